@@ -1,0 +1,1 @@
+"""What is allowed: YAML → validated documents → an immutable Snapshot of Plans."""

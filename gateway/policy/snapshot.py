@@ -1,0 +1,200 @@
+"""What compile makes of the YAML: an immutable Snapshot and its Plans. A call reads one Snapshot once; a look-up is a few dict probes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from gateway.model import Effect, KillSwitch
+
+
+class Arguments(Protocol):
+    """A compiled arguments schema."""
+
+    def objection(self, arguments: object) -> str | None:
+        """Where and which rule fails (`q: longer than 200 characters`), never a value; None where the arguments pass."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files for the connection to an upstream; None: the system's trust store, no client certificate."""
+
+    ca_file: str | None = None
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamPlan:
+    """Where a tool is performed and how the gateway connects to it. Seconds, not milliseconds."""
+
+    name: str
+    key: str
+    """Differs exactly when anything here differs: pools are kept by it over reloads."""
+    scheme: str
+    host: str
+    """Without brackets, IDNA-encoded, lower case."""
+    port: int
+    base_path: str
+    """The URL's path without a trailing slash; "" for none."""
+    headers: tuple[tuple[str, str], ...]
+    """Injected on every attempt, secrets expanded. Never logged, never in repr."""
+    max_connections: int
+    connect_timeout: float
+    keepalive: float
+    max_connection_age: float
+    tls: Tls
+
+    @property
+    def origin(self) -> str:
+        """`scheme://host[:port]`, the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = {"http": 80, "https": 443}[self.scheme]
+        return f"{self.scheme}://{host}" if self.port == usual else f"{self.scheme}://{host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"UpstreamPlan({self.name} at {self.origin}{self.base_path})"
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often and after which waits an attempt is repeated."""
+
+    max: int
+    backoff: tuple[float, ...]
+    """Seconds; the last one repeats. Never empty."""
+    on_status: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """A run's limits, after built-in < runtime.env < environment < agents.X.budgets."""
+
+    max_steps: int
+    max_tool_calls: int
+    max_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """Where the fetch tool may go."""
+
+    hosts: frozenset[str]
+    """Exact names and canonical IP literals."""
+    suffixes: frozenset[str]
+    """From `*.example.com`: `example.com`, matched by any name below it but not by itself."""
+    any_host: bool
+    ports: frozenset[int]
+    allow_private: tuple[str, ...]
+    """CIDR blocks, canonical."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All the policy says about one (agent, tool). `allowed` and `rule` tell the allowlist's word; the rest is how the call is made."""
+
+    agent: str
+    tool: str
+    allowed: bool
+    rule: str
+    """What decided, as `explain` and the denial print it: `tools.allowlist: "search.*"`, `agents.x.denylist: "shell.*"`,
+    `no allowlist entry`."""
+    effect: Effect
+    builtin: bool
+    """Performed by the gateway itself (the fetch tool), under the egress rules."""
+    upstream: UpstreamPlan | None
+    missing: str | None
+    """Where there is no upstream and no builtin: the policy key that would give one (`tools.definitions.x.upstream`)."""
+    methods: frozenset[str] | None
+    """Upper case; None: any. GET implies HEAD and is listed so."""
+    path: str
+    """Tool path door: what follows the upstream's base path, without `{rest*}` (`/query`, `/search.read`, "")."""
+    takes_rest: bool
+    timeout: float
+    deadline: float
+    retries: Retries
+    idempotent: bool
+    """Safe to repeat although a write."""
+    stream: bool
+    stream_idle: float
+    arguments: Arguments | None
+    max_request_bytes: int
+    max_response_bytes: int
+    forward_authorization: bool
+    budgets: Budgets
+    egress: Egress
+    report: bool
+    """mode: report."""
+    anonymous: str
+    """runs.anonymous: `window` or `deny`."""
+
+    @property
+    def repeatable(self) -> bool:
+        """May an attempt that was sent be repeated?"""
+        return self.effect is Effect.READ or self.idempotent
+
+
+class RouteMatch(NamedTuple):
+    """A native path that belongs to a tool."""
+
+    tool: str
+    methods: frozenset[str] | None
+    """Methods the tool takes at this path; a request with another one is 405."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """What is hidden beside the built-in keys and shapes, and what is not."""
+
+    enabled: bool = True
+    keys: tuple[str, ...] = ()
+    patterns: Mapping[str, str] = field(default_factory=dict)
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observability:
+    """What the log keeps of payloads."""
+
+    sampled_tool_results: bool = True
+    result_sample_rate: float = 0.01
+    max_logged_bytes: int = 2048
+    max_log_bytes_per_second: int = 262144
+    redaction: Redaction = Redaction()
+
+
+class Snapshot(Protocol):
+    """The compiled policy. (policy/compile.py builds the one implementation.)"""
+
+    version: str
+    """First 12 hex digits of SHA-256 over the compiled policy: same content, same version."""
+    report: bool
+    warnings: tuple[str, ...]
+    """What `check`, the start and /v1/policy warn of, a sentence each."""
+    overrides: tuple[str, ...]
+    """Policy values that the environment overrides, both values named."""
+    upstreams: Mapping[str, UpstreamPlan]
+    allowed_origins: frozenset[str]
+    identify_by_trace: bool
+    observability: Observability
+    switches: tuple[KillSwitch, ...]
+    """From policy.yaml's kill_switch section (kill_switch.yaml is read apart)."""
+    agents_with_token: frozenset[str]
+
+    def plan(self, agent: str, tool: str) -> Plan:
+        """Any agent, any tool name, known or not: what is not named gets the default agent's rules and a plan that is not allowed."""
+        ...
+
+    def knows_agent(self, agent: str) -> bool: ...
+
+    def agent_of_token(self, token: str) -> str | None: ...
+
+    def route(self, method: str, path: str) -> RouteMatch | None:
+        """Which tool serves this (decoded) native path? With another method than the tool takes, the match's `methods` lacks it."""
+        ...
+
+    def tools(self) -> tuple[str, ...]:
+        """Every tool name the policy spells out, sorted."""
+        ...
+
+    def agents(self) -> tuple[str, ...]: ...

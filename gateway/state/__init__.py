@@ -1,0 +1,1 @@
+"""What has happened: counts and switches, kept over reloads and restarts."""

@@ -1,0 +1,1 @@
+"""Everything guards may look at, in one place."""

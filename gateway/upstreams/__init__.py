@@ -1,0 +1,1 @@
+"""How attempts reach what performs a tool: connections, addresses, the fetch tool."""
