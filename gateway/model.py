@@ -172,6 +172,18 @@ class RunKey(NamedTuple):
     id: str
 
 
+class Target(NamedTuple):
+    """Where a fetch goes, normalised once: the same form is judged, dialled and logged."""
+
+    scheme: str
+    """`http` or `https`."""
+    host: str
+    """A-label host name in lower case without a final dot, or a canonical IP literal without brackets."""
+    port: int
+    path: str
+    """Path and query as the caller wrote them, unchanged; at least `/`."""
+
+
 class BodyStream(Protocol):
     """A request body too large to hold: passed on piece by piece, hashed on the way."""
 
@@ -214,6 +226,23 @@ class ToolCall:
     step: int | None = None
     """The step the agent announced (header Agent-Step)."""
     trace_id: str | None = None
+    destination: Target | None = None
+    """Where a fetch goes; None for tools with an upstream."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try, as an Upstream is asked to make it."""
+
+    number: int
+    method: str
+    target: str
+    """Path and query below the upstream's base path, as they go on the wire ("" or starting with "/" or "?")."""
+    headers: list[tuple[str, str]]
+    """End-to-end headers; the upstream adds Host, framing and its injected credentials."""
+    body: bytes | BodyStream
+    sent: bool = False
+    """Set by the upstream just before the first byte is written: from then on it may have been seen."""
 
 
 @dataclass(slots=True)
@@ -281,6 +310,15 @@ class UpstreamError(Exception):
         self.detail = detail
         self.sent = sent
         self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """A run's limits, after built-in < runtime.env < environment < agents.X.budgets."""
+
+    max_steps: int
+    max_tool_calls: int
+    max_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

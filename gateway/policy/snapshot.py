@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from gateway.model import Effect, KillSwitch
+from gateway.model import Budgets, Effect, KillSwitch
 
 
 class Arguments(Protocol):
@@ -64,15 +64,6 @@ class Retries:
     backoff: tuple[float, ...]
     """Seconds; the last one repeats. Never empty."""
     on_status: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Budgets:
-    """A run's limits, after built-in < runtime.env < environment < agents.X.budgets."""
-
-    max_steps: int
-    max_tool_calls: int
-    max_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
