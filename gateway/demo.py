@@ -1,0 +1,131 @@
+"""A toy tool server to try the gateway against: harmless tools that answer, dawdle, fail and break off, and a page that counts.
+
+`GET /` tells what really arrived, so one can compare it with what the gateway says. Not part of the gateway's own path.
+"""
+
+import asyncio
+import json
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+HELP = """\
+  search.read   finds toy documents ({"q": "gateway"}, or ?q=gateway); one of them holds an e-mail address
+  notes.write   keeps a note ({"text": "…"}); GET /notes.write lists them
+  echo          sends back method, path, query, headers and body as they arrived
+  slow          answers after ?seconds=2 (at most 60)
+  flaky         503, 503, then 200, over and over; ?after=1 adds Retry-After
+  fail          answers 500 (or ?status=503)
+  cut           breaks the connection off in the middle of its answer
+GET / counts what arrived by tool; DELETE / starts the counting over."""
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_DOCUMENTS = (
+    {"title": "What a tool gateway is", "text": "A gateway stands between an agent and its tools."},
+    {"title": "Budgets", "text": "A run has steps, tool calls and seconds; the gateway counts them."},
+    {"title": "Contact", "text": "Write to ada@example.com; the gateway's log must not show this address."},
+)
+_LONGEST_SLEEP = 60
+_MOST_NOTES = 100
+
+
+class ToolServer:
+    """The demo's tools and what they remember. `app` serves them."""
+
+    def __init__(self) -> None:
+        self.received: Counter[str] = Counter()
+        self.notes: deque[str] = deque(maxlen=_MOST_NOTES)
+        self.app = web.Application(client_max_size=1 << 20, middlewares=[self._count])
+        self.app.router.add_get("/", self._counts)
+        self.app.router.add_delete("/", self._forget)
+        for tool, handler in {
+            "search.read": self._search,
+            "notes.write": self._notes,
+            "echo": self._echo,
+            "slow": self._slow,
+            "flaky": self._flaky,
+            "fail": self._fail,
+            "cut": self._cut,
+        }.items():
+            self.app.router.add_route("*", f"/{tool}", handler)
+
+    @web.middleware
+    async def _count(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if request.path != "/":
+            self.received[request.path.removeprefix("/")] += 1
+        return await handler(request)
+
+    async def _counts(self, _request: web.Request) -> web.Response:
+        return web.json_response({"received": dict(sorted(self.received.items()))})
+
+    async def _forget(self, _request: web.Request) -> web.Response:
+        self.received.clear()
+        return web.json_response({"received": {}})
+
+    async def _search(self, request: web.Request) -> web.Response:
+        arguments = await _arguments(request)
+        wanted = str(arguments.get("q", "")).lower()
+        found = [d for d in _DOCUMENTS if wanted in f"{d['title']} {d['text']}".lower()]
+        return web.json_response({"q": wanted, "results": found})
+
+    async def _notes(self, request: web.Request) -> web.Response:
+        if request.method == "GET":
+            return web.json_response({"notes": list(self.notes)})
+        self.notes.append(str((await _arguments(request)).get("text", ""))[:1000])
+        return web.json_response({"kept": len(self.notes)}, status=201)
+
+    async def _echo(self, request: web.Request) -> web.Response:
+        body = (await request.read()).decode("utf-8", "replace")
+        headers = [[name, value] for name, value in request.headers.items()]
+        return web.json_response({"method": request.method, "path": request.path_qs, "headers": headers, "body": body})
+
+    async def _slow(self, request: web.Request) -> web.Response:
+        seconds = _number(request, "seconds", 2, _LONGEST_SLEEP)
+        await asyncio.sleep(seconds)
+        return web.json_response({"slept": seconds})
+
+    async def _flaky(self, request: web.Request) -> web.Response:
+        if self.received["flaky"] % 3 == 0:
+            return web.json_response({"ok": True, "requests": self.received["flaky"]})
+        headers = {"Retry-After": str(_number(request, "after", 1, 60))} if "after" in request.query else {}
+        return web.json_response({"error": "not now"}, status=503, headers=headers)
+
+    async def _fail(self, request: web.Request) -> web.Response:
+        return web.json_response({"error": "as asked"}, status=max(_number(request, "status", 500, 599), 400))
+
+    async def _cut(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "text/plain"})
+        await response.prepare(request)
+        await response.write(b"this is not the whole ans")
+        if request.transport is not None:
+            request.transport.close()
+        return response
+
+
+async def _arguments(request: web.Request) -> dict[str, object]:
+    """The JSON body, or the query where there is none."""
+    body = await request.read()
+    if not body:
+        return dict(request.query)
+    try:
+        arguments = json.loads(body)
+    except (ValueError, RecursionError):
+        raise web.HTTPBadRequest(text="the body is not JSON") from None
+    if not isinstance(arguments, dict):
+        raise web.HTTPBadRequest(text="the body is not a JSON object")
+    return arguments
+
+
+def _number(request: web.Request, name: str, default: int, most: int) -> int:
+    text = request.query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 6):
+        raise web.HTTPBadRequest(text=f"{name} is not a whole number")
+    return min(int(text), most)
+
+
+def serve(host: str, port: int) -> None:
+    """Serves until SIGINT or SIGTERM. Raises OSError where the address cannot be had."""
+    # handler_cancellation: a caller that leaves ends its call, as the gateway promises its own callers.
+    web.run_app(ToolServer().app, host=host, port=port, print=None, access_log=None, handler_cancellation=True)
