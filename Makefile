@@ -1,0 +1,59 @@
+# The two commands to know: `make run` starts a gateway to try out, `make test` checks everything.
+# Both make what they need in .venv, from locks with hashes; nothing else on the machine is touched.
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV ?= uv
+# The first Python on PATH that is new enough; override with `make PYTHON=/path/to/python3.12 …`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+
+.DEFAULT_GOAL := help
+.PHONY: help run test format system lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
+
+run: $(VENV)/.run ## a toy tool server and the gateway on policies/, until Ctrl-C
+	@exec $(BIN)/python scripts/run.py
+
+test: $(VENV)/.dev system ## format, lint, types, import rules and tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.dev ## write what `make test` checks
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+system: # the packages of apt.txt
+	@scripts/system-packages
+
+lock: ## resolve the locks anew, keeping pins that still fit (UPGRADE=--upgrade renews them all); needs uv
+	$(LOCK) requirements.lock pyproject.toml
+	$(LOCK) requirements-build.lock --group build
+	$(LOCK) requirements-dev.lock pyproject.toml --group dev --group build -c requirements.lock -c requirements-build.lock
+
+LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE) --output-file
+
+clean: ## remove the environment and caches; var/ (state, admin token) stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+# Stamps: an environment is made again only when what it is made from has changed.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo 'tool-gateway needs Python 3.11, 3.12 or 3.13 on PATH (or: make PYTHON=/path/to/python3 ...)'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements-dev.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,42 @@
+"""What holds for every test: commands a test needs, skips that CI does not accept, property tests without a stopwatch.
+
+Fixtures of one part of the gateway live in that part's folder.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+
+import hypothesis
+import pytest
+
+CI = os.environ.get("CI") == "true"
+
+# Machines are shared and slow at times: a property fails by its assertion, never by the clock. CI draws the same examples every time.
+hypothesis.settings.register_profile("gateway", deadline=None, derandomize=CI)
+hypothesis.settings.load_profile("gateway")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test marked `needs("command")` where the command is not installed (apt.txt names the packages)."""
+    for mark in item.iter_markers("needs"):
+        missing = [command for command in mark.args if shutil.which(command) is None]
+        if missing:
+            pytest.skip(f"{', '.join(missing)} not found: `make test` as root installs apt.txt")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under CI=true a test that did not run is a failure."""
+    if CI and _skipped(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says why a session without a failed test failed."""
+    if CI and (skipped := _skipped(config)):
+        terminalreporter.write_line(f"{len(skipped)} skipped under CI=true, which is a failure", red=True)
+
+
+def _skipped(config: pytest.Config) -> Sequence[object]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return reporter.stats.get("skipped", ()) if reporter is not None else ()
