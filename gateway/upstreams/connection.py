@@ -1,0 +1,229 @@
+"""One connection to an upstream and the one exchange at a time on it. aiohttp parses; what happens on the wire is decided here.
+
+Nothing is repeated, decompressed, timed or redirected here. Failures are UpstreamErrors; bodies arrive through aiohttp's StreamReader.
+"""
+
+import asyncio
+import select
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
+from aiohttp.streams import StreamReader
+
+from gateway.model import UpstreamError
+from gateway.upstreams.heads import REPLY_HEAD, announced_length, flaw
+
+READ_BUFFER = 65_536
+"""Bytes of a body held before reading from the socket pauses (aiohttp doubles it)."""
+LONGEST_HEAD = 65_536
+LONGEST_FIELD = 32_768
+MOST_FIELDS = 200
+MOST_INTERIM = 16
+"""1xx replies skipped before the real one."""
+
+
+class Head(NamedTuple):
+    """A reply's head, and its body as it arrives."""
+
+    message: RawResponseMessage
+    length: int | None
+    body: StreamReader
+
+
+class Connection(BaseProtocol):
+    """A TCP or TLS connection. `expect()` before each request; `reusable` tells whether another one may follow."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, label: str) -> None:
+        super().__init__(loop)
+        self.label = label
+        self.opened = loop.time()
+        self.idle_since = self.opened
+        self.on_lost: Callable[[Connection], None] | None = None
+        self.writer: asyncio.Task[None] | None = None
+        """Writes a streamed request body while the reply may already arrive."""
+        self.error: BaseException | None = None
+        """Why the body broke off: raised after the bytes that did arrive."""
+        self._bodyless = False
+        self._head: asyncio.Future[Head] | None = None
+        self._raw = b""
+        self._interim = 0
+        self._body: StreamReader | None = None
+        self._keep = False
+        self._missing = 0
+        """Bytes of an announced length still to come; below zero something stray followed it."""
+        self._ended = False
+        self._poll: select.poll | None = None
+
+    # -- the exchange
+
+    def expect(self, *, bodyless: bool) -> asyncio.Future[Head]:
+        """Prepares for one reply. `bodyless`: the request is a HEAD, whose reply announces a body that never comes."""
+        self._parser = HttpResponseParser(
+            self,
+            self._loop,
+            READ_BUFFER,
+            max_line_size=LONGEST_FIELD,
+            max_field_size=LONGEST_FIELD,
+            max_headers=MOST_FIELDS,
+            response_with_body=not bodyless,
+            read_until_eof=True,
+            auto_decompress=False,
+        )
+        self._bodyless = bodyless
+        self._head = self._loop.create_future()
+        return self._head
+
+    def write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    async def drained(self) -> bool:
+        """Waits while the socket takes no more; False where the connection is gone."""
+        try:
+            await self._drain_helper()
+        except ConnectionError:
+            return False
+        return self.transport is not None
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the exchange: the waiting send, or the reader of the body, gets the error."""
+        self._parser = None
+        if self._head is not None and not self._head.done():
+            self._head.set_exception(error)
+        elif self._body is not None and not self._body.is_eof():
+            self.error = error
+            self._body.feed_eof()
+        self.abort()
+
+    def abort(self) -> None:
+        """Closes at once. Safe at any time."""
+        self._parser = None
+        self._keep = False
+        if self.writer is not None:
+            self.writer.cancel()
+        if self.transport is not None:
+            self.transport.abort()
+
+    # -- may another exchange follow?
+
+    @property
+    def reusable(self) -> bool:
+        """The reply is whole, nothing stray came with it, the request was written, and both sides keep the connection."""
+        return (
+            self._keep
+            and self._missing >= 0
+            and self._body is not None
+            and self._body.is_eof()
+            and (self.writer is None or (self.writer.done() and not self.writer.cancelled()))
+            and self.transport is not None
+            and not self.transport.is_closing()
+        )
+
+    def rest(self) -> None:
+        """The exchange is over: until the next `expect()` any byte of the upstream's ends the connection."""
+        self._parser = self._head = self._body = self.writer = None
+        self._interim = self._missing = 0
+        self._keep = False
+        self.idle_since = self._loop.time()
+
+    def quiet(self) -> bool:
+        """Neither closed nor with unexpected bytes, asked of the kernel: the loop may not have seen them yet."""
+        if self.transport is None or self.transport.is_closing():
+            return False
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not self._poll.poll(0)
+
+    # -- asyncio's side
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None:
+            if data:
+                self.abort()
+            return
+        try:
+            messages, _, _ = self._parser.feed_data(data)
+        except Exception:  # noqa: BLE001 - whatever the parser trips over is the upstream's doing
+            self._refuse("answered with something that is not HTTP")
+            return
+        if self._body is None:
+            self._read_heads(data, messages)
+        else:
+            self._missing -= len(data)
+            self._keep = self._keep and not messages
+        if self._ended and not self._reading_paused:
+            self._end(None)
+
+    def eof_received(self) -> None:
+        self._end(None)
+        if self.transport is not None:
+            self.transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._end(exc)
+        super().connection_lost(exc)
+        if self.writer is not None:
+            self.writer.cancel()
+        if self.on_lost is not None:
+            self.on_lost(self)
+
+    # -- the reply
+
+    def _read_heads(self, data: bytes, messages: Sequence[tuple[RawResponseMessage, StreamReader]]) -> None:
+        raw, self._raw = self._raw + data, b""
+        at = 0
+        for index, (message, body) in enumerate(messages):
+            head = REPLY_HEAD.match(raw, at)
+            if head is None:
+                return self._refuse("answered with a malformed head")
+            at = head.end()
+            problem = flaw(message.code, message.version, message.headers.getall("Transfer-Encoding", []))
+            if problem is not None:
+                return self._refuse(problem)
+            if message.code >= 200:
+                return self._begin(message, body, received=len(raw) - at, alone=index == len(messages) - 1)
+            self._interim += 1
+        self._raw = raw[at:]
+        if self._interim > MOST_INTERIM or len(self._raw) > LONGEST_HEAD:
+            self._refuse("answered with an endless head")
+        return None
+
+    def _begin(self, message: RawResponseMessage, body: StreamReader, *, received: int, alone: bool) -> None:
+        length = announced_length(message.headers)
+        self._body = body
+        self._keep = alone and not message.should_close
+        if self._bodyless or message.code in (204, 304):
+            self._missing = -received
+        elif length is not None:
+            self._missing = length - received
+        else:
+            self._missing = sys.maxsize
+        if self._head is not None and not self._head.done():
+            self._head.set_result(Head(message, length, body))
+
+    def _refuse(self, what: str) -> None:
+        self.fail(UpstreamError("bad_response", f"{self.label} {what}", sent=True))
+
+    def _end(self, exc: BaseException | None) -> None:
+        """The upstream sends no more. A reader that is behind still has bytes in the parser: then the end waits for it."""
+        parser = self._parser
+        if parser is None:
+            return
+        if self._reading_paused and exc is None:
+            self._ended = True
+            return
+        if self._body is None:
+            self.fail(UpstreamError("reset", f"{self.label} closed the connection before it answered", sent=True))
+            return
+        if self._body.is_eof():
+            return
+        try:
+            whole = exc is None and parser.feed_eof() is None
+        except Exception:  # noqa: BLE001 - the parser says so when framing is unmet
+            whole = False
+        if not whole:
+            self.fail(UpstreamError("cut", f"{self.label} broke off its answer", sent=True))

@@ -1,0 +1,120 @@
+"""The upstreams of the policy: one HttpUpstream, with its pool and TLS files, for each UpstreamPlan, kept over reloads by its key."""
+
+import asyncio
+import ssl
+
+from gateway.model import Attempt, Reply, UpstreamError
+from gateway.policy.snapshot import Snapshot, UpstreamPlan
+from gateway.upstreams.connection import Connection
+from gateway.upstreams.dial import connect, look_up, tls_context
+from gateway.upstreams.exchange import exchange
+from gateway.upstreams.heads import RequestHeads
+from gateway.upstreams.listeners import Listeners
+from gateway.upstreams.pool import Pool
+from gateway.upstreams.resolver import Resolver
+
+NO_LISTENERS = Listeners()
+
+
+class HttpUpstream:
+    """Makes attempts at one upstream over HTTP/1.1. Must be created while the event loop runs."""
+
+    def __init__(self, plan: UpstreamPlan, resolver: Resolver, listeners: Listeners = NO_LISTENERS) -> None:
+        self.plan = plan
+        self._resolver = resolver
+        self._listeners = listeners
+        self._label = f"upstream {plan.name}"
+        self._heads = RequestHeads(plan.origin.partition("://")[2], plan.base_path, plan.headers)
+        self._tls: ssl.SSLContext | None = None
+        self._tls_loaded = 0.0
+        self.pool = Pool(
+            self._connect, size=plan.max_connections, keepalive=plan.keepalive, max_age=plan.max_connection_age
+        )
+
+    async def send(self, attempt: Attempt) -> Reply:
+        """One attempt, never repeated. Returns when the reply's head is there; sets `attempt.sent` before the first byte goes out.
+
+        Raises UpstreamError, or what a streamed body raises. Cancelling it closes the connection. Timeouts are the caller's;
+        only opening a connection has its own (`plan.connect_timeout`).
+        """
+        connection = await self.pool.take()
+        return await exchange(connection, self._heads, attempt, self.pool.give)
+
+    async def probe(self) -> str | None:
+        """Resolves, connects and handshakes, apart from the pool. The problem with its remedy, or None."""
+        try:
+            connection = await self._connect()
+        except UpstreamError as error:
+            return f"{error.detail} ({self.plan.origin})"
+        connection.abort()
+        return None
+
+    async def _connect(self) -> Connection:
+        """The look-up, TCP and TLS share the plan's connect timeout."""
+        plan, loop = self.plan, asyncio.get_running_loop()
+        deadline = loop.time() + plan.connect_timeout
+        addresses = await look_up(self._resolver, plan.host, self._label, deadline)
+        if any(self._listeners.own(address, plan.port) for address in addresses):
+            raise UpstreamError("refused", f"{self._label} is the gateway itself; correct its url", sent=False)
+        tls = await self._tls_context() if plan.scheme == "https" else None
+        return await connect(
+            addresses,
+            plan.port,
+            label=self._label,
+            deadline=deadline,
+            tls=tls,
+            server_name=plan.host,
+        )
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        """Read again when as old as a connection may get, so that renewed certificates come into use without a reload."""
+        loop = asyncio.get_running_loop()
+        if self._tls is None or loop.time() - self._tls_loaded >= self.plan.max_connection_age:
+            self._tls = await loop.run_in_executor(None, tls_context, self.plan.tls, self._label)
+            self._tls_loaded = loop.time()
+        return self._tls
+
+
+class Upstreams:
+    """Every upstream in use. Plans of an older snapshot keep working: calls in flight finish under the rules they began with."""
+
+    def __init__(self, resolver: Resolver, listeners: Listeners = NO_LISTENERS) -> None:
+        self._resolver = resolver
+        self._listeners = listeners
+        self._by_key: dict[str, HttpUpstream] = {}
+
+    def of(self, plan: UpstreamPlan) -> HttpUpstream:
+        upstream = self._by_key.get(plan.key)
+        if upstream is None:
+            upstream = self._by_key[plan.key] = HttpUpstream(plan, self._resolver, self._listeners)
+        return upstream
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """After a reload: pools are kept by their plan's key; those no longer named close once idle."""
+        named = {plan.key for plan in snapshot.upstreams.values()}
+        for key in [key for key in self._by_key if key not in named]:
+            self._by_key.pop(key).pool.retire()
+
+    def status(self) -> list[dict[str, object]]:
+        """For the admin plane: connections by upstream."""
+        return [
+            {
+                "upstream": upstream.plan.name,
+                "url": upstream.plan.origin + upstream.plan.base_path,
+                "connections": upstream.pool.opened,
+                "idle": upstream.pool.idle,
+                "waiting": upstream.pool.waiting,
+                "max_connections": upstream.plan.max_connections,
+            }
+            for upstream in self._by_key.values()
+        ]
+
+    async def probe(self, plan: UpstreamPlan) -> str | None:
+        return await self.of(plan).probe()
+
+    async def close(self) -> None:
+        """Cuts every connection, exchanges in flight too, and waits until the sockets are gone."""
+        upstreams, self._by_key = list(self._by_key.values()), {}
+        for upstream in upstreams:
+            upstream.pool.abort()
+        await asyncio.gather(*(upstream.pool.gone() for upstream in upstreams))

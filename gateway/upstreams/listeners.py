@@ -1,0 +1,36 @@
+"""The gateway's own listening sockets: no call may come back in through them, whatever the policy allows."""
+
+import socket
+from collections.abc import Iterable
+
+from gateway.upstreams.resolver import Address
+
+
+class Listeners:
+    """Where the gateway itself listens, as (address, port). An unspecified address stands for every address of this machine."""
+
+    def __init__(self, listening: Iterable[tuple[Address, int]] = ()) -> None:
+        self._exact = frozenset(listening)
+        self._ports = frozenset(port for _, port in self._exact)
+        self._everywhere = frozenset(port for address, port in self._exact if address.is_unspecified)
+
+    def own(self, address: Address, port: int) -> bool:
+        """Would dialling this reach the gateway itself?"""
+        if (address, port) in self._exact:
+            return True
+        if address.is_unspecified:  # dialling 0.0.0.0 reaches this machine
+            return port in self._ports
+        return port in self._everywhere and _on_this_machine(address)
+
+
+def _on_this_machine(address: Address) -> bool:
+    """Only an address of this machine can be bound."""
+    if address.is_loopback:
+        return True
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
