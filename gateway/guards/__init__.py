@@ -1,1 +1,93 @@
-"""May this call go on? The order of all guards, and nothing else."""
+"""May this call go on? The order of all guards, what report mode softens, and how they are asked. Each guard is a file beside this one."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gateway.guards import (
+    allowlist,
+    arguments,
+    configured,
+    draining,
+    kill_switch,
+    overloaded,
+    run,
+    seconds,
+    steps,
+    tool_calls,
+)
+from gateway.model import Denial, Moment, Reason, ToolCall
+from gateway.policy.snapshot import Plan
+from gateway.state.counts import Counts
+
+Guard = Callable[[ToolCall, Plan, Counts, Moment], Denial | None]
+
+GUARDS: tuple[Guard, ...] = (
+    kill_switch.guard,
+    draining.guard,
+    overloaded.guard,
+    allowlist.guard,
+    configured.guard,
+    arguments.guard,
+    run.guard,
+    seconds.guard,
+    steps.guard,
+    tool_calls.guard,
+)
+"""The first objection wins. What an operator did comes first, then what policy says of any such call, then what this run has used."""
+
+LIVE_GUARDS: tuple[Guard, ...] = (kill_switch.guard, run.live_guard)
+"""What can change its mind about a call already admitted: asked again after every wait."""
+
+REPORTABLE = frozenset(
+    {
+        Reason.TOOL_NOT_ALLOWED,
+        Reason.ARGUMENTS_NOT_ALLOWED,
+        Reason.EGRESS_NOT_ALLOWED,
+        Reason.RUN_ID_REQUIRED,
+        Reason.LOOP_DETECTED,
+        Reason.MAX_STEPS,
+        Reason.MAX_TOOL_CALLS,
+        Reason.MAX_SECONDS,
+        Reason.MAX_USD,
+        Reason.MAX_CALLS,
+        Reason.MAX_ACTIONS_PER_HOUR,
+        Reason.MAX_SPEND_USD_PER_DAY,
+        Reason.MAX_CALLS_PER_TOOL,
+        Reason.RATE_LIMITED,
+    }
+)
+"""What `mode: report` lets pass and only logs (SPEC 3), as far as the call could be performed at all."""
+
+
+class Verdict(NamedTuple):
+    """What the guards say. In report mode a call may pass and still have a reason to be reported."""
+
+    denial: Denial | None
+    report_reason: Reason | None
+    """The first rule that would have refused the call, had it been in force."""
+
+
+def judge(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Verdict:
+    """Asks every guard, until one objects in earnest."""
+    report_reason = None
+    for guard in GUARDS:
+        denial = guard(call, plan, counts, now)
+        if denial is None:
+            continue
+        if not (plan.report and denial.reason in REPORTABLE and _performable(plan)):
+            return Verdict(denial, report_reason)
+        report_reason = report_reason or denial.reason
+    return Verdict(None, report_reason)
+
+
+def judge_again(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
+    """After a wait. Report mode softens none of these."""
+    for guard in LIVE_GUARDS:
+        denial = guard(call, plan, counts, now)
+        if denial is not None:
+            return denial
+    return None
+
+
+def _performable(plan: Plan) -> bool:
+    return plan.builtin or plan.upstream is not None

@@ -1,0 +1,18 @@
+"""Do the arguments keep to the tool's schema?"""
+
+from gateway.model import Denial, Moment, Reason, ToolCall
+from gateway.policy.snapshot import Plan
+from gateway.state.counts import Counts
+
+
+def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
+    """Arguments that cannot be read cannot be shown to keep to a schema. Names paths and rules, never a value."""
+    if plan.arguments is None:
+        return None
+    problem = call.malformed or plan.arguments.objection(call.arguments)
+    if problem is None:
+        return None
+    return Denial(
+        Reason.ARGUMENTS_NOT_ALLOWED,
+        f"The arguments of {call.tool} break its schema: {problem.rstrip('.')}. Correct that, then call again.",
+    )

@@ -1,0 +1,14 @@
+"""Is the gateway about to end?"""
+
+from gateway.model import Denial, Moment, Reason, ToolCall
+from gateway.policy.snapshot import Plan
+from gateway.state.counts import Counts
+
+
+def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
+    """Only its last seconds refuse; the lame duck before them serves."""
+    if not counts.draining:
+        return None
+    return Denial(
+        Reason.DRAINING, "The gateway is shutting down and takes no new calls. Repeat the call once it is back."
+    )

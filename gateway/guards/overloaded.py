@@ -1,0 +1,32 @@
+"""Is there room for one more call, and for one more run?"""
+
+from gateway.model import Denial, Moment, Reason, RunKey, ToolCall
+from gateway.policy.snapshot import Plan
+from gateway.state.counts import Counts
+
+RETRY_AFTER = 1.0
+"""Seconds. Calls last about as long; the refusal is instant and cheap, so asking again soon does no harm."""
+
+
+def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
+    """Refuses at once where a queue would only make everybody late."""
+    if len(counts.in_flight) >= counts.max_in_flight:
+        return Denial(
+            Reason.OVERLOADED,
+            f"All {counts.max_in_flight} places for calls in flight are taken (GATEWAY_MAX_IN_FLIGHT)."
+            " Wait a second, then repeat the call.",
+            retry_after=RETRY_AFTER,
+        )
+    return no_room_for_run(call.run, counts)
+
+
+def no_room_for_run(key: RunKey, counts: Counts) -> Denial | None:
+    """A run that is live already always has its room."""
+    if not counts.ledger.is_full(key):
+        return None
+    return Denial(
+        Reason.OVERLOADED,
+        f"{counts.ledger.max_live:,} runs are live, and no more fit beside them. Wait a second, then repeat the call,"
+        " or finish a run that is done.",
+        retry_after=RETRY_AFTER,
+    )

@@ -1,0 +1,144 @@
+"""Calls between admission and settlement, and how a kill reaches them wherever they wait. Which ones it reaches, guards decide."""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+
+from gateway.model import Attempt, Denial, Effect, Reason, ToolCall
+
+Objection = Callable[[ToolCall, Effect], Denial | None]
+
+CUT_BY_SHUTDOWN = Denial(
+    Reason.DRAINING,
+    "The gateway was shut down while this call was at work. Repeat the call once the gateway is back.",
+)
+
+
+class Stopped(Exception):
+    """The call was stopped from outside: an operator's kill, or the shutdown."""
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.reason)
+        self.denial = denial
+
+
+class Wait:
+    """One call in flight. All its waiting happens inside a scope of this object, so that it can be ended from outside."""
+
+    __slots__ = ("_attempt", "call", "effect", "scope", "stopped")
+
+    def __init__(self, call: ToolCall, effect: Effect) -> None:
+        self.call = call
+        self.effect = effect
+        self.stopped: Denial | None = None
+        """Set once; from then on every scope of this call raises Stopped."""
+        self._attempt: Attempt | None = None
+        self.scope: Limit | None = None
+        """The innermost one the call is in."""
+
+    @property
+    def waiting(self) -> bool:
+        """Nothing is open at an upstream: the call is between two attempts, or its attempt still queues for a connection."""
+        return self._attempt is None or not self._attempt.sent
+
+    def attempting(self, attempt: Attempt, when: float | None) -> "Limit":
+        """A scope for one attempt. The call is not waiting from its first byte on, until it pauses: its reply may stream."""
+        self._attempt = attempt
+        return Limit(self, when)
+
+    def pausing(self) -> "Limit":
+        """A scope for the wait between two attempts; it has no timer of its own."""
+        self._attempt = None
+        return Limit(self, None)
+
+    def limit(self, when: float | None) -> "Limit":
+        """A scope that raises TimeoutError at `when` (loop time; None: never), and Stopped when the call is stopped."""
+        return Limit(self, when)
+
+    def reschedule(self, when: float | None) -> None:
+        """Moves the innermost scope's timer (after each piece of a stream, say). Raises Stopped where the call was stopped."""
+        if self.scope is not None:
+            self.scope.reschedule(when)
+
+    def stop(self, denial: Denial) -> None:
+        """Ends the wait the call is in, at its next chance. Only the first denial counts."""
+        if self.stopped is None:
+            self.stopped = denial
+            if self.scope is not None:
+                self.scope.interrupt()
+
+
+class Limit:
+    """asyncio's own Timeout, fired early by a stop. It keeps count of cancellations, so that a caller's leaving, which cancels
+    the task too, is never taken for a timeout: where both come at once, CancelledError wins.
+    """
+
+    __slots__ = ("_outer", "_timeout", "_wait")
+
+    def __init__(self, wait: Wait, when: float | None) -> None:
+        self._wait = wait
+        self._timeout = asyncio.Timeout(when)
+        self._outer: Limit | None = None
+
+    async def __aenter__(self) -> "Limit":
+        if self._wait.stopped is not None:
+            raise Stopped(self._wait.stopped)
+        await self._timeout.__aenter__()
+        self._outer, self._wait.scope = self._wait.scope, self
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._wait.scope = self._outer
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            if self._wait.stopped is None:
+                raise
+            raise Stopped(self._wait.stopped) from None
+
+    def reschedule(self, when: float | None) -> None:
+        """Raises Stopped: a timer moved after the stop would undo it."""
+        if self._wait.stopped is not None:
+            raise Stopped(self._wait.stopped)
+        if not self._timeout.expired():
+            self._timeout.reschedule(when)
+
+    def interrupt(self) -> None:
+        """Fires the timer now. Where it has fired already, leaving the scope finds the call stopped."""
+        if not self._timeout.expired():
+            self._timeout.reschedule(0)
+
+
+class InFlight:
+    """Every call between admission and settlement."""
+
+    def __init__(self) -> None:
+        self._waits: set[Wait] = set()
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def enter(self, call: ToolCall, effect: Effect) -> Wait:
+        """Raises nothing: whether there is room is a guard's question."""
+        wait = Wait(call, effect)
+        self._waits.add(wait)
+        return wait
+
+    def leave(self, wait: Wait) -> None:
+        """Settled. Safe to call twice."""
+        self._waits.discard(wait)
+
+    def interrupt(self, objection: Objection, *, cancel_in_flight: bool) -> None:
+        """Stops the calls objected to: those that wait always, those at work only with `cancel_in_flight`."""
+        for wait in self._waits:
+            if wait.stopped is None and (cancel_in_flight or wait.waiting):
+                denial = objection(wait.call, wait.effect)
+                if denial is not None:
+                    wait.stop(denial)
+
+    def cut_all(self) -> None:
+        """The shutdown's last act: whatever still runs ends as `draining`."""
+        for wait in self._waits:
+            wait.stop(CUT_BY_SHUTDOWN)
