@@ -144,6 +144,9 @@ class Denial:
     status_override: int | None = None
     """Where HTTP has a closer status than the reason's own (405 for a method, 431 for a head, …)."""
 
+    closes_connection: bool = False
+    """The request's framing or pace cannot be trusted any further."""
+
     @property
     def status(self) -> int:
         """The HTTP status: 429 only where a wait of at most LONGEST_RETRY_AFTER helps, else 403 (SPEC 4)."""
@@ -213,6 +216,8 @@ class ToolCall:
     """What follows the tool's own path, as the caller wrote it (still encoded), with its leading slash; "" for none."""
     query: str
     """The query string as the caller wrote it, without the question mark."""
+    target: str
+    """What is asked of the upstream: path and query below its base path, as they go on the wire."""
     headers: tuple[tuple[str, str], ...]
     """End-to-end headers to pass on: hop-by-hop, framing, Agent-*, Tool-Gateway-* and credentials are gone."""
     body: bytes | BodyStream

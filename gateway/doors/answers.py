@@ -1,0 +1,163 @@
+"""From an Outcome to HTTP: replies passed on, denials as problem+json (RFC 9457), and the headers that stand on every answer."""
+
+import orjson
+from aiohttp.web import BaseRequest, Response, StreamResponse
+from multidict import CIMultiDict
+
+from gateway.doors.arrival import Arrival
+from gateway.model import ANSWERS, Denial, Door, Outcome, Reason, Remaining, Reply
+from gateway.pipeline.pipeline import Cut, OpenCall
+
+PROBLEM_TYPE = "urn:tool-gateway:reason:"
+SERVER = "tool-gateway"
+
+
+async def answer(arrival: Arrival, call: OpenCall) -> StreamResponse:
+    """Writes (or hands to aiohttp) the one answer of this call."""
+    outcome = call.outcome
+    headers = outcome_headers(arrival.call_id, outcome)
+    if outcome.denial is not None:
+        return problem(arrival, outcome.denial, headers, outcome.policy)
+    reply = outcome.reply
+    if reply is None:
+        raise AssertionError("an outcome holds a reply or a denial")
+    _relay_headers(arrival, reply, headers)
+    if reply.body is not None:
+        return Response(status=reply.status, headers=headers, body=reply.body or None)
+    return await _stream(arrival, call, reply, headers)
+
+
+def problem(arrival: Arrival, denial: Denial, headers: CIMultiDict[str], policy: str) -> Response:
+    """The denial as a document a model can act on (SPEC 4)."""
+    if denial.waiting_helps:
+        headers["Retry-After"] = str(max(1, -int(-(denial.retry_after or 0) // 1)))
+    if denial.stop_reason or (denial.status < 500 and not denial.retryable):
+        headers["x-should-retry"] = "false"
+    headers["Content-Type"] = "application/problem+json"
+    if denial.status == 405 and arrival.plan and arrival.plan.methods:
+        headers["Allow"] = ", ".join(sorted(arrival.plan.methods))
+    if denial.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    body = orjson.dumps(problem_of(denial, arrival.call_id, arrival.tool, arrival.run, policy))
+    response = Response(status=denial.status, headers=headers, body=body)
+    if denial.closes_connection:
+        response.force_close()
+    return response
+
+
+def problem_of(denial: Denial, call_id: str, tool: str, run: str, policy: str) -> dict[str, object]:
+    """The members of the problem document, in the order SPEC 4 lists them."""
+    retry_after = denial.retry_after
+    return {
+        "type": PROBLEM_TYPE + denial.reason,
+        "title": ANSWERS[denial.reason].title,
+        "status": denial.status,
+        "detail": denial.detail,
+        "reason": denial.reason,
+        "stop_reason": denial.stop_reason,
+        "retryable": denial.retryable,
+        "retry_after_ms": None if retry_after is None else round(retry_after * 1000),
+        "tool": tool or None,
+        "run_id": run or None,
+        "call_id": call_id,
+        "policy": policy,
+    }
+
+
+def remaining_header(remaining: Remaining) -> str:
+    """`tool_calls=3, steps=20, seconds=41`; an anonymous window has no seconds."""
+    counts = f"tool_calls={remaining.tool_calls}, steps={remaining.steps}"
+    return counts if remaining.seconds is None else f"{counts}, seconds={remaining.seconds}"
+
+
+def outcome_headers(call_id: str, outcome: Outcome) -> CIMultiDict[str]:
+    """The gateway's own headers for an Outcome."""
+    return gateway_headers(
+        call_id,
+        reason=outcome.reason,
+        attempts=outcome.attempts,
+        policy=outcome.policy,
+        remaining=outcome.remaining,
+        report=outcome.report,
+    )
+
+
+def gateway_headers(
+    call_id: str, *, reason: Reason, attempts: int, policy: str, remaining: Remaining | None, report: bool
+) -> CIMultiDict[str]:
+    """What stands on every answer, denied or not (SPEC 4)."""
+    headers = CIMultiDict(
+        {
+            "Tool-Gateway-Call-Id": call_id,
+            "Tool-Gateway-Reason": reason.value,
+            "Tool-Gateway-Attempts": str(attempts),
+            "Tool-Gateway-Policy": policy,
+            "Server": SERVER,
+        }
+    )
+    if remaining is not None:
+        headers["Tool-Gateway-Remaining"] = remaining_header(remaining)
+    if report:
+        headers["Tool-Gateway-Mode"] = "report"
+    return headers
+
+
+def _relay_headers(arrival: Arrival, reply: Reply, headers: CIMultiDict[str]) -> None:
+    for name, value in reply.headers:
+        lower = name.lower()
+        if lower.startswith("tool-gateway-"):
+            continue  # only this gateway speaks for itself
+        if lower == "location":
+            headers.add(name, location(arrival, value))
+        elif lower == "server":
+            headers["Server"] = value
+        else:
+            headers.add(name, value)
+
+
+def location(arrival: Arrival, value: str) -> str:
+    """A Location on the upstream's own origin, rewritten to the door the call came through; any other is relayed (SPEC 2)."""
+    plan = arrival.plan
+    if plan is None or plan.upstream is None:
+        return value
+    upstream = plan.upstream
+    path = value
+    if value.lower().startswith(upstream.origin.lower()) and value[len(upstream.origin) :][:1] in ("", "/", "?", "#"):
+        path = value[len(upstream.origin) :] or "/"
+    elif not value.startswith("/") or value.startswith("//"):
+        return value
+    if arrival.door is Door.NATIVE:
+        return arrival.run_prefix + path
+    below = upstream.base_path + plan.path
+    if path.startswith(below) and path[len(below) :][:1] in ("", "/", "?", "#"):
+        return f"{arrival.run_prefix}/tools/{arrival.tool}{path[len(below) :]}"
+    return value
+
+
+async def _stream(arrival: Arrival, call: OpenCall, reply: Reply, headers: CIMultiDict[str]) -> StreamResponse:
+    request = arrival.request
+    response = StreamResponse(status=reply.status, headers=headers)
+    await response.prepare(request)
+    try:
+        await call.pass_on(response.write)
+        await response.write_eof()
+    except Cut as cut:
+        if reply.event_stream:
+            await _last_event(arrival, response, cut.denial, call.outcome.policy)
+        cut_connection(request)
+    return response
+
+
+async def _last_event(arrival: Arrival, response: StreamResponse, denial: Denial, policy: str) -> None:
+    """An SSE reader learns why its stream ends. Not awaited beyond what the transport takes at once: the reader may be gone."""
+    document = orjson.dumps(problem_of(denial, arrival.call_id, arrival.tool, arrival.run, policy))
+    transport = arrival.request.transport
+    if transport is None or transport.get_write_buffer_size():
+        return
+    await response.write(b"\n\nevent: error\ndata: " + document + b"\n\n")
+
+
+def cut_connection(request: BaseRequest) -> None:
+    """Closes without the last chunk or the missing bytes, so that the body cannot look whole."""
+    if request.transport is not None:
+        request.transport.abort()

@@ -1,0 +1,122 @@
+"""Reading request bodies in bounded memory and bounded time: whole up to a bound, as a stream beyond it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from hashlib import sha256
+
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import BaseRequest, RequestPayloadError
+
+from gateway.doors.refusal import Refusal
+from gateway.model import Denial, Reason, UpstreamError
+from gateway.pipeline.failures import RETRY_LATER
+from gateway.policy.snapshot import Plan
+from gateway.state.buffers import Buffers
+
+WHOLE_BODY = 64 * 1024
+"""Bytes: up to here a body is held whole, so that it can be sent again (SPEC 5). A tool with an arguments schema holds all of it."""
+PIECE = 64 * 1024
+"""Each piece of this size (or the rest) must come within GATEWAY_READ_TIMEOUT."""
+
+
+class StreamedBody:
+    """A BodyStream of model.py: what was read so far, then the rest as it comes. Raises UpstreamError where the caller fails."""
+
+    def __init__(self, request: BaseRequest, first: list[bytes], limit: int, read_timeout: float) -> None:
+        self.started = False
+        self.size = 0
+        self.length: int | None = request.content_length
+        self._request = request
+        self._first = first
+        self._limit = limit
+        self._read_timeout = read_timeout
+        self._hash = sha256()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.started = True
+        for piece in self._first:
+            yield self._count(piece)
+        self._first = []
+        while not self._request.content.at_eof():
+            try:
+                piece = await _piece(self._request, self._read_timeout)
+            except Refusal as refusal:
+                kind = "request_timeout" if refusal.denial.status == 408 else "request_cut"
+                raise UpstreamError(kind, refusal.denial.detail, sent=True) from None
+            if piece:
+                yield self._count(piece)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+    def _count(self, piece: bytes) -> bytes:
+        self.size += len(piece)
+        if self.size > self._limit:
+            raise UpstreamError("request_too_large", _too_large(self._limit), sent=True)
+        self._hash.update(piece)
+        return piece
+
+
+async def read_body(request: BaseRequest, plan: Plan, buffers: Buffers, read_timeout: float) -> bytes | StreamedBody:
+    """The body, whole where it is small or must be judged. What it holds is taken from `buffers`: the caller gives it back.
+
+    Raises Refusal: too large, too slow, broken off, or no memory for it.
+    """
+    if not request.body_exists:
+        return b""
+    length, limit = request.content_length, plan.max_request_bytes
+    if length is not None and length > limit:
+        raise Refusal(Denial(Reason.REQUEST_TOO_LARGE, _too_large(limit)))
+    whole = limit if plan.arguments is not None else min(WHOLE_BODY, limit)
+    if length is not None and length > whole:
+        return StreamedBody(request, [], limit, read_timeout)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while size <= whole and not request.content.at_eof():
+            piece = await _piece(request, read_timeout)
+            if not buffers.take(len(piece)):
+                raise Refusal(_no_memory())
+            pieces.append(piece)
+            size += len(piece)
+    except BaseException:
+        buffers.give(size)
+        raise
+    if size <= whole:
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    buffers.give(size)
+    if size > limit:
+        raise Refusal(Denial(Reason.REQUEST_TOO_LARGE, _too_large(limit)))
+    return StreamedBody(request, pieces, limit, read_timeout)
+
+
+async def _piece(request: BaseRequest, read_timeout: float) -> bytes:
+    """The next bytes of the body, b"" at its end."""
+    content = request.content
+    try:
+        if content.is_eof():  # all of it has come: no wait, no timer
+            return content.read_nowait(PIECE)
+        _continue(request)
+        async with asyncio.timeout(read_timeout):
+            return await content.read(PIECE)
+    except TimeoutError:
+        detail = f"The body came too slowly: no 64 KiB (or the rest) within {read_timeout:g} s (GATEWAY_READ_TIMEOUT)."
+        raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=408)) from None
+    except (HttpProcessingError, RequestPayloadError):
+        raise Refusal(Denial(Reason.INVALID_REQUEST, "The body's framing is broken.")) from None
+
+
+def _continue(request: BaseRequest) -> None:
+    """Answers `Expect: 100-continue` when the body is first waited for (RFC 9110, 10.1.1)."""
+    if "Expect" in request.headers and "continued" not in request and request.transport:
+        request["continued"] = True
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _too_large(limit: int) -> str:
+    return f"The request body is larger than this tool's limit of {limit} bytes (max_request_bytes). Send less."
+
+
+def _no_memory() -> Denial:
+    detail = "The gateway holds as many bytes of requests and replies as it may (GATEWAY_MAX_BUFFERED_BYTES). Try again later."
+    return Denial(Reason.OVERLOADED, detail, retry_after=RETRY_LATER)

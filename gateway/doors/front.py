@@ -1,0 +1,204 @@
+"""The data plane's one handler: HTTP rules, run prefix and identity, then the door that the first path segment names."""
+
+import ipaddress
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from itertools import count
+from secrets import token_hex
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import HttpVersion10, HttpVersion11
+from aiohttp.web import BaseRequest, Response, StreamResponse
+
+from gateway.doors import fetch, native, toolpath
+from gateway.doors.answers import SERVER, answer, outcome_headers, problem
+from gateway.doors.arrival import Arrival
+from gateway.doors.bodies import read_body
+from gateway.doors.identity import caller_of, refuse_foreign_bearer, run_of, step_of
+from gateway.doors.paths import PathError, decoded
+from gateway.doors.refusal import Refusal
+from gateway.doors.runs import RunControl
+from gateway.model import Denial, Moment, Reason
+from gateway.pipeline.pipeline import Pipeline
+from gateway.policy.snapshot import Plan, Snapshot
+from gateway.state.buffers import Buffers
+
+TOOLS, RUNS, OURS, MCP = "tools", "runs", "_gateway", "mcp"
+PROBES = ("/healthz", "/readyz")
+NATIVE_PREFIX = "/_gateway/native"
+
+
+class Front:
+    """Constructed once, by app.py; called by the listener for every request."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Callable[[], Snapshot],
+        pipeline: Pipeline,
+        runs: RunControl,
+        buffers: Buffers,
+        clock: Callable[[], Moment],
+        ready: Callable[[], bool],
+        fixed_agent: str | None,
+        on_loopback: bool,
+        read_timeout: float,
+    ) -> None:
+        self._snapshot = snapshot
+        self._pipeline = pipeline
+        self._runs = runs
+        self._buffers = buffers
+        self._clock = clock
+        self._ready = ready
+        self._fixed_agent = fixed_agent
+        self._on_loopback = on_loopback
+        self._read_timeout = read_timeout
+        # A counter behind a random prefix: unique over restarts and replicas, at a fraction of a uuid4's price.
+        self._call_ids = (f"{prefix}{n:08x}" for prefix in (token_hex(4),) for n in count(1))
+
+    async def __call__(self, request: BaseRequest) -> StreamResponse:
+        arrival = Arrival(request, self._snapshot(), next(self._call_ids), self._clock())
+        try:
+            check_http(request)
+            self._split(arrival)
+            if arrival.path in PROBES and not arrival.run_prefix:
+                return self._probe(arrival.path)
+            self._check_host(arrival)
+            self._identify(arrival)
+            if arrival.path.startswith("/_gateway/runs/"):
+                return await self._runs.answer(arrival)
+            plan = self._door(arrival)
+            body = await read_body(request, plan, self._buffers, self._read_timeout)
+        except Refusal as refusal:
+            return self.refuse(arrival, refusal.denial)
+        try:
+            call = fetch.destined(arrival, body) if plan.builtin else arrival.call(body)
+        except Refusal as refusal:
+            return self.refuse(arrival, refusal.denial, body if isinstance(body, bytes) else b"")
+        return await self._pipeline.handle(call, plan, arrival.snapshot.version, partial(answer, arrival))
+
+    def refuse(self, arrival: Arrival, denial: Denial, body: bytes = b"") -> Response:
+        """A denial before the guards: answered and logged like theirs."""
+        version = arrival.snapshot.version
+        outcome = self._pipeline.refuse(arrival.call(body), arrival.plan, version, denial)
+        return problem(arrival, denial, outcome_headers(arrival.call_id, outcome), version)
+
+    def broken(self, request: BaseRequest, status: int, error: BaseException | None) -> Response:
+        """What aiohttp's parser refused, or (500) what a door failed at: answered and logged with the little that is known."""
+        arrival = Arrival(request, self._snapshot(), next(self._call_ids), self._clock())
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            return self.refuse(arrival, self._pipeline.internal_error(arrival.call_id, error))
+        detail = f"The request is not valid HTTP/1.1 ({HTTPStatus(status).phrase.lower()})."
+        denial = Denial(Reason.INVALID_REQUEST, detail, status_override=status, closes_connection=True)
+        return self.refuse(arrival, denial)
+
+    def _split(self, arrival: Arrival) -> None:
+        """Path, query and run prefix. The path is checked as it came, whatever door it leads to."""
+        raw, _, arrival.query = arrival.request.raw_path.partition("?")
+        try:
+            decoded(raw)
+        except PathError as error:
+            raise Refusal(Denial(Reason.INVALID_REQUEST, f"The request path is not taken: {error}.")) from None
+        if raw.startswith("/runs/"):
+            run, slash, rest = raw.removeprefix("/runs/").partition("/")
+            arrival.run_prefix, raw = f"/runs/{run}", slash + rest
+            if not rest:
+                detail = "A run prefix stands before a door: /runs/ID/tools/NAME, for example. Counts: GET /_gateway/runs/ID."
+                raise Refusal(Denial(Reason.INVALID_REQUEST, detail))
+        arrival.path = raw
+
+    def _check_host(self, arrival: Arrival) -> None:
+        """Against DNS rebinding: a page of some other site must not reach a gateway on loopback (SPEC 2)."""
+        headers = arrival.request.headers
+        host = headers.get("Host")
+        if host is None and arrival.request.version >= HttpVersion11:
+            raise Refusal(Denial(Reason.INVALID_REQUEST, "The request has no Host header.", closes_connection=True))
+        if self._on_loopback and host is not None and not local_name(host):
+            detail = "The gateway listens on loopback, so Host must be an IP address or localhost."
+            raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=403))
+        origin = headers.get("Origin")
+        if origin is not None and origin not in arrival.snapshot.allowed_origins and not loopback_origin(origin):
+            detail = "Pages of this Origin may not call the gateway; the policy's allowed_origins can name it."
+            raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=403))
+
+    def _identify(self, arrival: Arrival) -> None:
+        headers, snapshot = arrival.request.headers, arrival.snapshot
+        arrival.agent, arrival.foreign_bearer = caller_of(headers, snapshot, self._fixed_agent)
+        prefix = arrival.run_prefix.removeprefix("/runs/") if arrival.run_prefix else None
+        arrival.run = run_of(prefix, headers, snapshot.identify_by_trace)
+        arrival.step = step_of(headers)
+
+    def _door(self, arrival: Arrival) -> Plan:
+        plan = arrival.plan = door(arrival)
+        if arrival.foreign_bearer and not plan.forward_authorization:
+            raise refuse_foreign_bearer()
+        return plan
+
+    def _probe(self, path: str) -> Response:
+        """On the data plane the status alone, without details (SPEC 11)."""
+        ok = path == "/healthz" or self._ready()
+        body = orjson.dumps({"ok": ok})
+        return Response(
+            status=200 if ok else 503, body=body, headers={"Content-Type": "application/json", "Server": SERVER}
+        )
+
+
+def check_http(request: BaseRequest) -> None:
+    """What aiohttp's parser lets through and no door takes (SPEC 11, malformed HTTP). Raises Refusal."""
+    if request.version not in (HttpVersion10, HttpVersion11):
+        raise _malformed("The gateway speaks HTTP/1.1 and HTTP/1.0.", 505)
+    if request.method == "CONNECT" or not request.raw_path.startswith("/"):
+        raise _malformed(
+            "Proxy requests (CONNECT, absolute form) are not supported by this version; call /tools/NAME.", 501
+        )
+    if request.method == "TRACE":
+        raise _malformed("TRACE is not taken.", 405)
+    expect = request.headers.get("Expect")
+    if expect is not None and expect.lower() != "100-continue":
+        raise _malformed("The only expectation known is 100-continue.", 417)
+
+
+def door(arrival: Arrival) -> Plan:
+    """First path segment → door. Raises Refusal."""
+    first = arrival.path[1:].partition("/")[0]
+    if first == TOOLS:
+        return toolpath.decode(arrival)
+    if first == MCP:
+        raise Refusal(
+            Denial(Reason.INVALID_REQUEST, "The MCP door is not supported by this version.", status_override=404)
+        )
+    if arrival.path.startswith(NATIVE_PREFIX + "/"):
+        arrival.run_prefix += NATIVE_PREFIX
+        arrival.path = arrival.path.removeprefix(NATIVE_PREFIX)
+        return native.decode(arrival)
+    if first in (OURS, RUNS):
+        detail = "Under /_gateway there are runs/ID, runs/ID/steps, runs/ID/finish and native/PATH; a run prefix stands once."
+        raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=404))
+    return native.decode(arrival)
+
+
+def local_name(host: str) -> bool:
+    """An IP address or localhost, with or without a port."""
+    name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    if name.lower() == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def loopback_origin(origin: str) -> bool:
+    """`http://localhost:3000`, `http://127.0.0.1`, `http://[::1]:8080`; "null" is not."""
+    try:
+        name = urlsplit(origin).hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _malformed(detail: str, status: int) -> Refusal:
+    return Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=status, closes_connection=True))

@@ -1,0 +1,115 @@
+"""Which agent is calling, and for which run? From headers and settings alone (SPEC 2). Pure."""
+
+import re
+from typing import NamedTuple, Protocol
+from urllib.parse import unquote
+
+from gateway.doors.refusal import Refusal
+from gateway.model import Denial, Reason
+from gateway.policy.snapshot import Snapshot
+
+RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+MAX_STEP = 1_000_000
+DEFAULT_AGENT = "default"
+
+
+class Headers(Protocol):
+    """The look-up that aiohttp's case-insensitive multidict offers."""
+
+    def get(self, key: str, /) -> str | None: ...
+
+
+class Caller(NamedTuple):
+    """Who calls."""
+
+    agent: str
+    foreign_bearer: bool
+    """A bearer that no agent owns: only a tool that forwards Authorization may take it."""
+
+
+def caller_of(headers: Headers, snapshot: Snapshot, fixed_agent: str | None) -> Caller:
+    """`fixed_agent` is GATEWAY_AGENT_ID: no header can spoof it, and no agent token is looked up. Raises Refusal."""
+    if fixed_agent is not None:
+        return Caller(fixed_agent, False)
+    token = headers.get("Agent-Token")
+    if token is not None:
+        agent = snapshot.agent_of_token(token)
+        if agent is None:
+            raise _unauthenticated("Agent-Token is no agent's token; send the token that the policy gives this agent.")
+        return Caller(agent, False)
+    bearer = _bearer(headers.get("Authorization"))
+    agent = snapshot.agent_of_token(bearer) if bearer else None
+    if agent is not None:
+        return Caller(agent, False)
+    return Caller(_named_agent(headers.get("Agent-Id"), snapshot), bearer is not None)
+
+
+def refuse_foreign_bearer() -> Refusal:
+    """The tool does not forward Authorization, so a bearer can only be meant for the gateway."""
+    return _unauthenticated(
+        "The bearer in Authorization is no agent's token. Send the agent's own token, or no Authorization at all "
+        "(a tool's own credentials are injected by the gateway)."
+    )
+
+
+def run_of(prefix: str | None, headers: Headers, identify_by_trace: bool) -> str:
+    """The run's id, "" for none: path prefix, Agent-Run-Id, baggage, then the trace id where policy says so. Raises Refusal."""
+    found = prefix
+    if found is None:
+        found = headers.get("Agent-Run-Id")
+    if found is None and (baggage := headers.get("baggage")):
+        found = _in_baggage(baggage)
+    if found is None and identify_by_trace:
+        return trace_of(headers) or ""
+    if found is None:
+        return ""
+    if not RUN_ID.fullmatch(found):
+        raise Refusal(Denial(Reason.INVALID_REQUEST, "The run id must be 1 to 128 characters of A-Z a-z 0-9 . _ : -"))
+    return found
+
+
+def trace_of(headers: Headers) -> str | None:
+    """The trace id of a well-formed traceparent (W3C Trace Context)."""
+    value = headers.get("traceparent")
+    match = TRACEPARENT.fullmatch(value) if value else None
+    return match[1] if match and match[1] != "0" * 32 else None
+
+
+def step_of(headers: Headers) -> int | None:
+    """The step number that Agent-Step announces. Raises Refusal."""
+    value = headers.get("Agent-Step")
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) <= 7 and int(value) <= MAX_STEP):
+        raise Refusal(Denial(Reason.INVALID_REQUEST, f"Agent-Step must be a whole number from 0 to {MAX_STEP}."))
+    return int(value)
+
+
+def _named_agent(name: str | None, snapshot: Snapshot) -> str:
+    if name is None or not snapshot.knows_agent(name):
+        return DEFAULT_AGENT
+    if name in snapshot.agents_with_token:
+        raise _unauthenticated(
+            "Agent-Id names an agent that has a token, and the call does not carry it; send Agent-Token."
+        )
+    return name
+
+
+def _bearer(authorization: str | None) -> str | None:
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _in_baggage(baggage: str) -> str | None:
+    for member in baggage.split(","):
+        name, _, value = member.partition(";")[0].partition("=")
+        if name.strip() == "agent.run_id":
+            return unquote(value.strip())
+    return None
+
+
+def _unauthenticated(detail: str) -> Refusal:
+    return Refusal(Denial(Reason.UNAUTHENTICATED, detail))

@@ -1,0 +1,144 @@
+"""Run control for agents: what is left of a run, one more step, the end. Sees only the caller's own runs."""
+
+from collections.abc import Callable
+
+import orjson
+from aiohttp.web import Response
+from multidict import CIMultiDict
+
+from gateway.doors.answers import gateway_headers, problem
+from gateway.doors.arrival import Arrival
+from gateway.doors.identity import RUN_ID
+from gateway.doors.refusal import Refusal
+from gateway.guards import run as run_guard
+from gateway.guards import seconds, steps
+from gateway.guards.kill_switch import killed
+from gateway.guards.overloaded import no_room_for_run
+from gateway.model import Budgets, Denial, Effect, Moment, Reason, RunKey
+from gateway.pipeline.pipeline import Pipeline
+from gateway.state.counts import Counts
+from gateway.state.ledger import Run, stop_reason_of
+
+USAGE = "GET /_gateway/runs/ID tells the counts, POST /_gateway/runs/ID/steps adds a step, POST /_gateway/runs/ID/finish ends the run."
+ACTIONS = {"": "GET", "steps": "POST", "finish": "POST"}
+STOP_REASON_LENGTH = 64
+
+
+class RunControl:
+    """Answers below /_gateway/runs. No ToolCall: nothing is performed, only counted."""
+
+    def __init__(self, counts: Counts, pipeline: Pipeline, clock: Callable[[], Moment]) -> None:
+        self._counts = counts
+        self._pipeline = pipeline
+        self._clock = clock
+
+    async def answer(self, arrival: Arrival) -> Response:
+        """Raises Refusal where the path, the method or the run id is not taken."""
+        run_id, _, action = arrival.path.removeprefix("/_gateway/runs/").partition("/")
+        if not RUN_ID.fullmatch(run_id) or action not in ACTIONS:
+            raise Refusal(
+                Denial(Reason.INVALID_REQUEST, USAGE, status_override=404 if RUN_ID.fullmatch(run_id) else None)
+            )
+        if arrival.request.method not in (ACTIONS[action], "HEAD" if not action else ""):
+            raise Refusal(Denial(Reason.INVALID_REQUEST, USAGE, status_override=405))
+        arrival.run = run_id
+        key, budgets = RunKey(arrival.agent, run_id), arrival.snapshot.budgets(arrival.agent)
+        if action == "steps":
+            return self._step(arrival, key, budgets)
+        if action == "finish":
+            return self._finish(arrival, key, budgets, await _stop_reason(arrival))
+        return self._show(arrival, key, budgets)
+
+    def _show(self, arrival: Arrival, key: RunKey, budgets: Budgets) -> Response:
+        run = self._counts.ledger.find(key, budgets, self._clock())
+        if run is None:
+            detail = (
+                "This agent has no such run. A run starts with its first call or step, and is remembered for 24 hours."
+            )
+            return self._problem(arrival, key, budgets, Denial(Reason.INVALID_REQUEST, detail, status_override=404))
+        return self._counts_of(arrival, run, budgets)
+
+    def _step(self, arrival: Arrival, key: RunKey, budgets: Budgets) -> Response:
+        denial = self._objection(key, budgets)
+        now = self._clock()
+        if denial is not None and not arrival.snapshot.report:
+            ended = self._counts.ledger.exhaust(key, denial.reason, now)
+            if ended is not None:
+                self._pipeline.run_finished(ended, now)
+            return self._problem(arrival, key, budgets, denial)
+        known = self._counts.ledger.find(key, budgets, now) is not None
+        run = self._counts.ledger.add_step(key, budgets, now)
+        if not known:
+            self._pipeline.run_started(key, now)
+        return self._counts_of(arrival, run, budgets)
+
+    def _objection(self, key: RunKey, budgets: Budgets) -> Denial | None:
+        """May the run take one more step? The same questions, in the same order, as for a call."""
+        counts, now = self._counts, self._clock()
+        switch = counts.switches.stops(key.agent, key.id, "", Effect.READ, now)
+        if switch is not None:
+            return killed(switch)
+        run = counts.ledger.find(key, budgets, now)
+        return (
+            no_room_for_run(key, counts)
+            or (run and run_guard.ended(run, budgets, now))
+            or seconds.out_of_time(run, budgets, now)
+            or steps.out_of_steps(run, budgets, now)
+        )
+
+    def _finish(self, arrival: Arrival, key: RunKey, budgets: Budgets, stop_reason: str) -> Response:
+        now = self._clock()
+        if self._counts.ledger.find(key, budgets, now) is None:
+            return self._show(arrival, key, budgets)
+        ended = self._counts.ledger.finish(key, stop_reason, now)
+        if ended is not None:
+            self._pipeline.run_finished(ended, now)
+        return self._show(arrival, key, budgets)
+
+    def _counts_of(self, arrival: Arrival, run: Run, budgets: Budgets) -> Response:
+        now = self._clock()
+        remaining = self._counts.ledger.remaining(run.key, budgets, now)
+        body = {
+            "run_id": run.key.id,
+            "agent_id": run.key.agent,
+            "counts": {"tool_calls": run.tool_calls, "steps": run.steps, "seconds": round(run.elapsed(now), 3)},
+            "limits": {
+                "tool_calls": budgets.max_tool_calls,
+                "steps": budgets.max_steps,
+                "seconds": budgets.max_seconds,
+            },
+            "remaining": {"tool_calls": remaining.tool_calls, "steps": remaining.steps, "seconds": remaining.seconds},
+            "stop_reason": stop_reason_of(run, budgets, now),
+        }
+        headers = self._headers(arrival, run.key, budgets, Reason.OK)
+        headers["Content-Type"] = "application/json"
+        return Response(body=orjson.dumps(body), headers=headers)
+
+    def _problem(self, arrival: Arrival, key: RunKey, budgets: Budgets, denial: Denial) -> Response:
+        return problem(arrival, denial, self._headers(arrival, key, budgets, denial.reason), arrival.snapshot.version)
+
+    def _headers(self, arrival: Arrival, key: RunKey, budgets: Budgets, reason: Reason) -> CIMultiDict[str]:
+        return gateway_headers(
+            arrival.call_id,
+            reason=reason,
+            attempts=0,
+            policy=arrival.snapshot.version,
+            remaining=self._counts.ledger.remaining(key, budgets, self._clock()),
+            report=arrival.snapshot.report,
+        )
+
+
+async def _stop_reason(arrival: Arrival) -> str:
+    """From an optional body {"stop_reason": WORD}; "finish" by default."""
+    body = await arrival.request.content.read(STOP_REASON_LENGTH * 4 + 1) if arrival.request.body_exists else b""
+    if not body:
+        return "finish"
+    try:
+        document = orjson.loads(body)
+    except ValueError:
+        document = None
+    word = document.get("stop_reason", "finish") if isinstance(document, dict) else None
+    if not isinstance(word, str) or not RUN_ID.fullmatch(word) or len(word) > STOP_REASON_LENGTH:
+        detail = 'The body of finish is empty or {"stop_reason": "WORD"}, a word of A-Z a-z 0-9 . _ : - (at most 64).'
+        raise Refusal(Denial(Reason.INVALID_REQUEST, detail))
+    return word

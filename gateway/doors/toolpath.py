@@ -1,0 +1,31 @@
+"""The tool path door: /tools/{tool}[/rest][?query] → the tool's upstream URL + its path + rest + query."""
+
+import re
+
+from gateway.doors.arrival import Arrival
+from gateway.doors.methods import check_method
+from gateway.doors.refusal import Refusal
+from gateway.model import Denial, Door, Reason
+from gateway.policy.snapshot import Plan
+
+TOOL_NAME = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+
+
+def decode(arrival: Arrival) -> Plan:
+    """Fills in tool, plan, rest and target. Raises Refusal."""
+    name, slash, tail = arrival.path.removeprefix("/tools/").partition("/")
+    if not arrival.path.startswith("/tools/") or not TOOL_NAME.fullmatch(name):
+        detail = "A tool is called at /tools/NAME, where NAME is made of A-Z a-z 0-9 _ - with dots between (at most 128 characters)."
+        raise Refusal(Denial(Reason.INVALID_REQUEST, detail))
+    arrival.door = Door.TOOL_PATH
+    arrival.tool = name
+    plan = arrival.plan = arrival.snapshot.plan(arrival.agent, name)
+    arrival.rest = slash + tail
+    arrival.target = plan.path + arrival.rest + (f"?{arrival.query}" if arrival.query else "")
+    if not plan.allowed:
+        return plan  # the guards say so; a tool that is not allowed looks like one that does not exist
+    check_method(plan.methods, arrival.request.method, name)
+    if arrival.rest and not plan.takes_rest:
+        detail = f"{name} is called at /tools/{name} exactly: its path takes no rest."
+        raise Refusal(Denial(Reason.INVALID_REQUEST, detail))
+    return plan

@@ -1,0 +1,94 @@
+"""From the way an attempt failed to the Denial that explains it: the rows of SPEC 4 below the line "after dispatch". Pure."""
+
+from pathlib import PurePath
+
+from gateway.model import Denial, Reason, UpstreamError
+from gateway.pipeline.limits import Timer
+from gateway.policy.snapshot import Plan
+
+LOOK_FIRST = "It may have run: check its effect before you repeat it."
+RETRY_LATER = 1.0
+"""Seconds: what an overloaded answer suggests; in-flight calls last about that long."""
+
+
+class TimedOut(UpstreamError):
+    """The attempt's, the call's or the run's time was up."""
+
+    def __init__(self, timer: Timer, detail: str, *, sent: bool) -> None:
+        super().__init__("timeout", detail, sent=sent)
+        self.timer = timer
+
+
+def timed_out(timer: Timer, plan: Plan, *, sent: bool, silent: bool = False) -> TimedOut:
+    """`silent`: the head had come, and the timer counted the silence after it."""
+    if timer is Timer.ATTEMPT:
+        limit = plan.stream_idle if silent and plan.stream else plan.timeout
+        what = "went silent for" if silent else "did not answer within its timeout of"
+        return TimedOut(timer, f"{plan.tool} {what} {milliseconds(limit)}", sent=sent)
+    if timer is Timer.DEADLINE:
+        return TimedOut(timer, f"{plan.tool} was not done at its deadline of {milliseconds(plan.deadline)}", sent=sent)
+    seconds = f"{plan.budgets.max_seconds:g} s (AGENT_MAX_SECONDS)"
+    return TimedOut(timer, f"the run's time of {seconds} ended while {plan.tool} was at work", sent=sent)
+
+
+def explain(error: UpstreamError, plan: Plan) -> Denial:
+    """What the caller is told when no attempt is left. A write that was sent is never called failed: nobody knows."""
+    run_over = isinstance(error, TimedOut) and error.timer is Timer.RUN
+    stop_reason = Reason.MAX_SECONDS.value if run_over else None
+    if error.kind == "egress_not_allowed":
+        return Denial(Reason.EGRESS_NOT_ALLOWED, sentence(error.detail))
+    if error.kind == "response_too_large":
+        return Denial(Reason.RESPONSE_TOO_LARGE, f"{sentence(error.detail)} The tool has run; ask it for less.")
+    if error.sent and not plan.repeatable:
+        return Denial(Reason.OUTCOME_UNKNOWN, f"{sentence(error.detail)} {LOOK_FIRST}", stop_reason)
+    if error.kind == "request_too_large":
+        return Denial(Reason.REQUEST_TOO_LARGE, sentence(error.detail))
+    if error.kind in ("request_timeout", "request_cut"):
+        status = 408 if error.kind == "request_timeout" else None
+        return Denial(Reason.INVALID_REQUEST, sentence(error.detail), status_override=status)
+    if error.kind == "overloaded":
+        return Denial(Reason.OVERLOADED, sentence(error.detail), retry_after=RETRY_LATER)
+    if isinstance(error, TimedOut):
+        advice = "Finish the task with what you have." if run_over else "Try again later or go on without it."
+        return Denial(Reason.TOOL_TIMEOUT, f"{sentence(error.detail)} {advice}", stop_reason)
+    return Denial(Reason.UPSTREAM_FAILED, f"{sentence(error.detail)} Try again later or go on without it.")
+
+
+def response_too_large(plan: Plan) -> UpstreamError:
+    """The reply outgrew what the policy lets through."""
+    detail = f"the answer of {plan.tool} is larger than {plan.max_response_bytes} bytes (max_response_bytes)"
+    return UpstreamError("response_too_large", detail, sent=True)
+
+
+def internal_error(call_id: str) -> Denial:
+    """A fault of the gateway itself. It names nothing but the call: the log has the place."""
+    return Denial(Reason.INTERNAL_ERROR, f"The gateway itself failed. Report call {call_id} to those who run it.")
+
+
+def place_of(error: BaseException) -> str:
+    """Type and place of an unforeseen exception, for the log: never its text, which may hold values of the call."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
+    return type(error).__name__ + where
+
+
+def stopped_after_dispatch(denial: Denial, plan: Plan) -> Denial:
+    """A kill (or the shutdown) cut a call that was sent: the reason stays, the detail adds what that means."""
+    if plan.repeatable:
+        return denial
+    return Denial(
+        denial.reason, f"{sentence(denial.detail)} The call was sent before that. {LOOK_FIRST}", denial.stop_reason
+    )
+
+
+def sentence(text: str) -> str:
+    """With a capital where a word begins it, and a full stop."""
+    first = text[:1].upper() + text[1:] if text[:4] in ("the ", "The ") else text
+    return first if first.endswith((".", "!", "?")) else first + "."
+
+
+def milliseconds(seconds: float) -> str:
+    """As policy files count time."""
+    return f"{seconds * 1000:.0f} ms"

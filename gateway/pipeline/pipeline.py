@@ -1,0 +1,197 @@
+"""handle(): one call from admission to record. Guards, reservation, attempts, the door's answer, settlement; no protocol here."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import TypeVar
+
+from gateway.guards import judge
+from gateway.model import Denial, Event, Moment, Observer, Outcome, RunKey, ToolCall, UpstreamError
+from gateway.pipeline import failures
+from gateway.pipeline.attempts import Attempts, Send
+from gateway.pipeline.limits import Limits
+from gateway.pipeline.progress import Progress
+from gateway.policy.snapshot import Plan
+from gateway.state.buffers import Buffers
+from gateway.state.counts import Counts
+from gateway.state.inflight import Stopped, Wait
+from gateway.state.ledger import Reservation, Run
+
+Write = Callable[[bytes], Awaitable[None]]
+R = TypeVar("R")
+
+
+class Cut(Exception):
+    """The reply broke off after its first byte had gone to the agent: the door cuts the connection so that it cannot look whole."""
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.reason)
+        self.denial = denial
+
+
+class OpenCall:
+    """What a door is handed to answer with: the Outcome, and `pass_on` for a Reply whose body is still arriving."""
+
+    __slots__ = ("_pipeline", "_progress", "_wait", "outcome")
+
+    def __init__(self, pipeline: "Pipeline", progress: Progress, wait: Wait | None) -> None:
+        self._pipeline = pipeline
+        self._progress = progress
+        self._wait = wait
+        self.outcome = progress.outcome()
+
+    async def pass_on(self, write: Write) -> None:
+        """Streams the reply's body through `write`, under the timers and kills of the call. Raises Cut."""
+        plan, wait = self._progress.plan, self._wait
+        if plan is not None and wait is not None:
+            await self._pipeline.stream(self._progress, plan, wait, write)
+
+
+Answer = Callable[[OpenCall], Awaitable[R]]
+
+
+class Pipeline:
+    """What all doors feed. Constructed once, by app.py."""
+
+    def __init__(
+        self,
+        *,
+        counts: Counts,
+        buffers: Buffers,
+        send: Send,
+        observer: Observer,
+        clock: Callable[[], Moment],
+        dice: Callable[[], float],
+    ) -> None:
+        self._counts = counts
+        self._buffers = buffers
+        self._observer = observer
+        self._clock = clock
+        self._attempts = Attempts(send, counts, buffers, clock, dice)
+
+    async def handle(self, call: ToolCall, plan: Plan, policy: str, answer: Answer[R]) -> R:
+        """Judges, performs and answers one call, and settles it whatever happens."""
+        progress = Progress(call, plan, policy, self._limits(call, plan))
+        wait, reservation = None, None
+        try:
+            denial, progress.report_reason = judge(call, plan, self._counts, call.started)
+            if denial is not None:
+                progress.refuse(denial)
+            else:
+                # No await since the guards: what they saw is what is charged here.
+                reservation = self._counts.ledger.reserve(call.run, plan.budgets, call.step, call.started)
+                wait = self._counts.in_flight.enter(call, plan.effect)
+                if reservation.started and call.run.id:
+                    self.run_started(call.run, call.started)
+                await self._perform(progress, plan, wait)
+            progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, self._clock())
+            return await answer(OpenCall(self, progress, wait))
+        except (asyncio.CancelledError, ConnectionError):
+            progress.leave()
+            raise
+        finally:
+            self._settle(progress, wait, reservation)
+
+    def refuse(self, call: ToolCall, plan: Plan | None, policy: str, denial: Denial) -> Outcome:
+        """A door said no before there was a call to judge: logged like any other denial."""
+        progress = Progress(call, plan, policy, Limits(call.started.mono))
+        progress.refuse(denial)
+        if plan is not None:
+            progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, call.started)
+        self._settle(progress, None, None)
+        return progress.outcome()
+
+    async def _perform(self, progress: Progress, plan: Plan, wait: Wait) -> None:
+        """Leaves a reply or a denial in `progress`."""
+        try:
+            result = await self._attempts.perform(progress, plan, wait)
+        except Exception as error:  # noqa: BLE001  the rim of the call: whatever it is, the caller gets an answer
+            result = self.internal_error(progress.call.id, error)
+        if isinstance(result, Denial):
+            progress.fail(result)
+        else:
+            progress.take(result)
+
+    async def stream(self, progress: Progress, plan: Plan, wait: Wait, write: Write) -> None:
+        """The body of a reply, piece by piece, each within the silence that is allowed, all within the call's time. Raises Cut."""
+        reply, limits, clock = progress.reply, progress.limits, self._clock
+        if reply is None or reply.chunks is None:
+            return
+        endless = plan.stream or reply.event_stream
+        silence = plan.stream_idle if endless else plan.timeout
+        if endless:
+            limits = limits._replace(deadline=inf)
+        when, timer = limits.first(clock().mono + silence)
+        try:
+            async with wait.limit(when):
+                async for piece in reply.chunks:
+                    wait.reschedule(limits.end)  # while the caller reads, the upstream's silence does not count
+                    timer = limits.first(inf)[1]
+                    if progress.bytes_out + len(piece) > plan.max_response_bytes:
+                        raise failures.response_too_large(plan)
+                    await write(piece)
+                    progress.keep(piece)
+                    when, timer = limits.first(clock().mono + silence)
+                    wait.reschedule(when)
+            return
+        except TimeoutError:
+            denial = failures.explain(failures.timed_out(timer, plan, sent=True, silent=True), plan)
+        except UpstreamError as error:
+            progress.errors.append(error.kind)
+            denial = failures.explain(error, plan)
+        except Stopped as stop:
+            denial = failures.stopped_after_dispatch(stop.denial, plan)
+        progress.fail(denial)
+        raise Cut(denial)
+
+    def _settle(self, progress: Progress, wait: Wait | None, reservation: Reservation | None) -> None:
+        """Gives everything back and tells the observers. Must not raise, must not wait."""
+        call, now = progress.call, self._clock()
+        if progress.reply is not None:
+            progress.reply.close()
+        if wait is not None:
+            self._counts.in_flight.leave(wait)
+        if reservation is not None and not progress.sent:
+            self._counts.ledger.refund(reservation)
+        self._buffers.give(progress.held + (len(call.body) if isinstance(call.body, bytes) else 0))
+        if progress.denial is not None:
+            ended = self._counts.ledger.exhaust(call.run, progress.denial.reason, now)
+            if ended is not None:
+                self.run_finished(ended, now)
+        self._observer.call_ended(progress.record(now))
+
+    def internal_error(self, call_id: str, error: BaseException | None) -> Denial:
+        """A fault of ours: the log learns the place, the caller which call to report."""
+        where = failures.place_of(error) if error else None
+        self._observer.happened(Event("internal_error", self._clock(), {"call_id": call_id, "where": where}))
+        return failures.internal_error(call_id)
+
+    def run_started(self, key: RunKey, now: Moment) -> None:
+        """Tells the observers of a run's first call or step."""
+        self._observer.happened(Event("run_started", now, {"run_id": key.id, "agent_id": key.agent}))
+
+    def run_finished(self, run: Run, now: Moment) -> None:
+        """Tells the observers that a run has ended, with its totals."""
+        self._observer.happened(
+            Event(
+                "run_finished",
+                now,
+                {
+                    "run_id": run.key.id,
+                    "agent_id": run.key.agent,
+                    "stop_reason": run.stop_reason,
+                    "tool_calls": run.tool_calls,
+                    "steps": run.steps,
+                    "seconds": round(run.elapsed(now), 3),
+                },
+            )
+        )
+
+    def _limits(self, call: ToolCall, plan: Plan) -> Limits:
+        """When the call and its run must be done. The run of a first call starts with it; report mode ends none."""
+        deadline = call.started.mono + plan.deadline
+        if not call.run.id or plan.report:
+            return Limits(deadline)
+        run = self._counts.ledger.find(call.run, plan.budgets, call.started)
+        started = run.started.mono if run is not None else call.started.mono
+        return Limits(deadline, started + plan.budgets.max_seconds)

@@ -1,0 +1,114 @@
+"""What one call has been through so far; at its end this becomes the Record that observers see."""
+
+from dataclasses import dataclass, field
+
+from gateway.model import (
+    Decision,
+    Denial,
+    Moment,
+    Outcome,
+    Reason,
+    Record,
+    Remaining,
+    Reply,
+    ToolCall,
+)
+from gateway.pipeline.limits import Limits
+from gateway.policy.snapshot import Plan
+
+RESULT_WINDOW = 64 * 1024
+"""Bytes of a streamed reply that are kept by reference for the log, which copies only what it will write."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Mutable, owned by the pipeline, never shown outside it."""
+
+    call: ToolCall
+    plan: Plan | None
+    policy: str
+    limits: Limits
+    decision: Decision = Decision.ALLOW
+    report_reason: Reason | None = None
+    denial: Denial | None = None
+    reason: Reason | None = None
+    """Set where the end is no denial: ok, tool_error, client_gone."""
+    reply: Reply | None = None
+    remaining: Remaining | None = None
+    attempts: int = 0
+    sent: bool = False
+    """An attempt may have been seen by the upstream: the charge stays."""
+    errors: list[str] = field(default_factory=list)
+    waited: float = 0.0
+    held: int = 0
+    """Bytes taken from the Buffers for this call's reply."""
+    bytes_out: int = 0
+    window: list[bytes] = field(default_factory=list)
+
+    def keep(self, piece: bytes) -> None:
+        """Counts a piece of a streamed reply and remembers the first ones for the log."""
+        if self.bytes_out < RESULT_WINDOW:
+            self.window.append(piece)
+        self.bytes_out += len(piece)
+
+    def take(self, reply: Reply) -> None:
+        """The call has an answer to pass on; a relayed 4xx or 5xx is the tool's own error."""
+        self.reply = reply
+        self.bytes_out = len(reply.body or b"")
+        self.reason = Reason.OK if reply.status < 400 else Reason.TOOL_ERROR
+        if self.report_reason is not None:
+            self.decision = Decision.REPORT
+
+    def leave(self) -> None:
+        """The caller is gone before its answer was through."""
+        if self.denial is None:
+            self.reason = Reason.CLIENT_GONE
+
+    def outcome(self) -> Outcome:
+        """How the call stands, for the door."""
+        reason = self.denial.reason if self.denial else self.reason or Reason.INTERNAL_ERROR
+        report = self.plan is not None and self.plan.report
+        return Outcome(reason, self.policy, self.attempts, self.reply, self.denial, self.remaining, report)
+
+    def refuse(self, denial: Denial) -> None:
+        """A door or a guard said no: nothing is dispatched."""
+        self.denial = denial
+        self.decision = Decision.DENY
+
+    def fail(self, denial: Denial) -> None:
+        """It was let pass and came to no good end, even in the middle of the body."""
+        self.denial = denial
+
+    def record(self, now: Moment) -> Record:
+        """The frozen summary. Called once, at the end."""
+        call, plan, reply, denial = self.call, self.plan, self.reply, self.denial
+        body = call.body
+        return Record(
+            at=now,
+            call_id=call.id,
+            run_id=call.run.id or None,
+            agent_id=call.agent,
+            trace_id=call.trace_id,
+            door=call.door,
+            tool=call.tool,
+            effect=plan.effect if plan else None,
+            args_hash=call.args_hash or ("" if isinstance(body, bytes) else body.hexdigest()),
+            decision=self.decision,
+            reason=denial.reason if denial else self.reason or Reason.INTERNAL_ERROR,
+            stop_reason=denial.stop_reason if denial else None,
+            status=reply.status if reply else denial.status if denial else None,
+            attempts=self.attempts,
+            errors=tuple(self.errors),
+            duration_ms=(now.mono - call.started.mono) * 1000,
+            waited_ms=self.waited * 1000,
+            bytes_in=len(body) if isinstance(body, bytes) else body.size,
+            bytes_out=self.bytes_out,
+            cost_micro_usd=0,
+            policy=self.policy,
+            upstream=plan.upstream.name if plan and plan.upstream else None,
+            report_reason=self.report_reason,
+            detail=denial.detail if denial else None,
+            args=body if isinstance(body, bytes) else b"",
+            target=call.rest + (f"?{call.query}" if call.query else ""),
+            result=(reply.body if reply and reply.body is not None else b"".join(self.window)),
+        )
