@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from gateway.model import UpstreamError
 from gateway.policy.snapshot import Tls
+from gateway.upstreams.addresses import Address
 from gateway.upstreams.connection import Connection
-from gateway.upstreams.resolver import Address, Resolver
+from gateway.upstreams.resolver import Resolver
 
 
 async def look_up(resolver: Resolver, host: str, label: str, deadline: float) -> list[Address]:

@@ -9,11 +9,9 @@ from gateway.upstreams.connection import Connection
 from gateway.upstreams.dial import connect, look_up, tls_context
 from gateway.upstreams.exchange import exchange
 from gateway.upstreams.heads import RequestHeads
-from gateway.upstreams.listeners import Listeners
+from gateway.upstreams.listeners import NO_LISTENERS, Listeners
 from gateway.upstreams.pool import Pool
 from gateway.upstreams.resolver import Resolver
-
-NO_LISTENERS = Listeners()
 
 
 class HttpUpstream:

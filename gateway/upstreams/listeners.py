@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterable
 
-from gateway.upstreams.resolver import Address
+from gateway.upstreams.addresses import Address
 
 
 class Listeners:
@@ -34,3 +34,6 @@ def _on_this_machine(address: Address) -> bool:
         except OSError:
             return False
     return True
+
+
+NO_LISTENERS = Listeners()

@@ -2,9 +2,9 @@
 
 import asyncio
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 
-Address = IPv4Address | IPv6Address
+from gateway.upstreams.addresses import Address
 
 
 class Resolver:

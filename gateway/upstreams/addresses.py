@@ -1,0 +1,111 @@
+"""Is this IP address a public one? Pure, with a table of our own: `ipaddress.is_global` calls many public that are not.
+
+Sources: the IANA special-purpose address registries for IPv4 and IPv6, and the metadata addresses the clouds document.
+"""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_METADATA: frozenset[Address] = frozenset(
+    map(
+        ip_address,
+        (
+            "169.254.169.254",  # AWS, Azure, GCP, OpenStack and others
+            "169.254.170.2",  # AWS ECS task credentials
+            "169.254.170.23",  # AWS EKS pod identity
+            "100.100.100.200",  # Alibaba
+            "168.63.129.16",  # Azure's wire server, in a public range
+            "192.0.0.192",  # Oracle
+            "fd00:ec2::254",  # AWS
+            "fd00:ec2::23",  # AWS EKS pod identity
+            "fd20:ce::254",  # GCP
+            "fe80::a9fe:a9fe",  # OpenStack
+        ),
+    )
+)
+
+_RANGES: tuple[tuple[Network, str], ...] = tuple(
+    (ip_network(block), name)
+    for block, name in (
+        ("0.0.0.0/8", "unspecified"),
+        ("10.0.0.0/8", "private"),
+        ("100.64.0.0/10", "shared by carriers"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("172.16.0.0/12", "private"),
+        ("192.0.0.0/24", "for protocols"),
+        ("192.0.2.0/24", "documentation"),
+        ("192.88.99.0/24", "6to4 relay"),
+        ("192.168.0.0/16", "private"),
+        ("198.18.0.0/15", "benchmarking"),
+        ("198.51.100.0/24", "documentation"),
+        ("203.0.113.0/24", "documentation"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved or broadcast"),
+        ("::/128", "unspecified"),
+        ("::1/128", "loopback"),
+        ("::/96", "IPv4-compatible"),
+        ("::ffff:0:0:0/96", "IPv4-translated"),
+        ("64:ff9b::/96", "NAT64"),
+        ("64:ff9b:1::/48", "local NAT64"),
+        ("100::/64", "discard-only"),
+        ("2001::/32", "Teredo"),
+        ("2001:2::/48", "benchmarking"),
+        ("2001:10::/28", "ORCHID"),
+        ("2001:20::/28", "ORCHID"),
+        ("2001::/23", "for protocols"),
+        ("2001:db8::/32", "documentation"),
+        ("2002::/16", "6to4"),
+        ("3fff::/20", "documentation"),
+        ("fc00::/7", "private"),
+        ("fe80::/10", "link-local"),
+        ("fec0::/10", "site-local"),
+        ("ff00::/8", "multicast"),
+    )
+)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+
+
+def forbidden(address: Address, allow_private: Sequence[Network]) -> str | None:
+    """What kind of non-public address this is, or None where it may be dialled.
+
+    `allow_private` opens ranges, but a cloud's metadata address only where it names that very address. An IPv4 address inside an
+    IPv6 one is judged too: opening NAT64 does not open what lies behind it.
+    """
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return forbidden(address.ipv4_mapped, allow_private)
+    if address in _METADATA:
+        return None if ip_network(address) in allow_private else "cloud metadata"
+    kind = _kind(address)
+    if kind is not None and not any(address in block for block in allow_private):
+        return kind
+    inner = _embedded(address)
+    return forbidden(inner, allow_private) if inner is not None else None
+
+
+def _kind(address: Address) -> str | None:
+    for block, name in _RANGES:
+        if address in block:
+            return name
+    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
+        return "not global unicast"
+    return None
+
+
+def _embedded(address: Address) -> IPv4Address | None:
+    """The IPv4 address that a gateway on the way would turn an IPv6 address into."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    if any(address in block for block in _LAST_32_BITS):
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return None
+
+
+_LAST_32_BITS = tuple(map(IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")))
