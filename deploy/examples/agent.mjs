@@ -8,6 +8,7 @@
    model that has lost its way would. Replace `think` to put a model there. */
 
 import { randomUUID } from "node:crypto";
+import { realpathSync } from "node:fs";
 import { createServer } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
@@ -154,7 +155,7 @@ async function answer(request, response) {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+if (process.argv[1] && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
   if (process.argv.length > 2) {
     console.log(JSON.stringify(await run_request(JSON.parse(process.argv[2])), null, 2));
   } else {

@@ -1,0 +1,40 @@
+# The gateway's image: built from hash-checked locks, run as nobody in particular, with a root file system that may be read-only.
+# For a build that is the same byte for byte, pin the base by digest: python:3.12-slim-bookworm@sha256:…
+
+FROM python:3.12-slim-bookworm AS build
+WORKDIR /build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+COPY requirements.lock requirements-build.lock ./
+RUN python -m venv --without-pip /opt/tool-gateway \
+    && pip --python /opt/tool-gateway/bin/python install --require-hashes -r requirements.lock \
+    && pip install --require-hashes -r requirements-build.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY gateway gateway
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+    && pip --python /opt/tool-gateway/bin/python install --no-index --no-deps dist/*.whl
+
+FROM python:3.12-slim-bookworm
+LABEL org.opencontainers.image.title="tool-gateway" org.opencontainers.image.licenses="Apache-2.0"
+# pip is of no use to a gateway, and of some to whoever breaks into one.
+RUN pip uninstall --yes --root-user-action=ignore pip \
+    && groupadd --gid 10001 gateway \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/tool-gateway --shell /usr/sbin/nologin gateway \
+    && install -d -o 10001 -g 10001 -m 0700 /var/lib/tool-gateway
+COPY --from=build /opt/tool-gateway /opt/tool-gateway
+COPY policies /etc/tool-gateway/policies
+ENV PATH=/opt/tool-gateway/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    GATEWAY_LISTEN=0.0.0.0:8080 \
+    GATEWAY_ADMIN_LISTEN=0.0.0.0:8081 \
+    GATEWAY_STATE=sqlite:/var/lib/tool-gateway/gateway.db \
+    GATEWAY_POLICY=/etc/tool-gateway/policies
+WORKDIR /var/lib/tool-gateway
+VOLUME /var/lib/tool-gateway
+EXPOSE 8080 8081
+# By number, so that a platform can see that it is not root.
+USER 10001:10001
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['GATEWAY_ADMIN_LISTEN'].rpartition(':')[2]), timeout=2); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
+ENTRYPOINT ["tool-gateway"]
+CMD ["serve"]
