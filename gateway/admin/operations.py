@@ -1,0 +1,301 @@
+"""What operators can ask and do. One object that app.py constructs: all the admin plane knows of the rest of the gateway."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from typing import Protocol
+
+from gateway.admin.views import (
+    View,
+    blast_radius,
+    explanation_view,
+    instant,
+    run_view,
+    switch_event,
+    switch_view,
+    upstream_view,
+)
+from gateway.guards.explain import explain
+from gateway.guards.interruption import interrupt_killed, interrupt_run
+from gateway.model import Event, KillSwitch, Moment, Observer, RunKey, Source
+from gateway.pipeline.failures import place_of
+from gateway.policy.snapshot import Snapshot
+from gateway.settings import Settings
+from gateway.state.counts import Counts
+from gateway.state.ledger import Run
+from gateway.state.stores import StoreError
+from gateway.state.switches import parse_scope
+
+
+class Policies(Protocol):
+    """The policy in force and how it is replaced."""
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Lines of the file that was refused last; () while what is on disk is in force."""
+        ...
+
+    async def reload(self) -> tuple[str, ...]:
+        """Reads the folder now. The problems, if any."""
+        ...
+
+    async def check(self, text: bytes) -> tuple[Snapshot | None, tuple[str, ...]]:
+        """Compiles a policy without putting it in force."""
+        ...
+
+
+class Keeper(Protocol):
+    """Makes switches durable before an answer says that they are."""
+
+    reach: str
+    up: bool
+
+    async def put_switch(self, switch: KillSwitch) -> None: ...
+
+    async def delete_switch(self, switch: KillSwitch) -> None: ...
+
+
+class Calls(Protocol):
+    """The latest calls, as the log shows them."""
+
+    def latest(self, wanted: Mapping[str, str], limit: int) -> list[View]: ...
+
+    def find(self, call_id: str) -> View | None: ...
+
+
+class NotFound(Exception):
+    """One sentence: there is nothing of that name."""
+
+
+class Conflict(Exception):
+    """One sentence: it was done, but something else holds."""
+
+    def __init__(self, sentence: str, held_by: list[View]) -> None:
+        super().__init__(sentence)
+        self.held_by = held_by
+
+
+@dataclass(slots=True)
+class Operations:
+    """Every method answers with what the admin plane sends as JSON. Only the async ones wait, and only for a disk."""
+
+    settings: Settings
+    policies: Policies
+    counts: Counts
+    keeper: Keeper
+    recent: Calls
+    observer: Observer
+    run_finished: Callable[[Run, Moment], None]
+    connections: Callable[[], list[View]]
+    """One object an upstream in use: how many connections are open, idle and waited for."""
+    dropped: Callable[[], Mapping[str, int]]
+    """Log lines that were dropped, by kind."""
+    clock: Callable[[], Moment]
+    started: Moment
+    unready: str | None = "starting"
+    """Why the gateway takes no calls (`starting`, `draining`); None while it does. Set by app.py."""
+
+    def health(self) -> View:
+        """The process can answer."""
+        return {"ok": True, "version": product_version(), "uptime_seconds": round(self._uptime(), 1)}
+
+    def readiness(self) -> View:
+        """Not ready only while starting and after SIGTERM. `degraded` holds words, no names: it is read without a token."""
+        ready = {"ready": self.unready is None, "degraded": self.degraded(), "mode": self._mode()}
+        return ready if self.unready is None else {**ready, "why": self.unready}
+
+    def degraded(self) -> list[str]:
+        """What an operator should look at, worst first."""
+        found = {
+            "state_unavailable": not self.keeper.up,
+            "policy_rejected": bool(self.policies.problems),
+            "kill_switch": bool(self.counts.switches.active(self.clock())),
+        }
+        return [word for word, so in found.items() if so]
+
+    def status(self) -> View:
+        """The whole picture, small enough to read."""
+        snapshot = self.policies.snapshot
+        return {
+            "version": product_version(),
+            "started": instant(self.started.wall),
+            "uptime_seconds": round(self._uptime(), 1),
+            "ready": self.unready is None,
+            "why": self.unready,
+            "degraded": self.degraded(),
+            "mode": self._mode(),
+            "policy": {
+                "version": snapshot.version,
+                "path": self.settings.policy,
+                "warnings": list(snapshot.warnings),
+                "overrides": list(snapshot.overrides),
+                "rejected": list(self.policies.problems),
+            },
+            "kill_switches": [switch_view(switch) for switch in self.counts.switches.active(self.clock())],
+            "reach": self.keeper.reach,
+            "calls_in_flight": len(self.counts.in_flight),
+            "max_in_flight": self.counts.max_in_flight,
+            "runs_live": self.counts.ledger.live,
+            "log_dropped": dict(self.dropped()),
+            "listen": str(self.settings.listen),
+            "admin_listen": str(self.settings.admin_listen),
+            "agent_id": self.settings.agent_id,
+        }
+
+    def policy(self) -> View:
+        """The policy in force, and what is wrong with the one on disk."""
+        snapshot = self.policies.snapshot
+        return {
+            "version": snapshot.version,
+            "mode": self._mode(),
+            "warnings": list(snapshot.warnings),
+            "overrides": list(snapshot.overrides),
+            "rejected": list(self.policies.problems),
+            "tools": list(snapshot.tools()),
+            "agents": list(snapshot.agents()),
+            "upstreams": [upstream_view(upstream) for upstream in snapshot.upstreams.values()],
+        }
+
+    async def check_policy(self, text: bytes) -> View:
+        """Would this policy be taken? It is not put in force."""
+        snapshot, problems = await self.policies.check(text)
+        return {
+            "ok": snapshot is not None,
+            "version": snapshot.version if snapshot else None,
+            "problems": list(problems),
+            "warnings": list(snapshot.warnings) if snapshot else [],
+            "overrides": list(snapshot.overrides) if snapshot else [],
+        }
+
+    async def reload(self) -> View:
+        """Reads the folder now rather than within the second."""
+        before = self.policies.snapshot.version
+        problems = await self.policies.reload()
+        after = self.policies.snapshot.version
+        return {"ok": not problems, "version": after, "changed": after != before, "problems": list(problems)}
+
+    def switches(self) -> View:
+        """All that are on, from every source."""
+        active = self.counts.switches.active(self.clock())
+        return {"kill_switches": [switch_view(switch) for switch in active], "reach": self.keeper.reach}
+
+    async def kill(
+        self, scope: str, reason: str, who: str, for_seconds: float | None, *, cancel_in_flight: bool
+    ) -> View:
+        """In effect when this returns, and before it waits for the disk. Raises ValueError where `scope` is none."""
+        now = self.clock()
+        until = None if for_seconds is None else now.wall + for_seconds
+        switch = KillSwitch(parse_scope(scope), reason, who, now.wall, until, cancel_in_flight, Source.RUNTIME)
+        self.counts.switches.put(switch)
+        interrupt_killed(self.counts, [switch], now)
+        self.observer.happened(switch_event("on", switch, now))
+        answer = {
+            "kill_switch": switch_view(switch),
+            "says": blast_radius(switch.scope, cancel_in_flight=cancel_in_flight),
+        }
+        try:
+            await self.keeper.put_switch(switch)
+        except StoreError as error:
+            return {**answer, "reach": f"this instance; LOST at a restart, since it could not be written: {error}"}
+        return {**answer, "reach": self.keeper.reach}
+
+    async def restore(self, scope: str) -> View:
+        """Lifts the runtime switch of this very scope. Raises ValueError, NotFound, and Conflict where another source holds it."""
+        now = self.clock()
+        wanted = parse_scope(scope)
+        lifted = self.counts.switches.lift(wanted)
+        for switch in lifted:
+            self.observer.happened(switch_event("off", switch, now))
+        reach = self.keeper.reach
+        try:
+            for switch in lifted:
+                await self.keeper.delete_switch(switch)
+        except StoreError as error:
+            reach = f"this instance; it COMES BACK at a restart, since that could not be written: {error}"
+        holding = self.counts.switches.holding(wanted, now)
+        if holding:
+            raise Conflict(_still_held(scope, holding, lifted=bool(lifted)), [switch_view(held) for held in holding])
+        if not lifted:
+            raise NotFound(self._none_such(now))
+        others = [switch_view(other) for other in self.counts.switches.active(now)]
+        return {"lifted": str(wanted), "still_on": others, "reach": reach}
+
+    def runs(self, agent: str | None, limit: int) -> View:
+        """The latest started first."""
+        ledger, now = self.counts.ledger, self.clock()
+        wanted = (run for run in ledger.runs() if agent is None or run.key.agent == agent)
+        return {"runs": [self._run_view(run, now) for run in islice(wanted, limit)], "live": ledger.live}
+
+    def run(self, key: RunKey) -> View | None:
+        now = self.clock()
+        run = self._find(key, now)
+        return None if run is None else self._run_view(run, now)
+
+    async def stop_run(self, key: RunKey) -> View | None:
+        """Ends the run for good: a kill switch can be lifted, this cannot. Calls of it at a tool run to their end."""
+        now = self.clock()
+        stopped = self.counts.ledger.stop(key, now)
+        if stopped is not None:
+            interrupt_run(self.counts, key, cancel_in_flight=False)
+            self.run_finished(stopped, now)
+        run = stopped or self._find(key, now)
+        return None if run is None else {**self._run_view(run, now), "stopped_now": stopped is not None}
+
+    def calls(self, wanted: Mapping[str, str], limit: int) -> View:
+        return {"calls": self.recent.latest(wanted, limit)}
+
+    def call(self, call_id: str) -> View | None:
+        return self.recent.find(call_id)
+
+    def upstreams(self) -> View:
+        """Those the policy names, with the connections of those in use."""
+        in_use = {str(view["upstream"]): view for view in self.connections()}
+        named = self.policies.snapshot.upstreams.values()
+        return {"upstreams": [{**upstream_view(plan), **in_use.get(plan.name, {})} for plan in named]}
+
+    def explain(self, agent: str, tool: str, arguments: object, run: str | None) -> View:
+        """What would become of such a call now."""
+        snapshot = self.policies.snapshot
+        plan = snapshot.plan(agent, tool)
+        explanation = explain(agent, tool, arguments, run or "", plan, self.counts, self.clock())
+        return explanation_view(explanation, snapshot.version, counts_known=True)
+
+    def failed(self, error: Exception) -> None:
+        """A bug in the admin plane: told to the log, as a place without a value."""
+        self.observer.happened(Event("internal_error", self.clock(), {"where": place_of(error)}))
+
+    def _find(self, key: RunKey, now: Moment) -> Run | None:
+        return self.counts.ledger.find(key, self.policies.snapshot.plan(key.agent, "").budgets, now)
+
+    def _run_view(self, run: Run, now: Moment) -> View:
+        budgets = self.policies.snapshot.plan(run.key.agent, "").budgets
+        return run_view(run, budgets, self.counts.ledger.remaining(run.key, budgets, now), now)
+
+    def _none_such(self, now: Moment) -> str:
+        on = ", ".join(str(switch.scope) for switch in self.counts.switches.active(now))
+        return f"No kill switch of this scope is on; on are: {on}." if on else "No kill switch is on."
+
+    def _mode(self) -> str:
+        return "report" if self.policies.snapshot.report else "enforce"
+
+    def _uptime(self) -> float:
+        return self.clock().mono - self.started.mono
+
+
+def product_version() -> str:
+    """The installed distribution's, or that of a source tree."""
+    try:
+        return version("tool-gateway")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+def _still_held(scope: str, holding: list[KillSwitch], *, lifted: bool) -> str:
+    names = {Source.POLICY: "the kill_switch section of policy.yaml", Source.FILE: "kill_switch.yaml"}
+    where = " and ".join(names.get(switch.source, switch.source.value) for switch in holding)
+    first = f"The switch set at run time is lifted, but {scope}" if lifted else scope
+    return f"{first} is still stopped by {where}: remove it there."

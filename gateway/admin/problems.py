@@ -1,0 +1,44 @@
+"""Errors of the admin plane as `application/problem+json`: one sentence each, never a traceback, never a value of the request."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from aiohttp import web
+
+
+class Refused(Exception):
+    """What a handler raises to answer with an error. `detail` is one sentence with the remedy."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+        self.members = members or {}
+        """Further members of the document."""
+
+    def response(self) -> web.Response:
+        """The answer, as RFC 9457 has it."""
+        title = HTTPStatus(self.status).phrase
+        body = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail, **self.members}
+        return web.Response(
+            text=json.dumps(body), status=self.status, content_type="application/problem+json", headers=self.headers
+        )
+
+
+def of_http(error: web.HTTPException) -> Refused:
+    """aiohttp's own refusals (no such path, method not taken, body too large) in our form."""
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+    sentences = {
+        404: "The admin plane of this version has nothing at this path.",
+        405: "This path does not take that method; the Allow header lists those it takes.",
+        413: "The body is larger than this path takes.",
+    }
+    return Refused(error.status, sentences.get(error.status, f"{error.reason}."), headers)

@@ -1,0 +1,150 @@
+"""How switches, runs, plans and upstreams look in the admin plane's JSON. Pure; no header, secret or argument is ever part of it."""
+
+from datetime import UTC, datetime
+
+from gateway.guards.explain import Explanation
+from gateway.model import Budgets, Event, KillSwitch, Moment, Remaining, Scope
+from gateway.policy.snapshot import Plan, UpstreamPlan
+from gateway.state.ledger import Run, is_window, stop_reason_of
+
+View = dict[str, object]
+
+
+def blast_radius(scope: Scope, *, cancel_in_flight: bool) -> str:
+    """What a switch stops, in words an operator can read before it hurts."""
+    open_calls = "are cut, though the tool may have run" if cancel_in_flight else "run to their end"
+    return f"Stops {_reach(scope)}. Calls that wait (in a queue, or for a retry) end now; calls already at a tool {open_calls}."
+
+
+def _reach(scope: Scope) -> str:
+    kind, value = scope
+    if kind == "all":
+        return "every call of every agent"
+    if kind == "writes":
+        return "every call of a tool that writes, of every agent (undeclared effects count as writes); reads go on"
+    if kind == "agent":
+        return f"every call of the agent {value}; other agents go on"
+    if kind == "run":
+        agent, slash, run = value.rpartition("/")
+        whose = f"the run {run} of the agent {agent}" if slash else f"runs named {run}, of any agent"
+        return f"every call of {whose}; other runs go on"
+    tools = (
+        "every tool"
+        if value == "*"
+        else f"every tool below {value[:-2]}"
+        if value.endswith(".*")
+        else f"the tool {value}"
+    )
+    return f"every call of {tools}, of every agent"
+
+
+def instant(unix: float) -> str:
+    """RFC 3339 UTC with milliseconds, as in the log."""
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def switch_view(switch: KillSwitch) -> View:
+    """One kill switch."""
+    return {
+        "scope": str(switch.scope),
+        "reason": switch.reason,
+        "who": switch.who,
+        "since": instant(switch.since),
+        "until": None if switch.until is None else instant(switch.until),
+        "cancel_in_flight": switch.cancel_in_flight,
+        "source": switch.source.value,
+    }
+
+
+def switch_event(action: str, switch: KillSwitch, now: Moment) -> Event:
+    """`action` is `on` or `off`. Every flip is a log event."""
+    return Event("kill_switch", now, {"action": action, **switch_view(switch)})
+
+
+def run_view(run: Run, budgets: Budgets, remaining: Remaining, now: Moment) -> View:
+    """One run, or (`run_id` null) an agent's anonymous window."""
+    return {
+        "agent_id": run.key.agent,
+        "run_id": None if is_window(run.key) else run.key.id,
+        "started": instant(run.started.wall),
+        "live": run.ended is None,
+        "stop_reason": stop_reason_of(run, budgets, now),
+        "used": {"tool_calls": run.tool_calls, "steps": run.steps, "seconds": round(run.elapsed(now), 3)},
+        "limits": {
+            "tool_calls": budgets.max_tool_calls,
+            "steps": budgets.max_steps,
+            "seconds": budgets.max_seconds,
+        },
+        "remaining": {
+            "tool_calls": remaining.tool_calls,
+            "steps": remaining.steps,
+            "seconds": remaining.seconds,
+        },
+    }
+
+
+def upstream_view(upstream: UpstreamPlan) -> View:
+    """Without its headers: they hold credentials."""
+    return {
+        "name": upstream.name,
+        "url": f"{upstream.origin}{upstream.base_path}",
+        "max_connections": upstream.max_connections,
+        "connect_timeout_ms": round(upstream.connect_timeout * 1000),
+        "keepalive_ms": round(upstream.keepalive * 1000),
+        "injected_headers": [name for name, _ in upstream.headers],
+    }
+
+
+def plan_view(plan: Plan) -> View:
+    """How a call of this tool by this agent is made."""
+    return {
+        "agent": plan.agent,
+        "tool": plan.tool,
+        "allowed": plan.allowed,
+        "rule": plan.rule,
+        "effect": plan.effect.value,
+        "mode": "report" if plan.report else "enforce",
+        "upstream": upstream_view(plan.upstream) if plan.upstream else None,
+        "builtin": plan.builtin,
+        "missing": plan.missing,
+        "methods": None if plan.methods is None else sorted(plan.methods),
+        "path": plan.path + ("/{rest*}" if plan.takes_rest else ""),
+        "timeout_ms": round(plan.timeout * 1000),
+        "deadline_ms": round(plan.deadline * 1000),
+        "retries": {
+            "max": plan.retries.max,
+            "backoff_ms": [round(wait * 1000) for wait in plan.retries.backoff],
+            "on_status": sorted(plan.retries.on_status),
+            "after_it_was_sent": plan.repeatable,
+        },
+        "budgets": {
+            "max_steps": plan.budgets.max_steps,
+            "max_tool_calls": plan.budgets.max_tool_calls,
+            "max_seconds": plan.budgets.max_seconds,
+        },
+        "max_request_bytes": plan.max_request_bytes,
+        "max_response_bytes": plan.max_response_bytes,
+        "arguments_schema": plan.arguments is not None,
+    }
+
+
+def explanation_view(explanation: Explanation, policy: str, counts_known: bool) -> View:
+    """What `explain` answers, online and off."""
+    denial = explanation.denial
+    first = next((j.guard for j in explanation.judgements if j.denial is not None), None)
+    decided = next((j.guard for j in explanation.judgements if j.denial is not None and j.denial == denial), None)
+    return {
+        "decision": "deny" if denial else "report" if explanation.report_reason else "allow",
+        "reason": denial.reason.value if denial else explanation.report_reason,
+        "detail": denial.detail if denial else None,
+        "status": denial.status if denial else None,
+        "stop_reason": denial.stop_reason if denial else None,
+        "decided_by": decided or first,
+        "guards": [
+            {"guard": j.guard, "objects": j.denial is not None, "detail": j.denial.detail if j.denial else None}
+            for j in explanation.judgements
+        ],
+        "plan": plan_view(explanation.plan),
+        "policy": policy,
+        "counts_known": counts_known,
+    }
