@@ -1,0 +1,81 @@
+"""Finds `password=hunter2`, `Api-Key: abc`, `Cookie: a=b` in text that is no JSON, and tells them from prose and code. Pure."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import re2
+
+_LATIN = re2.Options()
+_LATIN.encoding = re2.Options.Encoding.LATIN1
+
+HEAD = rb"[A-Za-z0-9_\x80-\xff](?:\\*[\"'`]|\]|%5[Dd])?[ \t]*(?:=>|:=|=|:|%3[Dd])"
+"""Where a name ends and its value begins."""
+
+_NAME = re2.compile(rb"([\w.\x80-\xff-]+)(?:\\*[\"'`]|\]|%5[Dd])?[ \t]*(=>|:=|=|:|%3[Dd])[ \t]*", _LATIN)
+_QUOTED = re.compile(rb"""\\*(?:"(?:[^"\\]|\\.)*+"?|'(?:[^'\\\n]|\\.)*+'?|`[^`]*+`?)""", re.DOTALL)
+_ESCAPED = re.compile(rb"""\\+["'][^"'\\]*+""")
+_COOKIE = re.compile(rb"[^\r\n\"'<>]+")
+_SCHEME = re.compile(
+    rb"(?:(?:bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256|key)[ \t]+)?([^\s\"'<>&]+)", re.IGNORECASE
+)
+_CODE = re.compile(
+    rb"[A-Za-z_][\w.]*[\[(]|(?:self|this|os|process|config|settings|env|args|request|req|options|params|ctx|props|kwargs|cfg)\."
+)
+_PLACEHOLDER = re.compile(rb"[$%{<*]|\[redacted|\[cut\]|\.\.\.")
+_NO_VALUE = frozenset(
+    b"none null nil true false str string bytes int bool undefined required optional any object number password token "
+    b"secret await async new const let var function def return if not is".split()
+)
+_PROSE_AFTER = re.compile(rb"[ \t]+[A-Za-z(]")
+_LINE_HEADERS = ("cookie", "setcookie")
+
+
+def assignments(text: bytes, kind_of: Callable[[str], str | None]) -> Iterator[tuple[int, int, str]]:
+    """(start, end, kind) of each value that stands beside a secret's name."""
+    done = 0
+    for head in _NAME.finditer(text):
+        start = head.end()
+        if start <= done:
+            continue
+        name = head.group(1).decode("utf-8", "replace")
+        kind = kind_of(name[-128:])
+        if kind is None:
+            continue
+        end = _value_end(text, start, name, head.group(2))
+        if end > start and (kind in ("secret", "secrets") or _identifies(text[start:end])):
+            done = end
+            yield start, end, kind
+
+
+def _identifies(value: bytes) -> bool:
+    """`email: none` and `phone: see below` hold no personal data."""
+    return b"@" in value or any(48 <= byte <= 57 for byte in value)
+
+
+def _value_end(text: bytes, start: int, name: str, separator: bytes) -> int:
+    """Where the secret value ends; `start` where there is none to hide."""
+    if text[start : start + 1] in (b'"', b"'", b"`", b"\\"):
+        quoted = _ESCAPED.match(text, start) or _QUOTED.match(text, start)
+        return quoted.end() if quoted and quoted.end() - start > 2 else start
+    if (
+        name.lower().replace("-", "").endswith(_LINE_HEADERS)
+        and (line := _COOKIE.match(text, start))
+        and b"=" in line[0]
+    ):
+        return line.end()
+    match = _SCHEME.match(text, start)
+    if match is None:
+        return start
+    value = match[1].rstrip(b",;.)]}")
+    end = match.start(1) + len(value)
+    tight = separator in (b"=", b"%3D", b"%3d") and text[start - 1 : start] not in (b" ", b"\t")
+    return end if _literal(value, name, tight, _PROSE_AFTER.match(text, end) is not None) else start
+
+
+def _literal(value: bytes, name: str, tight: bool, goes_on: bool) -> bool:
+    """A value, not a placeholder, an expression or the next word of a sentence."""
+    if not value or _PLACEHOLDER.match(value) or _CODE.match(value) or value.lower() in _NO_VALUE:
+        return False
+    if value.decode("utf-8", "replace") == name:
+        return False
+    return tight or not goes_on or not value.isalpha()

@@ -1,0 +1,136 @@
+"""Log lines: one JSON object each, at most 8 KiB, with nothing in them that could break a terminal or a line. Pure."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from operator import attrgetter
+
+import orjson
+
+from gateway.model import Event, Record
+
+LONGEST_LINE = 8192
+"""Bytes, without the newline."""
+LONGEST_TARGET = 1024
+"""Bytes of rest and query in a line."""
+_LONGEST_NAME = 256
+"""Characters of a field that the caller chose. Valid names and run ids have at most 128."""
+_DEEPEST = 500
+"""Brackets in a document that is logged as one: more could be deeper than readers' parsers go, and is logged as text."""
+
+_UNSAFE = re.compile(
+    "[\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\U0001d173-\U0001d17a]"
+)
+"""What orjson leaves as it is and a terminal obeys: C1 controls, line separators, bidi marks, invisible characters, tags."""
+_LONG_NUMBER = re.compile(rb"\d{300}")
+
+METADATA = (
+    "call_id", "run_id", "agent_id", "trace_id", "door", "tool", "effect", "args_hash", "decision", "reason", "stop_reason",
+    "status", "attempts", "errors", "duration_ms", "waited_ms", "bytes_in", "bytes_out", "cost_micro_usd", "policy",
+    "report_reason",
+)  # fmt: skip
+meta_of: Callable[[Record], tuple[object, ...]] = attrgetter("at.wall", *METADATA)
+"""A record without its payloads: cheap enough for the call's path, and small enough to keep."""
+
+
+def timestamp(wall: float) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def call_fields(meta: tuple[object, ...], name: Callable[[str], str]) -> dict[str, object]:
+    """A tool_call line's keys (SPEC 7), without sampled, args, target and result. `name` cleans what the caller chose."""
+    wall, *values = meta
+    fields = dict(zip(METADATA, values, strict=True))
+    cost, reported = fields.pop("cost_micro_usd"), fields.pop("report_reason")
+    for key in ("run_id", "tool", "trace_id", "agent_id"):
+        if isinstance(value := fields[key], str):
+            fields[key] = clean(name(value[:_LONGEST_NAME]))
+    for key in ("duration_ms", "waited_ms"):
+        if isinstance(value := fields[key], float):
+            fields[key] = round(value, 3)
+    line = {"ts": timestamp(wall if isinstance(wall, float) else 0.0), "event": "tool_call", **fields}
+    policy = line.pop("policy")
+    line |= {"cost_usd": cost / 1_000_000 if isinstance(cost, int) else 0.0, "policy": policy, "candidate": None}
+    if reported is not None:
+        line["report_reason"] = reported
+    return line
+
+
+def clean(text: str) -> str:
+    """Lone surrogates, which no JSON text may hold, spelled out."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def escape(line: bytes) -> bytes:
+    """The JSON text with invisible and line-breaking characters as \\u escapes."""
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return _UNSAFE.sub(lambda match: _escaped(match[0]), line.decode("utf-8", "replace")).encode()
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+def dumps(value: object) -> bytes:
+    """JSON with nothing invisible in it. Raises TypeError for lone surrogates: `clean` first."""
+    return escape(orjson.dumps(value))
+
+
+def quote(text: bytes, limit: int, goes_on: bool) -> bytes:
+    """The text as a JSON string of at most `limit` bytes; where it is longer or `goes_on`, it ends in an ellipsis."""
+    shown = text[: limit + 3].decode("utf-8", "replace")
+    if not goes_on and len(line := dumps(shown)) <= limit and len(text) <= limit:
+        return line
+    room = limit - 5
+    while True:
+        line = dumps(shown + "…")
+        if len(line) <= limit:
+            return line
+        if not shown:
+            return b'""'
+        shown = shown[: min(len(shown) - 1, len(shown) * max(room, 0) // len(line))]
+
+
+def payload(scrubbed: bytes, limit: int, goes_on: bool) -> bytes:
+    """A JSON document as it is, anything else as a string; at most `limit` bytes. `goes_on`: there was more of it."""
+    if not goes_on and len(scrubbed) <= limit and _document(scrubbed):
+        line = escape(scrubbed)
+        if len(line) <= limit:
+            return line
+    return quote(scrubbed, limit, goes_on)
+
+
+def _document(text: bytes) -> bool:
+    if b"\n" in text or b"\r" in text or _LONG_NUMBER.search(text) or text.count(b"[") + text.count(b"{") > _DEEPEST:
+        return False
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def event_line(event: Event, scrub: Callable[[str], str]) -> bytes:
+    """A flat object: ts, event, and the event's fields; texts redacted, and shortened until the line fits."""
+    for longest in (4096, 1024, 256, 64):
+        fields = {clean(str(key)): _field(value, longest, scrub) for key, value in list(event.fields.items())[:64]}
+        line = dumps({"ts": timestamp(event.at.wall), "event": event.name, **fields})
+        if len(line) <= LONGEST_LINE:
+            return line
+    return dumps({"ts": timestamp(event.at.wall), "event": event.name})
+
+
+def _field(value: object, longest: int, scrub: Callable[[str], str]) -> object:
+    if isinstance(value, bool) or value is None or isinstance(value, float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else float(value)
+    if isinstance(value, Mapping):
+        return {clean(str(k)): _field(v, longest, scrub) for k, v in list(value.items())[:64]}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_field(item, longest, scrub) for item in list(value)[:64]]
+    text = scrub(str(value)[: longest + 1024])
+    return text if len(text) <= longest else text[:longest] + "…"

@@ -1,0 +1,55 @@
+"""Which calls are logged with their payloads. Pure: the record's own time is the clock."""
+
+from hashlib import blake2b
+
+from gateway.model import Decision, Reason, Record
+from gateway.policy.snapshot import Observability
+
+FIRST_FAILURES = 10
+"""Payloads of errors and denials logged a minute for each (tool, reason), whatever the rate (SPEC 7)."""
+
+MOST_KEYS = 1000
+"""(tool, reason) pairs counted apart in one minute; a caller that invents names shares one count a reason from there on."""
+
+_FINE = (Reason.OK, Reason.DEDUP)
+
+
+def failed(record: Record) -> bool:
+    """An error or a denial, a relayed 4xx/5xx (tool_error) and a caller that left included."""
+    return record.reason not in _FINE or record.decision is not Decision.ALLOW
+
+
+class Sampler:
+    """Keeps only this minute's counts of failures. The key is random per process: no caller can choose a sampled run id."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key[:64]
+        self._minute = -1
+        self._failures: dict[tuple[str, Reason], int] = {}
+
+    def wants(self, record: Record, observability: Observability) -> bool:
+        """A run is sampled whole or not at all; a call without one by its own id. `sampled_tool_results: false` ends it all."""
+        if not observability.sampled_tool_results:
+            return False
+        if failed(record) and self._among_first(record):
+            return True
+        return self.chosen(record.run_id or record.call_id, observability.result_sample_rate)
+
+    def chosen(self, name: str, rate: float) -> bool:
+        """The keyed hash of the name, as a share of all hashes, is below the rate."""
+        if rate <= 0 or rate >= 1:
+            return rate >= 1
+        digest = blake2b(name.encode("utf-8", "backslashreplace"), digest_size=8, key=self._key).digest()
+        return int.from_bytes(digest, "big") < rate * 2.0**64
+
+    def _among_first(self, record: Record) -> bool:
+        minute = int(record.at.mono // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._failures.clear()
+        key = (record.tool, record.reason)
+        if key not in self._failures and len(self._failures) >= MOST_KEYS:
+            key = ("", record.reason)
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        return count < FIRST_FAILURES
