@@ -6,7 +6,6 @@ Settings of the environment hold here too; with GATEWAY_UPSTREAM set, the gatewa
 import contextlib
 import http.client
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -15,9 +14,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from gateway.admin.token import DEFAULT_FILE
 from gateway.settings import Address, Settings, SettingsError, read_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+GATEWAY = (sys.executable, "-m", "gateway")
 TOOLS = Address("127.0.0.1", 9000)
 READY_WITHIN = 20
 """Seconds until a start that says nothing is given up."""
@@ -52,14 +53,15 @@ def main() -> None:
     refuse_taken_ports(settings)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
-    token = bearer(settings)
+    # Leaves what is there as it is; what is new is var/admin_token.
+    subprocess.run([*GATEWAY, "init"], check=True, stdout=subprocess.DEVNULL)
     with contextlib.ExitStack() as children:
         if not settings.upstream:
             os.environ["GATEWAY_UPSTREAM"] = f"http://{TOOLS}"
             children.enter_context(child("demo", signal.SIGTERM))
         gateway = children.enter_context(child("serve", signal.SIGINT))
         wait_until_ready(gateway, settings.admin_listen)
-        print(TRY.format(data=settings.listen, admin=settings.admin_listen, bearer=token), flush=True)
+        print(TRY.format(data=settings.listen, admin=settings.admin_listen, bearer=bearer(settings)), flush=True)
         sys.exit(gateway.wait())
 
 
@@ -90,23 +92,14 @@ def taken(address: Address) -> bool:
 
 
 def bearer(settings: Settings) -> str:
-    """What stands after "Bearer" in the lines to paste. Creates var/admin_token, for its owner's eyes only, where no token is set."""
-    if settings.admin_token:
-        return "$GATEWAY_ADMIN_TOKEN"
-    if settings.admin_token_file:
-        return f"$(cat {settings.admin_token_file})"
-    path = Path("var/admin_token")
-    with contextlib.suppress(FileExistsError):
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_text(secrets.token_urlsafe(32) + "\n")
-    return f"$(cat {path})"
+    """What stands after "Bearer" in the lines to paste."""
+    return "$GATEWAY_ADMIN_TOKEN" if settings.admin_token else f"$(cat {settings.admin_token_file or DEFAULT_FILE})"
 
 
 @contextlib.contextmanager
 def child(command: str, stop: signal.Signals) -> Iterator[subprocess.Popen[bytes]]:
     """A `tool-gateway` command, out of reach of the terminal's Ctrl-C so that the tools outlive the gateway's last calls."""
-    process = subprocess.Popen([sys.executable, "-m", "gateway", command], start_new_session=True)
+    process = subprocess.Popen([*GATEWAY, command], start_new_session=True)
     try:
         yield process
     finally:
