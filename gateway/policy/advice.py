@@ -1,0 +1,115 @@
+"""What is allowed but worth a second look: the warnings of `check`, the start and /v1/policy, a sentence each."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gateway.model import Effect
+from gateway.policy.given import Given
+from gateway.policy.schema import Policy
+from gateway.policy.snapshot import Plan
+from gateway.policy.tools import Tools
+
+_CHANGING = frozenset(["PUT", "PATCH", "DELETE"])
+_MOST_NAMED = 3
+_MOST_COMPARED = 8  # tools of the very same reach; more would make the comparison quadratic and tell nothing new
+
+
+class Reach(NamedTuple):
+    """Requests a tool can make an upstream see."""
+
+    tool: str
+    origin: str
+    path: str
+    whole: bool
+    """Everything below the path, too."""
+    methods: frozenset[str] | None
+
+
+def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
+    """All of them, in a stable order."""
+    plans = [tools.template(name)(agent="", allowed=True, rule="", budgets=None) for name in tools.names]
+    return (
+        *_undeclared_effects(policy, plans),
+        *_open_default_agent(policy),
+        *_contained(policy, plans),
+        *_changing_reads(plans),
+        *_resting_rollout(policy),
+        *(f"{name} is ignored: not a file of this policy" for name in given.ignored_files),
+    )
+
+
+def _undeclared_effects(policy: Policy, plans: list[Plan]) -> Iterator[str]:
+    allowed = set(policy.tools.allowlist).union(*(agent.allowlist or () for agent in policy.agents.values()))
+    for plan in plans:
+        definition = policy.tools.definitions.get(plan.tool)
+        undeclared = definition is None or definition.effect is None
+        if undeclared and not plan.tool.startswith("http.") and (definition is not None or plan.tool in allowed):
+            yield f"{plan.tool}: effect undeclared, treated as write: not repeated once sent, stopped by disable_writes"
+
+
+def _open_default_agent(policy: Policy) -> Iterator[str]:
+    bounded = any(agent.token or agent.budgets.model_fields_set for agent in policy.agents.values())
+    if bounded and "default" not in policy.agents:
+        yield (
+            "agents.default is not written: a caller that drops its token is judged by tools.allowlist without agent limits; "
+            "agents.default: {allowlist: []} closes that"
+        )
+
+
+def _changing_reads(plans: list[Plan]) -> Iterator[str]:
+    for plan in plans:
+        changing = sorted((plan.methods or frozenset()) & _CHANGING)
+        if plan.effect is Effect.READ and (changing or (plan.methods is None and not plan.builtin)):
+            yield f"{plan.tool}: a read that takes {', '.join(changing) or 'any method'} may be repeated and passes disable_writes"
+
+
+def _resting_rollout(policy: Policy) -> Iterator[str]:
+    if policy.rollout is not None:
+        yield "rollout rests: there is no candidate.yaml"
+
+
+def _contained(policy: Policy, plans: list[Plan]) -> Iterator[str]:
+    """Whoever may call the wider tool needs no leave for the narrower one."""
+    reaches = [reach for plan in plans for reach in _reaches(policy, plan)]
+    wide: dict[tuple[str, str], list[Reach]] = {}
+    exact: dict[tuple[str, str], list[Reach]] = {}
+    for reach in reaches:
+        same = (wide if reach.whole else exact).setdefault((reach.origin, reach.path), [])
+        if len(same) < _MOST_COMPARED:
+            same.append(reach)
+    inside: dict[str, list[str]] = {}
+    for reach in reaches:
+        candidates = [] if reach.whole else list(exact[(reach.origin, reach.path)])
+        for prefix in _prefixes(reach.path):
+            candidates += wide.get((reach.origin, prefix), [])
+        for other in candidates:
+            if other.tool != reach.tool and _overlap(other.methods, reach.methods):
+                inside.setdefault(other.tool, []).append(reach.tool)
+    for tool, found in sorted(inside.items()):
+        names = sorted(set(found))
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        yield f"{tool} also reaches what {', '.join(names[:_MOST_NAMED])}{more} can do: allowing the one allows the other"
+
+
+def _reaches(policy: Policy, plan: Plan) -> Iterator[Reach]:
+    if plan.upstream is None:
+        return
+    upstream = plan.upstream
+    yield Reach(plan.tool, upstream.origin, upstream.base_path + plan.path, plan.takes_rest, plan.methods)
+    definition = policy.tools.definitions.get(plan.tool)
+    if definition is not None and definition.route is not None:
+        path = definition.route.partition(" ")[2]
+        whole = path.endswith("/{rest*}")
+        yield Reach(plan.tool, upstream.origin, path.removesuffix("/{rest*}"), whole, plan.methods)
+
+
+def _prefixes(path: str) -> Iterator[str]:
+    """The path and everything above it: `/a/b`, `/a`, ``."""
+    yield path
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _overlap(one: frozenset[str] | None, other: frozenset[str] | None) -> bool:
+    return one is None or other is None or not one.isdisjoint(other)

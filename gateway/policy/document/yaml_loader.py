@@ -1,0 +1,233 @@
+"""Strict YAML: bytes → a plain tree with places, or problems. Works on the parser's events, so nothing recurses and nothing multiplies.
+
+Anchors, aliases, merge keys and tags are refused outright: a policy has no use for them, and each is a way to hide something.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import yaml
+
+from gateway.policy.document.problems import Mark, Path, Place, PolicyError, Problem, dotted, shown_name
+from gateway.policy.document.scalars import Ambiguous, read_plain
+
+LARGEST = 8 * 1024 * 1024
+DEEPEST = 64
+MOST_VALUES = 500_000
+"""Some seconds of one processor; far beyond any policy written by people or generators."""
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+_START = Place(1, 1)
+_ALIAS = Ambiguous("*", "an alias")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file's tree of dict, list, str, int, float, bool, None and Ambiguous; `problems` are those that left the tree whole."""
+
+    file: str
+    value: object
+    mark: Mark
+    problems: tuple[Problem, ...]
+
+
+def load(content: bytes, file: str) -> Document:
+    """Raises PolicyError where no tree can be made; problems met before that are told with it."""
+    text = _decode(content, file)
+    builder = _Builder(file)
+    try:
+        for event in _events(text):
+            builder.take(event)
+    except yaml.YAMLError as error:
+        builder.problems.append(Problem(file, _place_of(error), "", f"not YAML: {_cause(error)}"))
+        raise PolicyError(builder.problems) from None
+    except _GaveUp:
+        raise PolicyError(builder.problems) from None
+    if builder.root is None:
+        raise PolicyError([*builder.problems, Problem(file, _START, "", "the file is empty")])
+    return Document(file, builder.root, builder.mark, tuple(builder.problems))
+
+
+def _decode(content: bytes, file: str) -> str:
+    if len(content) > LARGEST:
+        raise PolicyError([Problem(file, _START, "", f"larger than 8 MiB ({len(content)} bytes)")])
+    if content.startswith(_BYTE_ORDER_MARKS):
+        raise PolicyError([Problem(file, _START, "", "starts with a byte order mark: save it as UTF-8 without one")])
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        place = _place_at(content[: error.start].decode(errors="replace"))
+        raise PolicyError([Problem(file, place, "", "not UTF-8")]) from None
+    odd = _UNPRINTABLE.search(text)
+    if odd:
+        place = _place_at(text[: odd.start()])
+        raise PolicyError([Problem(file, place, "", f"control character U+{ord(odd.group()):04X}")])
+    return text
+
+
+def _place_at(before: str) -> Place:
+    return Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+
+
+def _place_of(error: yaml.YAMLError) -> Place:
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    return Place(mark.line + 1, mark.column + 1) if mark is not None else _START
+
+
+def _cause(error: yaml.YAMLError) -> str:
+    """The parser's own words, which repeat no value."""
+    problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else None
+    return problem or "the text cannot be read"
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    yield from yaml.parse(text, Loader=yaml.CSafeLoader)
+
+
+class _GaveUp(Exception):
+    """Reading on would be of no use; the findings say why."""
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A mapping or list that is still open."""
+
+    value: dict[str, object] | list[object]
+    mark: Mark
+    awaits_key: bool
+    key: str | None = None
+    """The key whose value comes next; None after a key that was refused: its value is read and dropped."""
+    key_place: Place = _START
+    seen: dict[str, Place] = field(default_factory=dict)
+
+
+class _Builder:
+    """Takes events one by one. An explicit stack of frames stands where other loaders recurse."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self.mark = Mark(_START)
+        self.problems: list[Problem] = []
+        self.root: object = None
+        self._frames: list[_Frame] = []
+        self._values = 0
+        self._documents = 0
+
+    def take(self, event: yaml.Event) -> None:
+        match event:
+            case yaml.DocumentStartEvent():
+                self._documents += 1
+                if self._documents > 1:
+                    self._give_up(event, "a second YAML document: a policy is one")
+            case yaml.AliasEvent():
+                self._refuse(
+                    event, f"alias *{shown_name(event.anchor or '')}: aliases are not taken, write the value out"
+                )
+                self._add(event, _ALIAS, scalar=True)
+            case yaml.ScalarEvent():
+                self._refuse_properties(event)
+                plain = not event.style
+                self._add(event, read_plain(event.value) if plain else event.value, scalar=True)
+            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                self._refuse_properties(event)
+                self._open(event)
+            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                self._frames.pop()
+            case _:
+                pass
+
+    def _open(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent) -> None:
+        if len(self._frames) >= DEEPEST:
+            self._give_up(event, f"nested deeper than {DEEPEST} levels")
+        is_mapping = isinstance(event, yaml.MappingStartEvent)
+        value: dict[str, object] | list[object] = {} if is_mapping else []
+        mark = self._add(event, value, scalar=False)
+        self._frames.append(_Frame(value, mark, awaits_key=is_mapping))
+
+    def _add(self, event: yaml.Event, value: object, *, scalar: bool) -> Mark:
+        """Puts a value where the open frame wants it: as key, under its key, or at the end of a list."""
+        self._values += 1
+        if self._values > MOST_VALUES:
+            self._give_up(event, f"more than {MOST_VALUES} values")
+        place = _place(event)
+        if not self._frames:
+            self.root = value
+            self.mark.place = place
+            return self.mark
+        frame = self._frames[-1]
+        if isinstance(frame.value, list):
+            mark = frame.mark.children[len(frame.value)] = Mark(place)
+            frame.value.append(value)
+            return mark
+        if frame.awaits_key:
+            frame.awaits_key = False
+            frame.key = None
+            frame.key = self._key(frame, value if scalar else event, place)
+            frame.key_place = place
+            return Mark(place)
+        frame.awaits_key = True
+        mark = Mark(frame.key_place)
+        if frame.key is not None:
+            frame.mark.children[frame.key] = mark
+            frame.value[frame.key] = value
+        return mark
+
+    def _key(self, frame: _Frame, value: object, place: Place) -> str | None:
+        if not isinstance(value, str):
+            if value != _ALIAS:
+                self._report(place, _key_problem(value))
+            return None
+        if value in frame.seen:
+            first = frame.seen[value]
+            self._report(place, f"duplicate key, first at {first.line}:{first.column}", (*self._path(), value))
+            return None
+        frame.seen[value] = place
+        return value
+
+    def _refuse_properties(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
+        if event.anchor is not None:
+            self._refuse(event, f"anchor &{shown_name(event.anchor)}: anchors are not taken")
+        if event.tag is not None:
+            self._refuse(event, "tags (!…) are not taken, write the plain value")
+
+    def _path(self) -> Path:
+        """The value that comes next."""
+        steps: list[str | int] = []
+        for frame in self._frames:
+            innermost = frame is self._frames[-1]
+            if isinstance(frame.value, list):
+                steps.append(len(frame.value) - (0 if innermost else 1))
+            elif frame.key is not None and not (innermost and frame.awaits_key):
+                steps.append(frame.key)
+        return tuple(steps)
+
+    def _refuse(self, event: yaml.Event, text: str) -> None:
+        self._report(_place(event), text)
+
+    def _report(self, place: Place, text: str, path: Path | None = None) -> None:
+        key = dotted(self._path() if path is None else path)
+        self.problems.append(Problem(self._file, place, key, text))
+
+    def _give_up(self, event: yaml.Event, text: str) -> NoReturn:
+        self._refuse(event, text)
+        raise _GaveUp
+
+
+def _place(event: yaml.Event) -> Place:
+    mark = event.start_mark
+    return Place(mark.line + 1, mark.column + 1) if mark is not None else _START
+
+
+def _key_problem(value: object) -> str:
+    if isinstance(value, Ambiguous):
+        merge = value.text == "<<"
+        return (
+            "merge keys are not taken, write the values out"
+            if merge
+            else f"a key must be text, got {value.kind}: quote it"
+        )
+    if isinstance(value, yaml.Event):
+        return "a key must be text, got a mapping or a list"
+    return "a key must be text, got a number, true, false or null: quote it"

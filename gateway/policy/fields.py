@@ -1,0 +1,200 @@
+"""The kinds of values a policy holds: each says in one phrase what it expects, so every error line reads the same way."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from gateway.policy import hosts, secrets
+from gateway.policy.document.scalars import DATE, Ambiguous
+from gateway.policy.patterns import is_pattern, is_tool_name
+
+T = TypeVar("T")
+EXPECTED = "expected"
+"""The type of errors whose message is the phrase to print after `expected`."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_OURS_TO_SET = frozenset(
+    [
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
+_BYTES = re.compile(r"([1-9][0-9]{0,17})(?: ?(KiB|MiB|GiB))?")
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[Zz]|[+-]\d\d:\d\d)")
+_ROUTE_METHODS = frozenset(["ANY", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+REST = "{rest*}"
+_PATH = re.compile(r"/|(?:/[A-Za-z0-9._~:@!$&'()*+,;=-]+)+/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """An integer or a number within bounds, both included."""
+
+    low: float
+    high: float
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        if source is int:
+            inner: CoreSchema = core_schema.int_schema(strict=True, ge=int(self.low), le=int(self.high))
+        else:
+            inner = core_schema.float_schema(strict=True, ge=self.low, le=self.high, allow_inf_nan=False)
+        kind = "an integer" if source is int else "a number"
+        expected = {"expected": f"{kind} {self.low}..{self.high}"}
+        return core_schema.custom_error_schema(
+            inner, custom_error_type=EXPECTED, custom_error_message="{expected}", custom_error_context=expected
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A scalar with a form of its own."""
+
+    describe: str
+    """What is expected, as an error line says it."""
+    read: Callable[[Any], object]
+    """Returns the canonical value, or raises ValueError, whose text says what is expected where `describe` is too general."""
+    takes: tuple[type, ...] = (str,)
+    json: str | tuple[str, ...] = "string"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._validate)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        kind = self.json if isinstance(self.json, str) else list(self.json)
+        return {"type": kind, "description": self.describe}
+
+    def _validate(self, value: object) -> object:
+        if type(value) not in self.takes:
+            raise PydanticCustomError(EXPECTED, "{expected}", {"expected": self.describe})
+        try:
+            return self.read(value)
+        except ValueError as error:
+            raise PydanticCustomError(EXPECTED, "{expected}", {"expected": str(error) or self.describe}) from None
+
+
+def _only(allowed: Callable[[str], object]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not allowed(text):
+            raise ValueError
+        return text
+
+    return read
+
+
+def _read_bytes(value: str | int) -> int:
+    match = _BYTES.fullmatch(str(value))
+    size = int(match[1]) * _UNITS.get(match[2], 1) if match else 0
+    if not 1 <= size <= 1 << 30:
+        raise ValueError
+    return size
+
+
+def _read_time(value: str | Ambiguous) -> str:
+    """RFC 3339, kept as text: the policy's version is a hash over what is written."""
+    text = value.text if isinstance(value, Ambiguous) else value
+    if not _TIME.fullmatch(text) or (isinstance(value, Ambiguous) and value.kind != DATE):
+        raise ValueError
+    unix_time(text)
+    return text
+
+
+def unix_time(text: str) -> float:
+    """An RFC 3339 time as Unix seconds; ValueError where the calendar has no such time."""
+    try:
+        return datetime.fromisoformat(text.upper()).timestamp()
+    except OverflowError:
+        raise ValueError from None
+
+
+def _read_header_name(text: str) -> str:
+    name = text.lower()
+    if name in _OURS_TO_SET or name.startswith(("tool-gateway-", "proxy-")):
+        raise ValueError("a header the gateway does not set itself")
+    return _only(_HEADER_NAME.fullmatch)(text)
+
+
+def _read_header_value(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or text != text.strip():
+        raise ValueError("printable ASCII text without space around it")
+    return secrets.read_template(text)
+
+
+def _read_token(text: str) -> str:
+    if not secrets.is_reference(text):
+        raise ValueError("a reference, ${env:NAME} or ${file:PATH}: secrets are injected, never written here")
+    return secrets.read_template(text)
+
+
+def _read_path(text: str) -> str:
+    """The path a tool has at its upstream or at the native door; `{rest*}` may stand for its last part."""
+    plain = text.removesuffix(REST) if text.endswith("/" + REST) else text
+    if not plain.startswith("/"):
+        raise ValueError("a path that starts with /")
+    if "{" in plain or "}" in plain:
+        raise ValueError(f"a path whose only placeholder is {REST} as its last part")
+    if not _PATH.fullmatch(plain) or any(part in (".", "..") for part in plain.split("/")):
+        raise ValueError("a path of plain ASCII: no escapes, query, dot segments or empty segments")
+    return text
+
+
+def _read_route(text: str) -> str:
+    method, space, path = text.partition(" ")
+    if not space or method not in _ROUTE_METHODS:
+        known = ", ".join(sorted(_ROUTE_METHODS))
+        raise ValueError(f'"METHOD /path" with a method of {known}')
+    return f"{method} {_read_path(path)}"
+
+
+def _read_file_path(text: str) -> str:
+    return _only(lambda path: path and path.isprintable() and "${" not in path)(text)
+
+
+Many = Annotated[tuple[T, ...], Field(strict=False)]
+"""A list, read as a tuple. (Not strict, so that pydantic takes a list; its items stay strict.)"""
+
+Milliseconds = Annotated[int, Between(1, 3_600_000)]
+ByteSize = Annotated[
+    int, Form("a size 1..1073741824, in bytes or like 64 KiB", _read_bytes, (int, str), ("integer", "string"))
+]
+Share = Annotated[float, Between(0, 1)]
+Text = Annotated[
+    str, Form("printable text of at most 500 characters", _only(lambda t: t.isprintable() and len(t) <= 500))
+]
+Time = Annotated[str, Form("a time like 2026-01-31T12:00:00Z", _read_time, (str, Ambiguous))]
+ToolName = Annotated[str, Form("a tool name like search.read", _only(is_tool_name))]
+ToolPattern = Annotated[str, Form('a tool name, a prefix like "search.*", or "*"', _only(is_pattern))]
+Identifier = Annotated[str, Form("1 to 128 characters of A-Za-z0-9._:-", _only(_IDENTIFIER.fullmatch))]
+RunScope = Annotated[
+    str,
+    Form(
+        "a run id, or AGENT/ID, of A-Za-z0-9._:-",
+        _only(lambda t: t.count("/") <= 1 and all(_IDENTIFIER.fullmatch(part) for part in t.split("/"))),
+    ),
+]
+UpstreamName = Annotated[str, Form("a name of A-Za-z0-9._-", _only(_UPSTREAM_NAME.fullmatch))]
+HeaderName = Annotated[str, Form("a header name", _read_header_name)]
+HeaderValue = Annotated[str, Form("text", _read_header_value)]
+Token = Annotated[str, Form("a reference, ${env:NAME} or ${file:PATH}", _read_token)]
+Url = Annotated[hosts.BaseUrl, Form("an http or https URL", hosts.read_url)]
+Origin = Annotated[str, Form("an origin like https://app.example.com", hosts.read_origin)]
+HostRule = Annotated[str, Form("a host name, *.suffix, * or an IP address", hosts.read_host_rule)]
+Block = Annotated[str, Form("a CIDR block like 10.0.0.0/8", hosts.read_block)]
+Path = Annotated[str, Form("a path that starts with /", _read_path)]
+Route = Annotated[str, Form('"METHOD /path"', _read_route)]
+FilePath = Annotated[str, Form("a file's path", _read_file_path)]

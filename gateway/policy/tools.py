@@ -1,0 +1,174 @@
+"""What the policy says about each tool, whoever calls: where it is performed, how often it is tried, within which limits."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from gateway.model import Effect
+from gateway.policy.arguments import compile_arguments
+from gateway.policy.document.problems import Findings, shown_name
+from gateway.policy.fields import REST
+from gateway.policy.patterns import Patterns
+from gateway.policy.routes import methods_of
+from gateway.policy.schema import Definition, Policy
+from gateway.policy.snapshot import Arguments, Egress, Plan, Retries, UpstreamPlan
+from gateway.policy.upstreams import DEFAULT
+
+BUILT_IN = {"http.get": Effect.READ, "http.head": Effect.READ}
+"""Performed by the gateway itself, under the egress rules."""
+_FAMILY = "http."
+"""Names that are never an upstream's; those not in BUILT_IN come with the egress door."""
+_DEFAULT_TIMEOUT_MS = 8000
+_NOT_FOR_BUILT_IN = ("upstream", "path", "route", "methods", "forward_authorization", "stream")
+_READS = frozenset(["GET", "HEAD", "POST"])
+
+Template = Callable[..., Plan]
+"""A Plan that lacks only what depends on the agent: agent, allowed, rule, budgets."""
+
+
+class Tools:
+    """Templates by tool name. Names that the policy spells out are prepared at load, all others are put together when asked for."""
+
+    def __init__(
+        self, policy: Policy, upstreams: Mapping[str, UpstreamPlan], egress: Egress, findings: Findings
+    ) -> None:
+        self._policy = policy
+        self._upstreams = upstreams
+        self._egress = egress
+        timeouts = dict(policy.tools.timeouts_ms)
+        self._default_timeout = timeouts.pop("default", _DEFAULT_TIMEOUT_MS)
+        self._timeouts = Patterns(timeouts)
+        self._templates: dict[str, Template] = {}
+        for name in self._spelled_out():
+            definition = policy.tools.definitions.get(name)
+            if definition is not None:
+                self._judge(name, definition, findings)
+            self._templates[name] = self._prepare(name, definition or _NOTHING_SAID, findings)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every tool name the policy spells out, sorted."""
+        return tuple(self._templates)
+
+    def template(self, tool: str) -> Template:
+        return self._templates.get(tool) or self._prepare(tool, _NOTHING_SAID, None)
+
+    def _spelled_out(self) -> list[str]:
+        tools = self._policy.tools
+        names = {*tools.definitions, *tools.allowlist, *tools.denylist, *tools.timeouts_ms} - {"default"}
+        for agent in self._policy.agents.values():
+            names.update(agent.allowlist or (), agent.denylist)
+        return sorted(name for name in names if not name.endswith("*"))
+
+    def _prepare(self, name: str, definition: Definition, findings: Findings | None) -> Template:
+        in_family = name.startswith(_FAMILY)
+        effect = Effect(definition.effect) if definition.effect else BUILT_IN.get(name, Effect.WRITE)
+        upstream = None if in_family else self._upstreams.get(definition.upstream or DEFAULT)
+        retries = self._retries(definition)
+        timeout_ms = definition.timeout_ms or self._timeout_ms(name)
+        waits = [retries.backoff[min(n, len(retries.backoff) - 1)] for n in range(retries.max)]
+        deadline = definition.deadline_ms / 1000 if definition.deadline_ms else None
+        path, takes_rest = _path(name, definition, in_family)
+        return partial(
+            Plan,
+            tool=name,
+            effect=effect,
+            builtin=name in BUILT_IN,
+            upstream=upstream,
+            missing=None if upstream is not None or name in BUILT_IN else _missing(name, in_family),
+            methods=_methods(name, definition, effect),
+            path=path,
+            takes_rest=takes_rest,
+            timeout=timeout_ms / 1000,
+            deadline=deadline or (1 + retries.max) * timeout_ms / 1000 + sum(waits),
+            retries=retries,
+            idempotent=definition.idempotent,
+            stream=definition.stream,
+            stream_idle=definition.stream_idle_ms / 1000,
+            arguments=_arguments(name, definition, findings),
+            max_request_bytes=definition.max_request_bytes,
+            max_response_bytes=definition.max_response_bytes,
+            forward_authorization=definition.forward_authorization,
+            egress=self._egress,
+            report=self._policy.mode == "report",
+            anonymous=self._policy.runs.anonymous,
+        )
+
+    def _timeout_ms(self, name: str) -> int:
+        found = self._timeouts.find(name)
+        return found[1] if found is not None else self._default_timeout
+
+    def _retries(self, definition: Definition) -> Retries:
+        own, general = definition.retries, self._policy.tools.retries
+        backoff = own.backoff_ms if own.backoff_ms is not None else general.backoff_ms
+        return Retries(
+            max=own.max if own.max is not None else general.max,
+            backoff=tuple(wait / 1000 for wait in backoff) or (0.0,),
+            on_status=frozenset(own.on_status if own.on_status is not None else general.on_status),
+        )
+
+    def _judge(self, name: str, definition: Definition, findings: Findings) -> None:
+        """Tells what no single key shows to be wrong."""
+        here = ("tools", "definitions", name)
+        if name.startswith(_FAMILY):
+            if name not in BUILT_IN:
+                findings.add(here, "not supported by this version: of the http tools it has http.get and http.head")
+            for key in _NOT_FOR_BUILT_IN:
+                if getattr(definition, key):
+                    findings.add((*here, key), f"{name} is built in: it takes limits, but no {key}")
+            return
+        wanted = definition.upstream
+        if wanted is not None and wanted not in self._policy.upstreams and wanted not in self._upstreams:
+            known = ", ".join(shown_name(upstream) for upstream in sorted(self._policy.upstreams)) or "none"
+            if not findings.doubts(("upstreams", wanted)):
+                findings.add((*here, "upstream"), f"no such upstream, known are: {known}")
+        self._judge_methods(name, definition, findings)
+
+    def _judge_methods(self, name: str, definition: Definition, findings: Findings) -> None:
+        here = ("tools", "definitions", name)
+        if definition.methods == ():
+            findings.add((*here, "methods"), "an empty list would refuse every call")
+        if definition.route is None:
+            return
+        method = definition.route.partition(" ")[0]
+        if definition.methods and method != "ANY" and method not in definition.methods:
+            findings.add((*here, "methods"), f"must name the route's method {method}")
+        upstream = self._upstreams.get(definition.upstream or DEFAULT)
+        if upstream is not None and upstream.base_path:
+            text = f"the native door passes the path on unchanged: upstreams.{upstream.name}.url must have no path"
+            findings.add((*here, "route"), text)
+
+
+_NOTHING_SAID = Definition()
+
+
+def _missing(name: str, in_family: bool) -> str:
+    return "the egress door, which this version does not have" if in_family else f"tools.definitions.{name}.upstream"
+
+
+def _methods(name: str, definition: Definition, effect: Effect) -> frozenset[str] | None:
+    if name in BUILT_IN:
+        return frozenset(["GET", "POST"])
+    if definition.methods:
+        return frozenset(definition.methods) | ({"HEAD"} if "GET" in definition.methods else frozenset())
+    if definition.route is not None:
+        return methods_of(definition.route.partition(" ")[0])
+    return _READS if effect is Effect.READ else None
+
+
+def _path(name: str, definition: Definition, in_family: bool) -> tuple[str, bool]:
+    """What follows the upstream's own path at the tool path door, and whether more may follow."""
+    if in_family:
+        return "", False
+    if definition.path is not None:
+        return definition.path.removesuffix("/" + REST), definition.path.endswith(REST)
+    return ("", True) if definition.upstream is not None else (f"/{name}", False)
+
+
+def _arguments(name: str, definition: Definition, findings: Findings | None) -> Arguments | None:
+    if definition.arguments is None or findings is None:
+        return None
+    here = ("tools", "definitions", name, "arguments")
+    schema, problems = compile_arguments(definition.arguments)
+    for place, text in problems:
+        findings.add((*here, *place), text)
+    return schema

@@ -1,0 +1,95 @@
+"""Upstreams of the policy → UpstreamPlans: addresses checked, secrets expanded, GATEWAY_UPSTREAM merged in."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from gateway.policy import hosts, secrets
+from gateway.policy.document.problems import Findings, Path
+from gateway.policy.given import Given
+from gateway.policy.hosts import BaseUrl
+from gateway.policy.schema import Policy, Upstream
+from gateway.policy.snapshot import Tls, UpstreamPlan
+
+DEFAULT = "default"
+
+
+def compile_upstreams(policy: Policy, given: Given, findings: Findings) -> dict[str, UpstreamPlan]:
+    """Every upstream by name. One that cannot be dialled is told to the findings and left out."""
+    plans = {}
+    for name, spec in _with_default(policy, given).items():
+        url = default_url(policy, given, findings) if name == DEFAULT else spec.url
+        headers = _headers(name, spec, given, findings)
+        _judge_tls(name, spec, url, given, findings)
+        if url is None:
+            findings.add(("upstreams", name, "url"), "required key is missing")
+        elif hosts.is_own(url.host, url.port, given.own_listeners):
+            findings.add(
+                ("upstreams", name, "url"), "this is the gateway's own listener: calls would go round in circles"
+            )
+        else:
+            plans[name] = _plan(name, spec, url, headers, given)
+    return plans
+
+
+def _with_default(policy: Policy, given: Given) -> Mapping[str, Upstream]:
+    if given.upstream is None or DEFAULT in policy.upstreams:
+        return policy.upstreams
+    return {DEFAULT: Upstream(), **policy.upstreams}
+
+
+def default_url(policy: Policy, given: Given, findings: Findings) -> BaseUrl | None:
+    """GATEWAY_UPSTREAM where it is set, else the policy's own."""
+    if given.upstream is not None:
+        try:
+            return hosts.read_url(given.upstream)
+        except ValueError as error:
+            findings.add((), f"GATEWAY_UPSTREAM: expected {error}")
+    return policy.upstreams[DEFAULT].url if DEFAULT in policy.upstreams else None
+
+
+def _headers(name: str, spec: Upstream, given: Given, findings: Findings) -> tuple[tuple[str, str], ...]:
+    seen: dict[str, str] = {}
+    expanded = []
+    for header, template in spec.headers.items():
+        here: Path = ("upstreams", name, "headers", header)
+        if seen.setdefault(header.lower(), header) != header:
+            findings.add(here, f"the same header as {seen[header.lower()]}")
+        if secrets.is_literal_credential(header, template):
+            findings.add(here, "looks like a credential written out: inject it, as ${env:NAME} or ${file:PATH}")
+        value = given.expand(here, template, findings)
+        if value is not None:
+            expanded.append((header, value))
+    return tuple(expanded)
+
+
+def _judge_tls(name: str, spec: Upstream, url: BaseUrl | None, given: Given, findings: Findings) -> None:
+    here: Path = ("upstreams", name, "tls")
+    written = {key: path for key, path in spec.tls.model_dump().items() if path is not None}
+    if written and url is not None and url.scheme == "http":
+        findings.add(here, "the URL is http: nothing here would be used")
+    if (spec.tls.client_cert_file is None) != (spec.tls.client_key_file is None):
+        findings.add(here, "client_cert_file and client_key_file go together")
+    for key, path in written.items():
+        if path in given.unread_files:
+            findings.add((*here, key), given.unread_files[path])
+
+
+def _plan(name: str, spec: Upstream, url: BaseUrl, headers: tuple[tuple[str, str], ...], given: Given) -> UpstreamPlan:
+    tls = Tls(spec.tls.ca_file, spec.tls.client_cert_file, spec.tls.client_key_file)
+    files = [given.digests.get(path, "") for path in (tls.ca_file, tls.client_cert_file, tls.client_key_file) if path]
+    shape = [url, headers, spec.model_dump(mode="json", exclude={"url", "headers"}), files]
+    return UpstreamPlan(
+        name=name,
+        key=f"{name}-{hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()}",
+        scheme=url.scheme,
+        host=url.host,
+        port=url.port,
+        base_path=url.path,
+        headers=headers,
+        max_connections=spec.max_connections,
+        connect_timeout=spec.connect_timeout_ms / 1000,
+        keepalive=spec.keepalive_ms / 1000,
+        max_connection_age=spec.max_connection_age_ms / 1000,
+        tls=tls,
+    )

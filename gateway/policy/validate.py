@@ -1,0 +1,211 @@
+"""A document against the schema: every error as a line with its place, what was expected, and no value that could be secret."""
+
+import json
+import re
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.policy.document.problems import Findings, Path, Problem, looks_secret
+from gateway.policy.document.scalars import Ambiguous
+from gateway.policy.document.yaml_loader import Document
+from gateway.policy.fields import EXPECTED
+from gateway.policy.schema import NOT_YET, KillSwitches, Policy
+
+M = TypeVar("M", bound=BaseModel)
+
+_LONGEST_SHOWN = 60
+_PHRASES = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "dict_attributes_type": "a mapping",
+    "model_type": "a mapping",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+_NOT_YET = tuple(tuple(key.split(".")) for key in NOT_YET)
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Generic[M]):
+    """What a document says. With problems, `value` holds what could still be read, so that the rest is judged too."""
+
+    value: M | None
+    problems: tuple[Problem, ...]
+    doubtful: frozenset[Path]
+    """What was left out of `value`; no conclusions may be drawn from its absence."""
+
+
+def read_policy(document: Document) -> Read[Policy]:
+    """A policy.yaml."""
+    return _read(Policy, document, ())
+
+
+def read_switches(document: Document) -> Read[KillSwitches]:
+    """A kill_switch.yaml: the section's keys, with or without `kill_switch:` above them."""
+    value = document.value
+    under = ("kill_switch",) if isinstance(value, dict) and set(value) == {"kill_switch"} else ()
+    return _read(KillSwitches, document, under)
+
+
+def _read(model: type[M], document: Document, under: Path) -> Read[M]:
+    findings = Findings(document.file, document.mark)
+    doubtful: set[Path] = set()
+    value = document.value
+    for step in under:
+        value = value[step] if isinstance(value, dict) else None
+    if model is Policy:
+        for path, text in [*_not_yet(value, ()), *_ambiguous_arguments(value)]:
+            findings.add(path, text)
+            doubtful.add(path)
+    read = _validate(model, _without(value, doubtful), under, findings, doubtful)
+    if read is None:
+        read = _validate(model, _without(value, doubtful), under, None, set())
+    known = {problem.key for problem in document.problems}
+    problems = [*document.problems, *(problem for problem in findings.problems if problem.key not in known)]
+    return Read(read, tuple(problems), frozenset(under + path for path in doubtful))
+
+
+def _validate(model: type[M], value: object, under: Path, findings: Findings | None, doubtful: set[Path]) -> M | None:
+    """Tells the findings and adds to doubtful what has to go for the rest to be valid."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as errors:
+        for error in errors.errors(include_url=False):
+            path, text = _explain(
+                model, error["type"], tuple(error["loc"]), error["msg"], error.get("ctx"), error["input"]
+            )
+            if findings is not None:
+                findings.add(under + path, text)
+            doubtful.add(path)
+    return None
+
+
+def _explain(
+    model: type[BaseModel], kind: str, loc: Path, message: str, context: dict[str, Any] | None, value: object
+) -> tuple[Path, str]:
+    if kind == "extra_forbidden":
+        return loc, _unknown_key(model, loc)
+    if kind == "missing":
+        return loc, "required key is missing"
+    path = loc[:-1] if loc and loc[-1] == "[key]" else loc
+    if kind == EXPECTED:
+        phrase = message
+    elif kind == "literal_error":
+        phrase = "one of " + ", ".join(re.findall(r"'([^']*)'", str((context or {}).get("expected"))))
+    else:
+        phrase = _PHRASES.get(kind, "another value")
+    return path, f"expected {phrase}, got {_shown(value, path)}"
+
+
+def _unknown_key(model: type[BaseModel], loc: Path) -> str:
+    known = _known_keys(model, loc[:-1])
+    near = get_close_matches(str(loc[-1]).lower(), known, n=1, cutoff=0.5)
+    if near:
+        return f'unknown key, did you mean "{near[0]}"?'
+    return "unknown key" + (f", known are: {', '.join(known)}" if known else "")
+
+
+def _known_keys(annotation: Any, path: Path) -> list[str]:
+    """The keys of the section at `path`, found by walking the annotations."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        if not path:
+            return sorted(fields)
+        return _known_keys(fields[str(path[0])].annotation, path[1:]) if path[0] in fields else []
+    if typing.get_origin(annotation) is dict:
+        return _known_keys(typing.get_args(annotation)[1], path[1:]) if path else []
+    return next(filter(None, (_known_keys(part, path) for part in typing.get_args(annotation))), [])
+
+
+def _shown(value: object, path: Path) -> str:
+    """The value as a line may repeat it: never where it could be a secret."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case Ambiguous():
+            return f"{value.kind}: quote it if text is meant"
+        case str() if _may_show(value, path):
+            return json.dumps(
+                value if len(value) <= _LONGEST_SHOWN else value[:_LONGEST_SHOWN] + "…", ensure_ascii=False
+            )
+        case int() | float() if _may_show("", path):
+            return str(value)
+        case str():
+            return "text"
+        case _:
+            return "a number"
+
+
+def _may_show(value: str, path: Path) -> bool:
+    secret = any(
+        isinstance(step, str) and (step in ("headers", "token", "url") or step.endswith("_key")) for step in path
+    )
+    return not secret and value.isprintable() and not looks_secret(value)
+
+
+def _not_yet(value: object, path: Path) -> Iterator[tuple[Path, str]]:
+    """Keys of features that are not built."""
+    if not isinstance(value, dict):
+        return
+    for key, below in value.items():
+        here = (*path, key)
+        patterns = [
+            p for p in _NOT_YET if len(p) >= len(here) and all(a in ("*", b) for a, b in zip(p, here, strict=False))
+        ]
+        if any(len(pattern) == len(here) for pattern in patterns):
+            yield here, "not supported by this version"
+        elif patterns:
+            yield from _not_yet(below, here)
+
+
+def _ambiguous_arguments(value: object) -> Iterator[tuple[Path, str]]:
+    """Inside an arguments schema any JSON goes, but no scalar that YAML readers disagree on."""
+    for path, tool in _below(_below_one(value, ("tools", "definitions"))):
+        start = ("tools", "definitions", *path, "arguments")
+        stack: list[tuple[Path, object]] = [(start, tool.get("arguments"))] if isinstance(tool, dict) else []
+        while stack:
+            here, node = stack.pop()
+            if isinstance(node, Ambiguous):
+                yield here, f"expected JSON, got {_shown(node, here)}"
+            stack.extend(((*here, *step), below) for step, below in _below(node))
+
+
+def _below_one(value: object, path: Path) -> object:
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
+def _below(value: object) -> Iterator[tuple[Path, object]]:
+    if isinstance(value, dict):
+        yield from (((key,), below) for key, below in value.items())
+    elif isinstance(value, list):
+        yield from (((index,), below) for index, below in enumerate(value))
+
+
+def _without(value: object, paths: set[Path]) -> object:
+    """A copy without what stands at `paths`. Of a list with a bad item, the whole list goes, so that places stay true."""
+    if not paths:
+        return value
+    if () in paths:
+        return {}
+    if not isinstance(value, dict):
+        return value
+    kept = {}
+    for key, below in value.items():
+        inner = {path[1:] for path in paths if path[0] == key}
+        if () in inner or (isinstance(below, list) and inner):
+            continue
+        kept[key] = _without(below, inner)
+    return kept
