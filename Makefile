@@ -46,7 +46,7 @@ clean: ## remove the environment and caches; var/ (state, admin token) stays
 # Stamps: an environment is made again only when what it is made from has changed.
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo 'tool-gateway needs Python 3.11, 3.12 or 3.13 on PATH (or: make PYTHON=/path/to/python3 ...)'; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
 	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock

@@ -31,8 +31,8 @@ def free_address() -> Address:
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """This process's environment without what would configure a gateway or an agent."""
-    ours = ("GATEWAY_", "AGENT_", "TOOL_BASE_URL", "HOST", "PORT")
+    """This process's environment without what would configure a gateway, an agent or make."""
+    ours = ("GATEWAY_", "AGENT_", "TOOL_BASE_URL", "HOST", "PORT", "MAKE", "MFLAGS")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | variables
 
 

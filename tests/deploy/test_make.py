@@ -1,0 +1,70 @@
+"""The two commands: what `make test` checks is what CI runs, on any machine."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.stack import clean_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.needs("make", "bash")
+
+
+def recipe(target: str) -> list[str]:
+    """The commands make would run, were nothing made yet."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-nB", target],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.replace("\\\n", " ").splitlines()
+
+
+def test_make_test_checks_format_lint_types_imports_and_behaviour() -> None:
+    checks = [line.removeprefix(".venv/bin/") for line in recipe("test")[-5:]]
+
+    assert checks == ["ruff format --check .", "ruff check .", "mypy", "lint-imports", "python -m pytest"]
+
+
+@pytest.mark.parametrize("target", ["run", "test"])
+def test_nothing_is_installed_without_a_known_hash(target: str) -> None:
+    installs = [shlex.split(line) for line in recipe(target) if " install " in line]
+
+    assert len(installs) == 2
+    from_registry, project = installs
+    assert "--require-hashes" in from_registry
+    assert {"--no-deps", "--no-build-isolation"} < set(project)
+
+
+def test_ci_runs_exactly_make_test() -> None:
+    script = ROOT / ".ci/run"
+
+    assert script.read_text().splitlines()[-1] == "exec make test"
+    assert os.access(script, os.X_OK)
+
+
+def test_a_package_that_cannot_be_had_is_one_line_and_no_failure(tmp_path: Path) -> None:
+    """With an apt-get that fails, as without a network."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/system-packages").write_text((ROOT / "scripts/system-packages").read_text())
+    (tmp_path / "apt.txt").write_text("# why\nno-such-package\n")
+    (tmp_path / "bin").mkdir()
+    for name, body in {"apt-get": "echo noise; exit 100", "dpkg-query": "exit 1", "id": "echo 0"}.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+
+    command = ["bash", str(tmp_path / "scripts/system-packages")]
+    done = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, timeout=30)
+
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "could not install no-such-package (apt.txt): the tests that need them are skipped"
+    ]
