@@ -1,22 +1,24 @@
-"""May run control add a step? The guards that an announced step has to pass, though it is no call."""
+"""May run control add a step? The guards that an announced step has to pass, though it is no call of a tool."""
 
 from gateway.guards import REPORTABLE
+from gateway.guards.kill_switch import killed
 from gateway.guards.overloaded import no_room_for_run
 from gateway.guards.run import ended
 from gateway.guards.seconds import out_of_time
 from gateway.guards.steps import out_of_steps
-from gateway.model import Denial, Moment, RunKey
-from gateway.policy.snapshot import Plan
+from gateway.model import Budgets, Denial, Effect, Moment, RunKey
 from gateway.state.counts import Counts
 
 
-def judge_step(key: RunKey, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
-    """`plan`: any of the agent's. In report mode a spent budget passes, as it does for a call."""
-    run, budgets = counts.ledger.find(key, plan.budgets, now), plan.budgets
+def judge_step(key: RunKey, budgets: Budgets, counts: Counts, now: Moment, *, report: bool) -> Denial | None:
+    """In report mode (`report`) a spent budget lets the step pass, as it does a call; an operator's or the agent's own end does not."""
+    switch = counts.switches.stops(key.agent, key.id, "", Effect.READ, now)
+    run = counts.ledger.find(key, budgets, now)
     denial = (
-        no_room_for_run(key, counts)
+        (killed(switch) if switch else None)
+        or no_room_for_run(key, counts)
         or (ended(run, budgets, now) if run else None)
         or out_of_time(run, budgets, now)
         or out_of_steps(run, budgets, now)
     )
-    return None if denial is not None and plan.report and denial.reason in REPORTABLE else denial
+    return None if denial is not None and report and denial.reason in REPORTABLE else denial

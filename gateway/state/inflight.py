@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from types import TracebackType
 
 from gateway.model import Attempt, Denial, Effect, Reason, ToolCall
@@ -25,13 +26,15 @@ class Stopped(Exception):
 class Wait:
     """One call in flight. All its waiting happens inside a scope of this object, so that it can be ended from outside."""
 
-    __slots__ = ("_attempt", "call", "effect", "scope", "stopped")
+    __slots__ = ("_attempt", "call", "effect", "heard", "scope", "stopped")
 
     def __init__(self, call: ToolCall, effect: Effect) -> None:
         self.call = call
         self.effect = effect
         self.stopped: Denial | None = None
         """Set once; from then on every scope of this call raises Stopped."""
+        self.heard: float | None = None
+        """Loop time of the last piece of a reply that streams; None while the call is at work otherwise."""
         self._attempt: Attempt | None = None
         self.scope: Limit | None = None
         """The innermost one the call is in."""
@@ -43,7 +46,7 @@ class Wait:
 
     def attempting(self, attempt: Attempt, when: float | None) -> "Limit":
         """A scope for one attempt. The call is not waiting from its first byte on, until it pauses: its reply may stream."""
-        self._attempt = attempt
+        self._attempt, self.heard = attempt, None
         return Limit(self, when)
 
     def pausing(self) -> "Limit":
@@ -52,11 +55,16 @@ class Wait:
         return Limit(self, None)
 
     def limit(self, when: float | None) -> "Limit":
-        """A scope that raises TimeoutError at `when` (loop time; None: never), and Stopped when the call is stopped."""
+        """A scope for a reply that streams. Like the others it raises TimeoutError at `when` (loop time; None: never), and
+        Stopped when the call is stopped.
+        """
+        self.heard = asyncio.get_running_loop().time()
         return Limit(self, when)
 
     def reschedule(self, when: float | None) -> None:
-        """Moves the innermost scope's timer (after each piece of a stream, say). Raises Stopped where the call was stopped."""
+        """Moves the innermost scope's timer, after each piece of a reply. Raises Stopped where the call was stopped."""
+        if self.heard is not None:
+            self.heard = asyncio.get_running_loop().time()
         if self.scope is not None:
             self.scope.reschedule(when)
 
@@ -116,6 +124,7 @@ class InFlight:
 
     def __init__(self) -> None:
         self._waits: set[Wait] = set()
+        self._last_left = -inf
 
     def __len__(self) -> int:
         return len(self._waits)
@@ -129,6 +138,11 @@ class InFlight:
     def leave(self, wait: Wait) -> None:
         """Settled. Safe to call twice."""
         self._waits.discard(wait)
+        self._last_left = asyncio.get_running_loop().time()
+
+    def quiet_for(self, now: float) -> float:
+        """Seconds (`now`: loop time) without a call in flight, where a stream counts as one only when a piece of it arrives."""
+        return now - max(self._last_left, *(now if wait.heard is None else wait.heard for wait in self._waits), -inf)
 
     def interrupt(self, objection: Objection, *, cancel_in_flight: bool) -> None:
         """Stops the calls objected to: those that wait always, those at work only with `cancel_in_flight`."""

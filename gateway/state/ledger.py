@@ -206,8 +206,10 @@ class Ledger:
         """Live and remembered ones, the latest started first. Not to be held over an await."""
         return reversed(self._runs.values())
 
-    def changed(self, now: Moment) -> Changes:
-        """What changed since the last call of this."""
+    def changed(self, now: Moment, *, at_end: bool = False) -> Changes:
+        """What changed since the last call of this. At the process's orderly end that is every live run: its time has passed."""
+        if at_end:
+            self._changed.update(run for run in self._due if run.ended is None)
         saved = [_saved(run, now) for run in self._changed]
         forgotten = [*self._forgotten]
         self._changed.clear()

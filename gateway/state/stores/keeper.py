@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from gateway.model import KillSwitch, Moment, RunKey, Scope
+from gateway.model import KillSwitch, Moment, RunKey
 from gateway.state.ledger import Ledger, SavedRun
 from gateway.state.stores import Saved, Store, StoreError
 from gateway.state.stores.memory import MemoryStore
@@ -27,8 +27,10 @@ class Keeper:
 
     def __init__(self, store: Store) -> None:
         self.reach = store.reach
+        self.up = True
+        """The last write succeeded."""
         self.problem: str | None = None
-        """Why the last write failed; None once a write succeeds."""
+        """Why it did not."""
         self._store = store
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="state")
         self._unsaved: dict[RunKey, SavedRun | None] = {}
@@ -42,13 +44,13 @@ class Keeper:
         """Raises StoreError: the switch holds in this process all the same, but would not survive it."""
         await self._write(lambda: self._store.put_switch(switch))
 
-    async def delete_switch(self, scope: Scope) -> None:
+    async def delete_switch(self, switch: KillSwitch) -> None:
         """Raises StoreError: the switch would come back at a restart."""
-        await self._write(lambda: self._store.delete_switch(scope))
+        await self._write(lambda: self._store.delete_switch(switch.scope))
 
-    async def flush(self, ledger: Ledger, now: Moment) -> None:
+    async def flush(self, ledger: Ledger, now: Moment, *, at_end: bool = False) -> None:
         """Writes the runs that changed. A failure is kept in `problem`, and its runs are written with the next flush."""
-        saved, forgotten = ledger.changed(now)
+        saved, forgotten = ledger.changed(now, at_end=at_end)
         self._unsaved.update((run.key, run) for run in saved)
         self._unsaved.update((key, None) for key in forgotten)
         if not self._unsaved:
@@ -64,8 +66,9 @@ class Keeper:
             if key in self._unsaved and self._unsaved[key] is run:  # nothing newer came meanwhile
                 del self._unsaved[key]
 
-    async def close(self) -> None:
-        """After the last flush."""
+    async def close(self, ledger: Ledger, now: Moment) -> None:
+        """The orderly end: writes what every live run has used, then lets the store go."""
+        await self.flush(ledger, now, at_end=True)
         await asyncio.get_running_loop().run_in_executor(self._worker, self._store.close)
         self._worker.shutdown()
 
@@ -73,6 +76,6 @@ class Keeper:
         try:
             await asyncio.get_running_loop().run_in_executor(self._worker, write)
         except StoreError as error:
-            self.problem = str(error)
+            self.up, self.problem = False, str(error)
             raise
-        self.problem = None
+        self.up, self.problem = True, None
