@@ -54,7 +54,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
     # Leaves what is there as it is; what is new is var/admin_token.
-    subprocess.run([*GATEWAY, "init"], check=True, stdout=subprocess.DEVNULL)
+    if code := subprocess.run([*GATEWAY, "init"], check=False, stdout=subprocess.DEVNULL).returncode:
+        sys.exit(code)
     with contextlib.ExitStack() as children:
         if not settings.upstream:
             os.environ["GATEWAY_UPSTREAM"] = f"http://{TOOLS}"

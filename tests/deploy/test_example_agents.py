@@ -42,9 +42,9 @@ async def upstream(tools: ToolServer, aiohttp_server: ServerOf) -> str:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, upstream: str, request: pytest.FixtureRequest) -> Iterator[GatewayProcess]:
-    """Its budgets are wide unless the test's `gateway` parameter narrows them."""
-    with GatewayProcess(tmp_path / "gateway", upstream, environment=MANY | getattr(request, "param", {})) as gateway:
+def gateway(tmp_path: Path, upstream: str) -> Iterator[GatewayProcess]:
+    """With budgets that no run here uses up."""
+    with GatewayProcess(tmp_path / "gateway", upstream, environment=MANY) as gateway:
         yield gateway
 
 
