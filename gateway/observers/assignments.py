@@ -8,9 +8,6 @@ import re2
 _LATIN = re2.Options()
 _LATIN.encoding = re2.Options.Encoding.LATIN1
 
-HEAD = rb"[A-Za-z0-9_\x80-\xff](?:\\*[\"'`]|\]|%5[Dd])?[ \t]*(?:=>|:=|=|:|%3[Dd])"
-"""Where a name ends and its value begins."""
-
 _NAME = re2.compile(rb"([\w.\x80-\xff-]+)(?:\\*[\"'`]|\]|%5[Dd])?[ \t]*(=>|:=|=|:|%3[Dd])[ \t]*", _LATIN)
 _QUOTED = re.compile(rb"""\\*(?:"(?:[^"\\]|\\.)*+"?|'(?:[^'\\\n]|\\.)*+'?|`[^`]*+`?)""", re.DOTALL)
 _ESCAPED = re.compile(rb"""\\+["'][^"'\\]*+""")
@@ -35,7 +32,7 @@ def assignments(text: bytes, kind_of: Callable[[str], str | None]) -> Iterator[t
     done = 0
     for head in _NAME.finditer(text):
         start = head.end()
-        if start <= done:
+        if start <= done or text.endswith(b"[redacted:", 0, head.start()):
             continue
         name = head.group(1).decode("utf-8", "replace")
         kind = kind_of(name[-128:])

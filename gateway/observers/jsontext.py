@@ -10,13 +10,17 @@ import orjson
 JSON_START = re.compile(rb'\{\s*["}]|\[\s*(?:["{\[\]]|-?\d+(?:\.\d+)?\s*,)')
 """Where a text may turn into JSON."""
 
+_GLUE = rb"([ \t\r\n]*[,:]?[ \t\r\n]*)"
 _TOKEN = re.compile(
-    rb'([ \t\r\n]*)(?:("[^"\\]*+(?:\\.[^"\\]*+)*+")|([{\[])|([}\]])|([,:])|(-?\d[\d.eE+-]*|true|false|null))', re.DOTALL
+    _GLUE + rb'(?:("[^"\\]*+(?:\\.[^"\\]*+)*+")|([{\[])|([}\]])|(-?\d[\d.eE+-]*|true|false|null))', re.DOTALL
 )
-_BLANK = re.compile(rb"[ \t\r\n]*")
+_STRING, _OPENING, _CLOSING = 2, 3, 4
+_BEFORE = re.compile(_GLUE)
 _NAMING = frozenset({"name", "key", "header", "field", "param", "parameter", "variable"})
 _NAMED = frozenset({"value", "val", "content", "data"})
 _PAIRED = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
+_SHORTEST_SHAPE = 6
+"""Bytes: `a@b.co`."""
 
 
 class Scrub(Protocol):
@@ -28,7 +32,7 @@ class Scrub(Protocol):
 class _Frame:
     """One open object or array."""
 
-    __slots__ = ("inherited", "is_object", "kind", "name", "named", "wants")
+    __slots__ = ("colon", "inherited", "is_object", "kind", "name", "named")
 
     def __init__(self, is_object: bool, inherited: str | None) -> None:
         self.is_object = is_object
@@ -38,87 +42,85 @@ class _Frame:
         self.name = ""
         self.named: str | None = None
         """In `{"name": "password", "value": …}`: what the name says of the value."""
-        self.wants = "key" if is_object else "value"
+        self.colon = False
+        """A name was read, its value comes next."""
 
 
 class Walk:
     """One pass over one JSON text. A token that the grammar does not expect ends it: the rest is text again."""
 
-    def __init__(self, text: bytes, stop: int, cut: bool, kind_of: Callable[[str], str | None], scrub: Scrub) -> None:
+    def __init__(
+        self, text: bytes, stop: int, cut: bool, kind_of: Callable[[str], str | None], scrub: Scrub, quick: bool
+    ) -> None:
+        """`quick`: no shape can be in the text, so strings without escapes are judged by their names alone."""
         self._text = text
         self._stop = stop
         self._cut = cut
         self._kind_of = kind_of
         self._scrub = scrub
+        self._quick = quick
         self._stack: list[_Frame] = []
 
     def run(self, position: int, out: list[bytes]) -> int:
         """Appends what may be shown; returns where it stopped: behind the JSON, at a surprise, or at `stop`."""
-        whole = position == 0
+        one_line = position == 0
         first = position
         while position < self._stop and (self._stack or position == first):
             token = _TOKEN.match(self._text, position)
             if token is None:
                 return self._broken(position, out)
-            shown = self._take(token)
+            glue = token[1]
+            shown = self._take(token, glue.strip())
             if shown is None:
                 return position
-            if not whole or b"\n" not in token[1]:
-                out.append(token[1])
+            out.append(glue.strip() if one_line and b"\n" in glue else glue)
             out.append(shown)
             position = token.end()
         return position
 
     def _broken(self, position: int, out: list[bytes]) -> int:
         """A string without its end is hidden whole: what it would have become is not known."""
-        blank = _BLANK.match(self._text, position)
-        at = blank.end() if blank else position
+        before = _BEFORE.match(self._text, position)
+        at = before.end() if before else position
         if self._text[at : at + 1] != b'"':
-            return at
-        out.append(b'"[cut]"')
+            return position
+        out.append(self._text[position:at] + b'"[cut]"')
         return len(self._text)
 
-    def _take(self, token: "re.Match[bytes]") -> bytes | None:
+    def _take(self, token: "re.Match[bytes]", mark: bytes) -> bytes | None:
         """What is shown for the token; None where it does not fit."""
-        _, string, opening, closing, mark, scalar = token.groups()
         frame = self._stack[-1] if self._stack else None
-        if opening:
-            return self._open(frame, opening)
+        kind = token.lastindex
+        if kind == _CLOSING:
+            return self._close(frame, token[_CLOSING]) if mark == b"" else None
         if frame is None:
-            return None
-        if closing:
-            return self._close(frame, closing)
-        if mark:
-            return self._mark(frame, mark)
-        if frame.wants == "key" and string:
-            return self._key(frame, string)
-        if frame.wants != "value":
-            return None
-        frame.wants = "comma"
-        return self._string(frame, string) if string else self._scalar(frame, scalar, token.end() == len(self._text))
-
-    def _open(self, frame: _Frame | None, opening: bytes) -> bytes | None:
-        if frame is not None:
-            if frame.wants != "value":
+            return self._open(None, token[_OPENING]) if kind == _OPENING and mark == b"" else None
+        if frame.is_object:
+            if not frame.colon:
+                return self._key(frame, token[_STRING]) if kind == _STRING and mark != b":" else None
+            frame.colon = False
+            if mark != b":":
                 return None
-            frame.wants = "comma"
+        elif mark == b":":
+            return None
+        if kind == _STRING:
+            return self._string(frame, token[_STRING])
+        if kind == _OPENING:
+            return self._open(frame, token[_OPENING])
+        return self._scalar(frame, token[kind or 0], token.end() == len(self._text))
+
+    def _open(self, frame: _Frame | None, opening: bytes) -> bytes:
         self._stack.append(_Frame(opening == b"{", frame.kind if frame else None))
         return opening
 
-    def _close(self, frame: _Frame, closing: bytes) -> bytes | None:
-        if frame.is_object != (closing == b"}"):
+    def _close(self, frame: _Frame | None, closing: bytes) -> bytes | None:
+        if frame is None or frame.is_object != (closing == b"}"):
             return None
         self._stack.pop()
         return closing
 
-    def _mark(self, frame: _Frame, mark: bytes) -> bytes | None:
-        if frame.wants != ("colon" if mark == b":" else "comma"):
-            return None
-        frame.wants = "value" if mark == b":" or not frame.is_object else "key"
-        return mark
-
     def _key(self, frame: _Frame, token: bytes) -> bytes:
-        frame.wants = "colon"
+        frame.colon = True
         frame.name = _decoded(token).decode("utf-8", "replace")
         frame.kind = frame.inherited or self._kind_of(frame.name)
         if frame.kind is None and frame.named and frame.name.lower() in _NAMED:
@@ -127,15 +129,17 @@ class Walk:
 
     def _string(self, frame: _Frame, token: bytes) -> bytes:
         kind = frame.kind
-        content = _decoded(token)
-        if kind in ("secret", "secrets"):
-            return b'"[redacted]"' if content else token
-        if kind and (b"@" in content or any(48 <= byte <= 57 for byte in content)):
-            return b'"[redacted:' + kind.encode() + b']"'
-        if frame.is_object and frame.name.lower() in _NAMING:
-            frame.named = self._kind_of(content.decode("utf-8", "replace"))
-        elif not frame.is_object:
-            frame.kind = "secret" if content.lower().decode("utf-8", "replace") in _PAIRED else frame.inherited
+        if kind:
+            content = _decoded(token)
+            if kind in ("secret", "secrets"):
+                return b'"[redacted]"' if content else token
+            if b"@" in content or any(48 <= byte <= 57 for byte in content):
+                return b'"[redacted:' + kind.encode() + b']"'
+        if not frame.is_object:
+            paired = token[1:-1].lower().decode("utf-8", "replace") in _PAIRED
+            frame.kind = "secret" if paired else frame.inherited
+        elif frame.name.lower() in _NAMING:
+            frame.named = self._kind_of(_decoded(token).decode("utf-8", "replace"))
         return self._shown(token)
 
     def _scalar(self, frame: _Frame, scalar: bytes, at_the_end: bool) -> bytes:
@@ -145,12 +149,14 @@ class Walk:
             return b'"[cut]"'
         if frame.kind and frame.kind != "secrets":
             return b'"[redacted]"' if frame.kind == "secret" else b'"[redacted:' + frame.kind.encode() + b']"'
-        hidden = self._scrub(scalar) if len(scalar) >= 9 else scalar
+        if self._quick or len(scalar) < _SHORTEST_SHAPE:
+            return scalar
+        hidden = self._scrub(scalar)
         return scalar if hidden == scalar else b'"' + hidden + b'"'
 
     def _shown(self, token: bytes) -> bytes:
         """A string with what is hidden in it replaced; the very same bytes where nothing is."""
-        if len(token) < 8:
+        if len(token) < _SHORTEST_SHAPE + 2 or (self._quick and b"\\" not in token):
             return token
         content = _decoded(token)
         hidden = self._scrub(content)

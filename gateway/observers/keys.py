@@ -61,7 +61,7 @@ IDENTITY = {
 """Names of personal data, and what the replacement calls it. Only values that hold a digit or an @ are hidden by these."""
 
 STEMS = (
-    rb"(?i)pass|pwd|secret|token|auth|cookie|jwt|bearer|\bpin|otp|cred|key|\bpat\b|sess|sid|csrf|xsrf|mnemonic|seed|"
+    rb"pass|pwd|secret|token|auth|cookie|jwt|bearer|\bpin|otp|cred|key|\bpat\b|sess|sid|csrf|xsrf|mnemonic|seed|"
     rb"dsn|sig|connection|kennwort|contrase|senha|wachtwoord|motdepasse|phone|mobile|fax|msisdn|telefon|handy|ssn|"
     rb"social|national|steuer|tax|nino|bsn|dni|aadhaar|pesel|cpf|personn|driver|card|ccn|\bpan\b|cv[vc]|security|iban|"
     rb"account|mail|\xd0\xbf\xd0\xb0\xd1\x80|\xe5\xaf\x86|\xe3\x83\x91"

@@ -16,6 +16,8 @@ from gateway.observers.sample import Sampler, failed
 from gateway.observers.sink import Sink
 from gateway.policy.snapshot import Observability
 
+KINDS = ("payload", "ok", "denial", "error", "event")
+"""What can be dropped: a line's payloads alone, or a whole line."""
 QUEUE_BYTES = 8 * 1024 * 1024
 """For call lines. As it fills, payloads are left out first, then lines of good calls, then those of denials and errors."""
 PAYLOAD_SHARE, OK_SHARE = 0.5, 0.75
@@ -25,6 +27,7 @@ _EVENTS = 2048
 """Events that wait at most. They are small and rare: policy, kill switch, breaker, runs that end."""
 _APART = ("kill_switch", "policy_", "rollout", "breaker", "gateway_", "run_finished")
 _BATCH_BYTES = 32 * 1024
+_BLANK = b" \t\r\n"
 _SMALLEST = 16
 """With fewer max_logged_bytes than this no payload is worth a key."""
 _GATHER_SECONDS = 0.02
@@ -78,8 +81,8 @@ class Log:
         self._number = 0
         self._added = 0
         self._taken = 0
-        self._refused: Counter[str] = Counter()  # counted by the loop
-        self._lost: Counter[str] = Counter()  # counted by the writer
+        self._refused = _zeros()  # counted by the loop
+        self._lost = _zeros()  # counted by the writer
         self._reported: Counter[str] = Counter()
         self._reported_at = float("-inf")
         self._credit = _Credit(clock)
@@ -212,7 +215,7 @@ class Log:
         if due and self._unreported():
             batch.add("event", self._report())
         if batch.size and not self._sink.put(b"".join(batch.lines)):
-            self._lost += batch.kinds
+            self._lost.update(batch.kinds)
 
     def _unreported(self) -> bool:
         return self._refused + self._lost != self._reported
@@ -270,8 +273,14 @@ class Log:
     def _payload_value(self, window: _Window, limit: int) -> bytes:
         if b"\0" in window.text:
             return b'"[binary]"'
-        scrubbed = self._redactor.scrub(window.text, stop=limit, cut=window.cut)
-        return lines.payload(scrubbed, limit, window.cut or len(window.text) > limit)
+        text = window.text.strip(_BLANK)
+        scrubbed = self._redactor.scrub(text, stop=limit, cut=window.cut)
+        return lines.payload(scrubbed, limit, window.cut or len(text) > limit)
+
+
+def _zeros() -> Counter[str]:
+    """Every key from the start: one thread may add up what another counts only while no key comes or goes."""
+    return Counter(dict.fromkeys(KINDS, 0))
 
 
 class _Batch:

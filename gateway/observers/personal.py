@@ -2,7 +2,7 @@
 
 from gateway.observers.shapes import Shape
 
-_JOINS = frozenset(b"-_./:+=#@%")
+_JOINS = frozenset(b"-_.:+=#@%")
 _ALNUM = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _FILE_ENDINGS = frozenset(
     b"png jpg jpeg gif svg webp ico css js ts mjs json html htm md txt py java go rs map woff woff2 ttf pdf zip gz".split()
@@ -78,10 +78,17 @@ def _email(text: bytes, start: int, end: int) -> bool:
     return local != b"git" and domain.rsplit(b".", 1)[-1].lower() not in _FILE_ENDINGS
 
 
+def _grouped(beside: bytes) -> bool:
+    """A digit and a space: one more group of a longer number."""
+    return beside[:1].isdigit() and beside[1:] in (b" ", b"-")
+
+
 def _phone(text: bytes, start: int, end: int) -> bool:
     """E.164 allows 15 digits; fewer than 7 (after a plus: 8) are no subscriber's number."""
     value = text[start:end]
     digits = _digits(text, start, end)
+    if not value.startswith(b"+") and (_grouped(text[start - 2 : start]) or _grouped(text[end : end + 2][::-1])):
+        return False
     if not (8 if value.startswith(b"+") else 9) <= len(digits) <= 15 or len(set(digits)) < 3:
         return False
     return _alone(text, start, end)

@@ -5,12 +5,13 @@ Works on the text itself, never on a parsed copy, so numbers, order and doubled 
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import re2
 
-from gateway.observers.assignments import HEAD, assignments
+from gateway.observers.assignments import assignments
 from gateway.observers.jsontext import JSON_START, Walk
 from gateway.observers.keys import STEMS, normal, secret_kind
 from gateway.observers.personal import PERSONAL
@@ -26,6 +27,8 @@ _LATIN.log_errors = False
 _QUIET = re2.Options()
 _QUIET.log_errors = False
 
+_UNTIL_VALUE = rb"[\w.\x80-\xff-]*(?:\\*[\"'`]|\]|%5[Dd])?[ \t]*(?:=|:|%3[Dd])"
+"""What follows a name's stem where a value follows the name."""
 _TOKEN_BYTES = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/=_.%~-@:"
 """What a token, a key or an address is made of: a run of these that the window cuts is hidden whole."""
 
@@ -63,14 +66,17 @@ class Redactor:
         self._rules = [Rule(s.kind, re2.compile(s.pattern, _LATIN), s.check) for s in shapes]
         self._hints = _hints(shapes)
         self._custom = list(_custom(redaction, self._allow))
-        self._stems = re2.compile(_stems(redaction), _LATIN)
+        self._stems = re2.compile(b"(?i)" + _stems(redaction), _LATIN)
+        self._heads = re2.compile(b"(?i)(?:" + _stems(redaction) + b")" + _UNTIL_VALUE, _LATIN)
+        self.kind_of = lru_cache(maxsize=4096)(self._kind_of)
 
     def scrub(self, text: bytes, *, stop: int | None = None, cut: bool = False) -> bytes:
         """The text with its secrets replaced. Only what starts before `stop` is returned; `cut`: the text goes on where it ends here."""
         stop = len(text) if stop is None else min(stop, len(text))
         if not self._enabled:
             return text[:stop]
-        if not cut and self._nothing_in(text):
+        quick = not self._may_hold(text)
+        if quick and not cut and b"\\" not in text and b"\n" not in text and self._stems.search(text) is None:
             return text[:stop]
         out: list[bytes] = []
         position = 0
@@ -79,7 +85,7 @@ class Redactor:
                 self._plain(text[position : start.start()], stop - position, False, out)
             if start.start() >= stop:
                 return b"".join(out)
-            position = Walk(text, stop, cut, self.kind_of, self.scrub).run(start.start(), out)
+            position = Walk(text, stop, cut, self.kind_of, self.scrub, quick).run(start.start(), out)
         if position < stop:
             self._plain(text[position:], stop - position, cut, out)
         return b"".join(out)
@@ -99,7 +105,7 @@ class Redactor:
         found = [span for span in self._shapes(raw) if span.kind not in ("phone", "card", "iban", "national_id")]
         return _apply(raw, found, len(raw)).decode("utf-8", "replace") if found else name
 
-    def kind_of(self, name: str) -> str | None:
+    def _kind_of(self, name: str) -> str | None:
         """What a field of this name holds: None, "secret", "secrets" (numbers are counts), or an identity's kind."""
         compared = normal(name) if self._keys or self._allow_names else ""
         if compared in self._allow_names and compared:
@@ -121,23 +127,20 @@ class Redactor:
             return part
         return name + equals + hidden.decode("utf-8", "replace") if equals else hidden.decode("utf-8", "replace")
 
-    def _nothing_in(self, text: bytes) -> bool:
-        """True where neither a shape nor a name nor an escape can be in the text: most texts end here."""
-        if b"\\" in text or self._hints.Match(text) or self._custom:
-            return False
-        return self._stems.search(text) is None
+    def _may_hold(self, text: bytes) -> bool:
+        """False where neither a shape nor an assignment can be in the text: most texts end here."""
+        return bool(self._custom or self._hints.Match(text) or self._heads.search(text))
 
     def _plain(self, text: bytes, stop: int, cut: bool, out: list[bytes]) -> None:
         spans = list(self._shapes(text))
-        spans += [Span(start, end, kind) for start, end, kind in assignments(text, self.kind_of)]
+        if self._heads.search(text):
+            spans += [Span(start, end, kind) for start, end, kind in assignments(text, self.kind_of)]
         if cut and (run := len(text.rstrip(_TOKEN_BYTES))) < len(text):
             spans.append(Span(run, len(text), "cut"))
         out.append(_apply(text, spans, min(stop, len(text))))
 
     def _shapes(self, text: bytes) -> Iterator[Span]:
         for index in self._hints.Match(text) or ():
-            if index >= len(self._rules):
-                continue
             kind, pattern, check = self._rules[index]
             group = min(1, pattern.groups)
             for match in pattern.finditer(text):
@@ -172,7 +175,6 @@ def _hints(shapes: list[Shape]) -> "re2.Set":
     hints = re2.Set.SearchSet(_LATIN)
     for shape in shapes:
         hints.Add(shape.hint)
-    hints.Add(HEAD)
     hints.Compile()
     return hints
 

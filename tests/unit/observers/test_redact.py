@@ -1,0 +1,186 @@
+import json
+import random
+from urllib.parse import quote
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.observers.redact import SURPLUS, Redactor
+from gateway.policy.snapshot import Redaction
+from tests.unit.observers.planted_secrets import CREDENTIALS, LOOK_ALIKES, PERSONAL
+
+REDACTOR = Redactor(Redaction())
+ALL = {**CREDENTIALS, **PERSONAL}
+LIMIT = 512
+
+
+def hidden(secret: str, shown: bytes) -> bool:
+    """No run of eight characters of the secret (all of a shorter one) stands in what is shown."""
+    text = shown.decode("utf-8", "replace")
+    size = min(8, len(secret))
+    core = secret.split("@")[0] if secret.startswith("postgres") else secret
+    core = core.removeprefix("Bearer ").removeprefix("Basic ").removeprefix("postgres://")
+    core = core.removeprefix("-----BEGIN RSA PRIVATE KEY-----")
+    return not any(core[i : i + size] in text for i in range(max(1, len(core) - size + 1)))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_secret_is_hidden_in_text_json_nested_json_and_a_url(kind: str) -> None:
+    secret = ALL[kind]
+    nested = json.dumps({"outer": [{"body": json.dumps({"deep": ["x", f"see {secret} there"]})}]})
+    for document in (
+        f"see {secret} there",
+        f"{secret}",
+        json.dumps({"q": f"see {secret}", secret: 1}),
+        nested,
+        f"a\n{secret}\nb",
+    ):
+        assert hidden(secret, REDACTOR.scrub(document.encode())), document
+
+
+@pytest.mark.parametrize("kind", [k for k in ALL if "\n" not in ALL[k]])
+def test_a_secret_in_a_percent_encoded_query_is_hidden(kind: str) -> None:
+    secret = ALL[kind]
+    for target in (f"?q={quote(secret, safe='')}", f"/x/{quote(secret, safe='')}?page=2", f"?q={secret}"):
+        shown = REDACTOR.scrub_target(target)
+        assert hidden(secret, shown.encode()), shown
+        assert quote(secret, safe="")[-8:] not in shown
+
+
+@pytest.mark.parametrize("look_alike", LOOK_ALIKES)
+def test_a_look_alike_is_kept(look_alike: str) -> None:
+    for document in (
+        f"see {look_alike} there",
+        json.dumps({"q": look_alike}),
+        json.dumps([look_alike, f"is {look_alike}."]),
+    ):
+        assert REDACTOR.scrub(document.encode()).decode() == document
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password=hunter2&user=bob", "password=[redacted]&user=bob"),
+        ("Password: must be at least 8 characters", "Password: must be at least 8 characters"),
+        ("db_password: 'open sesame'\nport: 5432", "db_password: [redacted]\nport: 5432"),
+        ("Cookie: sid=abc; theme=dark\nHost: x", "Cookie: [redacted]\nHost: x"),
+        ("X-Api-Key: k1\r\nAccept: */*", "X-Api-Key: [redacted]\r\nAccept: */*"),
+        ("curl -H 'Authorization: token abc' x", "curl -H 'Authorization: [redacted]' x"),
+        ('data: {"token": "abc", "n": 1}\n\n', 'data: {"token": "[redacted]", "n": 1}\n\n'),
+        ("{'secret': 'it is me', 'n': 1}", "{'secret': [redacted], 'n': 1}"),
+    ],
+)
+def test_assignments_in_text(text: str, shown: str) -> None:
+    assert REDACTOR.scrub(text.encode()).decode() == shown
+
+
+@pytest.mark.parametrize(
+    ("document", "shown"),
+    [
+        ('{"password":"a","n":1}', '{"password":"[redacted]","n":1}'),
+        ('{"apiKey":{"value":"a","ok":true}}', '{"apiKey":{"value":"[redacted]","ok":true}}'),
+        ('{"pin":1234,"max_tokens":9,"token":null}', '{"pin":"[redacted]","max_tokens":9,"token":null}'),
+        ('{"p\\u0061ssword":"a"}', '{"p\\u0061ssword":"[redacted]"}'),
+        ('{"name":"Authorization","value":"abc"}', '{"name":"Authorization","value":"[redacted]"}'),
+        ('[["Cookie","a=b"],["Accept","x"]]', '[["Cookie","[redacted]"],["Accept","x"]]'),
+        ('{"n":4111111111111111}', '{"n":"[redacted:card]"}'),
+        ('{"n":123456789012345678901234567890,"n":1.0}', '{"n":123456789012345678901234567890,"n":1.0}'),
+        ('{"phone":"5551234","phone":"none"}', '{"phone":"[redacted:phone]","phone":"none"}'),
+    ],
+)
+def test_json_is_hidden_by_name_and_keeps_its_form(document: str, shown: str) -> None:
+    assert REDACTOR.scrub(document.encode()).decode() == shown
+
+
+def test_a_deep_document_keeps_its_form() -> None:
+    document = b'{"a":[' * 100 + b'{"password":"hunter2"}' + b"]}" * 100
+    assert REDACTOR.scrub(document) == document.replace(b'"hunter2"', b'"[redacted]"')
+
+
+def test_a_string_without_its_end_is_hidden_whole() -> None:
+    assert REDACTOR.scrub(b'{"q":"the head of something', cut=True) == b'{"q":"[cut]"'
+
+
+def _shape(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _shape(item) for key, item in value.items()}
+    return [_shape(item) for item in value] if isinstance(value, list) else None
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=30),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["a", "token", "name", "value", "pin"]), inner)
+    ),
+    max_leaves=20,
+)
+
+
+@given(_JSON, st.sampled_from([None, 1]))
+def test_any_document_stays_a_document_of_the_same_shape(value: object, indent: int | None) -> None:
+    document = json.dumps(value, indent=indent).encode()
+    assert _shape(json.loads(REDACTOR.scrub(document))) == _shape(value)
+
+
+@given(st.binary(max_size=400), st.booleans(), st.integers(0, 400))
+def test_any_bytes_are_taken(text: bytes, cut: bool, stop: int) -> None:
+    REDACTOR.scrub(text, stop=stop, cut=cut)
+
+
+@settings(max_examples=300)
+@given(kind=st.sampled_from(sorted(ALL)), back=st.integers(-200, SURPLUS + 200), form=st.integers(0, 3))
+def test_a_secret_across_the_edge_of_the_window_leaves_no_head(kind: str, back: int, form: int) -> None:
+    """Cut at max_logged_bytes + 1 KiB as the log cuts it, with the secret at any distance before and behind both edges."""
+    secret = ALL[kind]
+    filler = "lorem ipsum " * 400
+    at = LIMIT + SURPLUS - back
+    if form == 0:
+        document = filler[:at] + " " + secret + " " + filler
+    elif form == 1:
+        document = json.dumps({"a": filler[: at // 2].split(" "), "b": secret, "c": filler})
+    elif form == 2:
+        document = json.dumps([{"q": word} for word in filler[: at // 3].split(" ")] + [{"q": f"x {secret} y"}] * 3)
+    else:
+        document = f"{'a=b&' * (at // 4)}q={secret}&" + filler
+    window = document.encode()[: LIMIT + SURPLUS]
+    shown = REDACTOR.scrub(window, stop=LIMIT, cut=len(window) < len(document.encode()))
+    assert hidden(secret, shown)
+
+
+@given(st.integers(1, 60), st.integers(LIMIT, LIMIT + SURPLUS))
+def test_a_named_secret_across_the_edge_leaves_no_head(length: int, at: int) -> None:
+    secret = "".join(random.Random(length).choices("qwertzuiop", k=length)) + "#!q9"
+    for opening in ('{"password":"', "password='", '{"a":{"client_secret":["', "password="):
+        document = ("x " * at)[: at - len(opening)] if opening[0] == "p" else f'{{"a":"{"x " * (at // 2 - 40)}","b":'
+        document += opening + secret + "z" * 3000
+        shown = REDACTOR.scrub(document.encode()[: LIMIT + SURPLUS], stop=LIMIT, cut=True)
+        assert secret[:4].encode() not in shown
+
+
+def test_the_policy_adds_names_and_patterns_and_takes_kinds_names_and_values_away() -> None:
+    redactor = Redactor(
+        Redaction(
+            keys=("vehicle_id",),
+            patterns={"ticket": r"TCK-\d{4}", "broken": "("},
+            allow=("phone", "session_token", "help@example.com"),
+        )
+    )
+    document = b'{"vehicleId":"x1","t":"TCK-1234","p":"+493012345678","session_token":"s","m":"help@example.com, a@example.com"}'
+    assert orjson.loads(redactor.scrub(document)) == {
+        "vehicleId": "[redacted]",
+        "t": "[redacted:ticket]",
+        "p": "+493012345678",
+        "session_token": "s",
+        "m": "help@example.com, [redacted:email]",
+    }
+
+
+def test_redaction_can_be_turned_off() -> None:
+    assert Redactor(Redaction(enabled=False)).scrub(b'{"password":"a"}') == b'{"password":"a"}'
+
+
+def test_names_the_caller_chose_hide_credentials_but_not_numbers() -> None:
+    assert REDACTOR.scrub_name("task-4111111111111111") == "task-4111111111111111"
+    assert REDACTOR.scrub_name(CREDENTIALS["github"]) == "[redacted:github_token]"
