@@ -1,0 +1,190 @@
+"""A policy folder, or one policy file, as it is on disk now → Snapshot, kill switches, problems. Reads files; decides nothing itself."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.model import KillSwitch, Source
+from gateway.policy.compile import compile_policy, compile_switches
+from gateway.policy.document.problems import Place, PolicyError, Problem
+from gateway.policy.document.yaml_loader import LARGEST, load
+from gateway.policy.given import Given, wanted
+from gateway.policy.reading import Reading, Unreadable
+from gateway.policy.schema import Policy
+from gateway.policy.secrets import Reference
+from gateway.policy.snapshot import Snapshot
+from gateway.policy.validate import read_policy, read_switches
+
+POLICY, CANDIDATE, SWITCHES = "policy.yaml", "candidate.yaml", "kill_switch.yaml"
+_LARGEST_SECRET = 64 * 1024
+_LARGEST_TLS_FILE = 1024 * 1024
+_START = Place(1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the policy is: a folder, or one file without the others beside it."""
+
+    file: Path
+    folder: Path | None
+
+    @classmethod
+    def of(cls, path: str) -> "Location":
+        given = Path(path)
+        return cls(given / POLICY, given) if given.is_dir() else cls(given, None)
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    def internal_error(self, error: Exception) -> Problem:
+        """A bug of ours, told as a policy that was not taken. The error's own text may repeat values and is left out."""
+        return Problem(self.name, _START, "", f"internal error: {type(error).__name__}")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the process says beside the policy."""
+
+    environ: Mapping[str, str]
+    upstream: str | None = None
+    own_listeners: frozenset[tuple[str, int]] = frozenset()
+    budgets: Mapping[str, int] | None = None
+    with_secrets: bool = True
+
+    def __repr__(self) -> str:
+        return "Surroundings(…)"
+
+
+class JudgedPolicy(NamedTuple):
+    """What policy.yaml comes to."""
+
+    snapshot: Snapshot | None
+    problems: tuple[Problem, ...]
+    """Of policy.yaml: there are some exactly when there is no snapshot."""
+    beside: tuple[Problem, ...] = ()
+    """Of candidate.yaml, which never delays policy.yaml."""
+
+    @property
+    def all(self) -> tuple[Problem, ...]:
+        return self.problems + self.beside
+
+
+class JudgedSwitches(NamedTuple):
+    """What kill_switch.yaml comes to; None: it says nothing that can be trusted."""
+
+    switches: tuple[KillSwitch, ...] | None
+    problems: tuple[Problem, ...] = ()
+
+
+def judge_policy(where: Location, around: Surroundings, reading: Reading, now: float) -> JudgedPolicy:
+    """Reads and compiles policy.yaml."""
+    try:
+        content = reading.content(where.file, LARGEST)
+        names = reading.names(where.folder) if where.folder is not None else ()
+    except Unreadable as error:
+        return JudgedPolicy(None, (Problem(where.name, _START, "", str(error)),))
+    beside = (Problem(CANDIDATE, _START, "", "not supported by this version"),) if CANDIDATE in names else ()
+    ignored = tuple(name for name in names if where.folder is not None and _is_ignored(where.folder, name))
+    snapshot, problems = judge_text(content, where.name, around, reading, now, ignored)
+    return JudgedPolicy(snapshot, problems, beside)
+
+
+def judge_text(
+    content: bytes,
+    name: str,
+    around: Surroundings,
+    reading: Reading,
+    now: float,
+    ignored: tuple[str, ...] = (),
+) -> tuple[Snapshot | None, tuple[Problem, ...]]:
+    """Compiles the bytes of a policy."""
+    try:
+        document = load(content, name)
+        read = read_policy(document)
+        given = _gather(read.value, around, reading, now, ignored)
+        snapshot, problems = compile_policy(read, document, given)
+        return snapshot, tuple(sorted(set(problems)))
+    except PolicyError as error:
+        return None, error.problems
+    except Exception as error:  # noqa: BLE001  a bug here must read as a refused policy, not stop the watching
+        return None, (Problem(name, _START, "", f"internal error: {type(error).__name__}"),)
+
+
+def judge_switches(where: Location, reading: Reading, now: float) -> JudgedSwitches:
+    """Reads kill_switch.yaml. A folder without one has no switches; a folder out of reach says nothing."""
+    if where.folder is None:
+        return JudgedSwitches(())
+    try:
+        if SWITCHES not in reading.names(where.folder):
+            return JudgedSwitches(())
+        document = load(reading.content(where.folder / SWITCHES, LARGEST), SWITCHES)
+        read = read_switches(document)
+    except Unreadable as error:
+        return JudgedSwitches(None, (Problem(SWITCHES, _START, "", str(error)),))
+    except PolicyError as error:
+        return JudgedSwitches(None, error.problems)
+    except Exception as error:  # noqa: BLE001  as above
+        return JudgedSwitches(None, (Problem(SWITCHES, _START, "", f"internal error: {type(error).__name__}"),))
+    if read.problems or read.value is None:
+        return JudgedSwitches(None, tuple(sorted(read.problems)))
+    return JudgedSwitches(compile_switches(read.value, SWITCHES, Source.FILE, now))
+
+
+def _is_ignored(folder: Path, name: str) -> bool:
+    """Folders and hidden files belong to others (`..data` of Kubernetes, an editor's swap file) and need no mention."""
+    if name in (POLICY, CANDIDATE, SWITCHES) or name.startswith("."):
+        return False
+    return (folder / name).is_file()
+
+
+def _gather(
+    policy: Policy | None, around: Surroundings, reading: Reading, now: float, ignored: tuple[str, ...]
+) -> Given:
+    """Reads the secrets and files that the policy names."""
+    found: dict[Reference, str] = {}
+    unread: dict[Reference, str] = {}
+    digests: dict[str, str] = {}
+    unread_files: dict[str, str] = {}
+    references, files = wanted(policy) if policy is not None and around.with_secrets else ((), ())
+    for reference in references:
+        try:
+            found[reference] = _secret(reference, around, reading)
+        except Unreadable as error:
+            unread[reference] = str(error)
+    for path in files:
+        try:
+            digests[path] = hashlib.sha256(reading.content(Path(path), _LARGEST_TLS_FILE)).hexdigest()
+        except Unreadable as error:
+            unread_files[path] = str(error)
+    return Given(
+        upstream=around.upstream,
+        own_listeners=around.own_listeners,
+        budgets=around.budgets or {},
+        secrets=found if around.with_secrets else None,
+        unread=unread,
+        digests=digests,
+        unread_files=unread_files,
+        ignored_files=ignored,
+        now=now,
+    )
+
+
+def _secret(reference: Reference, around: Surroundings, reading: Reading) -> str:
+    """What a reference stands for; a file's trailing line end is not part of it. Raises Unreadable."""
+    if reference.kind == "env":
+        text = around.environ.get(reference.name)
+        if text is None:
+            raise Unreadable("is not set")
+    else:
+        content = reading.content(Path(reference.name), _LARGEST_SECRET)
+        if len(content) > _LARGEST_SECRET:
+            raise Unreadable("is larger than 64 KiB")
+        text = content.decode("utf-8", "replace").rstrip("\r\n")
+    if not text.strip():
+        raise Unreadable("is empty")
+    if not text.isascii() or not text.isprintable():
+        raise Unreadable("holds more than printable ASCII on one line")
+    return text

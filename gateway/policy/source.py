@@ -1,0 +1,234 @@
+"""Where the policy comes from: reads the folder, watches it, swaps whole snapshots, keeps the last good one."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
+
+from gateway.model import Event, KillSwitch, Moment
+from gateway.policy.document.problems import PolicyError, Problem, lines
+from gateway.policy.folder import (
+    JudgedPolicy,
+    JudgedSwitches,
+    Location,
+    Surroundings,
+    judge_policy,
+    judge_switches,
+    judge_text,
+)
+from gateway.policy.reading import Reading, Seen, look_again
+from gateway.policy.snapshot import Snapshot
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.25
+"""Between two looks at the files. With settling, reading and compiling a change is in effect within the promised second."""
+SETTLE_SECONDS = 0.05
+MOST_LOOKS = 4
+"""A file that still changes after that many settling looks (200 ms in all) is taken as it is."""
+
+
+class Checked(NamedTuple):
+    """What `check` tells."""
+
+    snapshot: Snapshot | None
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def check(
+    path: str,
+    *,
+    environ: Mapping[str, str],
+    upstream: str | None = None,
+    own_listeners: frozenset[tuple[str, int]] = frozenset(),
+    budgets: Mapping[str, int] | None = None,
+    without_secrets: bool = False,
+    now: float = 0.0,
+) -> Checked:
+    """Judges a folder or file as the start would. There is a snapshot exactly when there are no problems.
+
+    `without_secrets` leaves references as written and reads none of them; such a snapshot cannot serve.
+    """
+    where = Location.of(path)
+    around = Surroundings(environ, upstream, own_listeners, budgets, with_secrets=not without_secrets)
+    reading = Reading()
+    judged = judge_policy(where, around, reading, now)
+    problems = judged.all + judge_switches(where, reading, now).problems
+    warnings = judged.snapshot.warnings if judged.snapshot is not None else ()
+    return Checked(None if problems else judged.snapshot, lines(problems), warnings)
+
+
+class _Watched(Generic[T]):
+    """Files that are judged together, and how they looked when they were."""
+
+    def __init__(self, judge: Callable[[Reading], T], take: Callable[[T], None]) -> None:
+        self.take = take
+        self.lock = asyncio.Lock()
+        self._judge = judge
+        self._seen: Seen = {}
+
+    def judge(self) -> T | None:
+        """The verdict on what is there now; None where it looks as it did at the last one."""
+        reading = Reading()
+        verdict = self._judge(reading)
+        if reading.seen == self._seen:
+            return None
+        self._seen = reading.seen
+        return verdict
+
+    def look(self) -> Seen:
+        """How the files of the last judgement look now."""
+        return look_again(self._seen)
+
+    def differs(self) -> bool:
+        return self.look() != self._seen
+
+
+class PolicySource:
+    """Holds the snapshot in force. `load` once, then `watch` as a task; all callbacks run on the caller's loop or thread.
+
+    `on_snapshot` and `on_file_switches` are also called by `load`.
+    """
+
+    snapshot: Snapshot
+    """In force. Set by `load`, replaced in one assignment."""
+    loaded_at: Moment
+    """Since when."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        environ: Mapping[str, str],
+        upstream: str | None,
+        own_listeners: frozenset[tuple[str, int]],
+        budgets: Mapping[str, int],
+        emit: Callable[[Event], None],
+        clock: Callable[[], Moment],
+        on_snapshot: Callable[[Snapshot], None],
+        on_file_switches: Callable[[tuple[KillSwitch, ...]], None],
+    ) -> None:
+        self._around = Surroundings(environ, upstream, own_listeners, budgets)
+        self._emit = emit
+        self._clock = clock
+        self._on_snapshot = on_snapshot
+        self._on_file_switches = on_file_switches
+        self._where = Location.of(path)
+        self._policy = _Watched(self._judge_policy, self._take_policy)
+        self._switches = _Watched(self._judge_switches, self._take_switches)
+        self._version: str | None = None
+        self._policy_problems: tuple[Problem, ...] = ()
+        self._switch_problems: tuple[Problem, ...] = ()
+        # Two, so that a policy that takes long to compile does not delay kill_switch.yaml.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="policy")
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the files on disk are not in force; () when they are."""
+        return lines(self._policy_problems + self._switch_problems)
+
+    def load(self) -> None:
+        """Reads everything for the first time. Raises PolicyError with all that is wrong: there is no last good policy yet."""
+        policy, switches = self._policy.judge(), self._switches.judge()
+        if policy is None or switches is None:
+            raise AssertionError("load is called once")
+        if policy.all or switches.problems:
+            raise PolicyError(policy.all + switches.problems)
+        self._take_policy(policy)
+        self._take_switches(switches)
+
+    async def watch(self) -> None:
+        """Follows the files until cancelled."""
+        try:
+            await asyncio.gather(self._follow(self._policy), self._follow(self._switches))
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def reload(self) -> tuple[str, ...]:
+        """Reads everything now. The problems, if any."""
+        await self._renew(self._switches)
+        await self._renew(self._policy)
+        return self.problems
+
+    async def check(self, text: bytes) -> tuple[Snapshot | None, tuple[str, ...]]:
+        """What a policy of this text would be, here and now. It is not put in force."""
+        judge = partial(judge_text, text, self._where.name, self._around, Reading(), self._clock().wall)
+        snapshot, problems = await self._off_loop(judge)
+        return snapshot, lines(problems)
+
+    async def _follow(self, watched: _Watched[T]) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                if await self._off_loop(watched.differs):
+                    await self._settle(watched)
+                    await self._renew(watched)
+            except Exception as error:  # noqa: BLE001  a watcher that died would freeze the policy without a word
+                self._tell_rejected((self._where.internal_error(error),))
+
+    async def _settle(self, watched: _Watched[T]) -> None:
+        """Waits until two looks agree, so that a file is not read half written."""
+        before = await self._off_loop(watched.look)
+        for _ in range(MOST_LOOKS):
+            await asyncio.sleep(SETTLE_SECONDS)
+            now = await self._off_loop(watched.look)
+            if now == before:
+                return
+            before = now
+
+    async def _renew(self, watched: _Watched[T]) -> None:
+        async with watched.lock:
+            verdict = await self._off_loop(watched.judge)
+            if verdict is not None:
+                watched.take(verdict)
+
+    async def _off_loop(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def _judge_policy(self, reading: Reading) -> JudgedPolicy:
+        return judge_policy(self._where, self._around, reading, self._clock().wall)
+
+    def _judge_switches(self, reading: Reading) -> JudgedSwitches:
+        return judge_switches(self._where, reading, self._clock().wall)
+
+    def _take_policy(self, judged: JudgedPolicy) -> None:
+        self._policy_problems = judged.all
+        if judged.snapshot is not None:
+            self.snapshot = judged.snapshot
+            self.loaded_at = self._clock()
+            self._on_snapshot(judged.snapshot)
+            self._tell_loaded(judged.snapshot)
+        self._tell_rejected(judged.problems)
+        self._tell_rejected(judged.beside)
+
+    def _take_switches(self, judged: JudgedSwitches) -> None:
+        self._switch_problems = judged.problems
+        if judged.switches is not None:
+            self._on_file_switches(judged.switches)
+        self._tell_rejected(judged.problems)
+
+    def _tell_loaded(self, snapshot: Snapshot) -> None:
+        fields = {
+            "version": snapshot.version,
+            "previous": self._version,
+            "warnings": list(snapshot.warnings),
+            "overrides": list(snapshot.overrides),
+        }
+        self._version = snapshot.version
+        self._emit(Event("policy_loaded", self._clock(), fields))
+
+    def _tell_rejected(self, problems: tuple[Problem, ...]) -> None:
+        if not problems:
+            return
+        first = problems[0]
+        fields = {
+            "file": first.file,
+            "line": first.place.line,
+            "column": first.place.column,
+            "key": first.key,
+            "problem": first.text,
+            "problems": list(lines(problems)),
+        }
+        self._emit(Event("policy_rejected", self._clock(), fields))
