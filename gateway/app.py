@@ -1,0 +1,323 @@
+"""The composition root: the only file that constructs things and starts listeners. What happens when is in lifecycle.py."""
+
+import asyncio
+import gc
+import os
+import random
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+
+from aiohttp import web
+
+from gateway.admin.api import make_admin
+from gateway.admin.operations import Operations
+from gateway.admin.token import AdminToken
+from gateway.admin.views import switch_event
+from gateway.doors.front import Front, local_name
+from gateway.doors.listener import Listener
+from gateway.doors.runs import RunControl
+from gateway.guards.interruption import interrupt_killed
+from gateway.lifecycle import Lifecycle, Phase, housekeeping
+from gateway.model import Attempt, Event, KillSwitch, Moment, Observer, Reply, Source, Target
+from gateway.observers.fanout import Observers
+from gateway.observers.log import Log
+from gateway.observers.recent import Recent
+from gateway.pipeline.pipeline import Pipeline
+from gateway.policy.document.problems import PolicyError
+from gateway.policy.snapshot import Observability, Plan, Snapshot
+from gateway.policy.source import PolicySource
+from gateway.settings import Address, Settings, SettingsError
+from gateway.state.buffers import Buffers
+from gateway.state.counts import Counts
+from gateway.state.stores import StoreError
+from gateway.state.stores.keeper import Keeper, open_store
+from gateway.upstreams.fetch import Fetch
+from gateway.upstreams.http import Upstreams
+from gateway.upstreams.listeners import Listeners
+from gateway.upstreams.resolver import Resolver
+
+BACKLOG = 1024
+"""Connections the kernel holds while the loop is busy."""
+SPARE_DESCRIPTORS = 256
+"""For upstream connections of a first burst, files, the admin plane and the loop itself."""
+LOG_CLOSE_SECONDS = 2.0
+
+
+class StartError(Exception):
+    """One or more lines for whoever started the process; it exits 2."""
+
+
+def clock() -> Moment:
+    """The only reading of clocks; the loop's timers run on the same monotonic one."""
+    return Moment(time.monotonic(), time.time())
+
+
+async def serve(settings: Settings) -> int:
+    """Runs the gateway until a signal ends it. The exit code."""
+    try:
+        gateway = Gateway(settings, os.environ)
+        await gateway.start()
+    except (StartError, SettingsError, PolicyError, StoreError, OSError) as error:
+        for line in str(error).splitlines():
+            print(f"tool-gateway: {line}", file=sys.stderr)  # noqa: T201  the log may be what failed
+        return 2
+    await gateway.run_until_signalled()
+    await gateway.stop()
+    return 0
+
+
+class Gateway:
+    """One process's parts, wired. `start` and `stop` once each; in between the data plane serves.
+
+    The constructor raises StartError, SettingsError, PolicyError, StoreError or OSError, each with the lines to print.
+    """
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], *watching: Observer) -> None:
+        self.settings = settings
+        self.token = AdminToken.of(settings)
+        self.keeper = Keeper(open_store(settings.state))
+        saved = self.keeper.load()
+        self.counts = Counts(settings.max_in_flight)
+        self.counts.ledger.restore(saved.runs, clock())
+        for switch in saved.switches:
+            self.counts.switches.put(switch)
+        self.log = Log(settings.log, observability=Observability(), sample_key=saved.log_key, clock=clock)
+        self.recent = Recent()
+        self.observers = Observers(self.log, self.recent, *watching)
+        listeners = Listeners(own_addresses(settings))
+        self.upstreams = Upstreams(Resolver(), listeners)
+        self.fetch = Fetch(Resolver(), listeners)
+        self.policies = PolicySource(
+            settings.policy,
+            environ=environ,
+            upstream=settings.upstream,
+            own_listeners=frozenset(
+                (a.host, a.port) for a in (settings.listen, settings.admin_listen) if a.path is None
+            ),
+            budgets=settings.budgets,
+            emit=self.observers.happened,
+            clock=clock,
+            on_snapshot=self._adopt,
+            on_file_switches=lambda switches: self._replace_switches(Source.FILE, switches),
+        )
+        self.buffers = Buffers(settings.max_buffered_bytes)
+        self.pipeline = Pipeline(
+            counts=self.counts,
+            buffers=self.buffers,
+            send=self._send,
+            observer=self.observers,
+            clock=clock,
+            dice=random.random,
+        )
+        self.operations = Operations(
+            settings=settings,
+            policies=self.policies,
+            counts=self.counts,
+            keeper=self.keeper,
+            recent=self.recent,
+            observer=self.observers,
+            run_finished=self.pipeline.run_finished,
+            connections=self.upstreams.status,
+            log=self.log,
+            clock=clock,
+            started=clock(),
+        )
+        self._servers: list[asyncio.Server] = []
+        self._admin: web.AppRunner | None = None
+        self._chores: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Opens everything, the data plane last: whoever can connect is served."""
+        self.log.start()
+        self.policies.load()
+        max_connections = raise_descriptor_limit(self.settings.max_connections)
+        await self._start_admin()
+        self.listener = Listener(
+            self._front(), max_connections=max_connections, read_timeout=self.settings.read_timeout
+        )
+        self._servers.append(await listen(self.settings.listen, "GATEWAY_LISTEN", self.listener))
+        self._chores = [
+            asyncio.create_task(self.policies.watch()),
+            asyncio.create_task(housekeeping(self._lift_expired, self._end_runs, self._save_runs)),
+        ]
+        gc.collect()
+        gc.freeze()  # what the start made lives as long as the process: the collector need not walk it again
+        self.operations.unready = None
+        self._tell("gateway_started", max_connections=max_connections, policy=self.policies.snapshot.version)
+
+    @property
+    def data_url(self) -> str:
+        """Where the data plane really listens (port 0 in the settings: the system chose one)."""
+        return url_of(self._servers[1])
+
+    @property
+    def admin_url(self) -> str:
+        """Where the admin plane really listens."""
+        return url_of(self._servers[0])
+
+    async def run_until_signalled(self) -> None:
+        """Returns when the calls in flight are done or their time is up."""
+        lifecycle = Lifecycle(
+            self.counts,
+            drain=self.settings.drain_seconds,
+            idle=self.settings.drain_idle_seconds,
+            on_hangup=self._hang_up,
+            on_phase=self._enter,
+        )
+        await lifecycle.run()
+
+    async def stop(self) -> None:
+        """Closes what `start` opened, saves what must outlive the process."""
+        for server in self._servers:
+            server.close()
+        await self.listener.shutdown(0.5)
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        if self._admin is not None:
+            await self._admin.cleanup()
+        await self.upstreams.close()
+        await self.keeper.close(self.counts.ledger, clock())
+        self._tell("gateway_stopped")
+        self.log.close(LOG_CLOSE_SECONDS)
+
+    def _front(self) -> Front:
+        listen = self.settings.listen
+        return Front(
+            snapshot=lambda: self.policies.snapshot,
+            pipeline=self.pipeline,
+            runs=RunControl(self.counts, self.pipeline, clock),
+            buffers=self.buffers,
+            clock=clock,
+            ready=lambda: self.operations.unready is None,
+            fixed_agent=self.settings.agent_id,
+            on_loopback=listen.path is None and local_name(listen.host) and is_loopback(listen.host),
+            read_timeout=self.settings.read_timeout,
+        )
+
+    async def _start_admin(self) -> None:
+        app = make_admin(self.operations, self.token, self.settings.admin_hosts)
+        self._admin = web.AppRunner(app, access_log=None, keepalive_timeout=15.0, shutdown_timeout=1.0)
+        await self._admin.setup()
+        server = self._admin.server
+        if server is None:
+            raise StartError("the admin plane could not be set up")
+        self._servers.append(await listen(self.settings.admin_listen, "GATEWAY_ADMIN_LISTEN", server))
+
+    async def _send(self, attempt: Attempt, plan: Plan, destination: Target | None) -> Reply:
+        """The pipeline's one way out."""
+        if destination is not None:
+            return await self.fetch.send(attempt, plan, destination)
+        if plan.upstream is None:
+            raise AssertionError("the guard `configured` lets no call without an upstream pass")
+        return await self.upstreams.of(plan.upstream).send(attempt)
+
+    def _adopt(self, snapshot: Snapshot) -> None:
+        """A new policy is in force."""
+        self.log.configure(snapshot.observability)
+        self.upstreams.adopt(snapshot)
+        self._replace_switches(Source.POLICY, snapshot.switches)
+
+    def _replace_switches(self, source: Source, switches: tuple[KillSwitch, ...]) -> None:
+        now = clock()
+        added, removed = self.counts.switches.replace(source, switches, now)
+        for switch in removed:
+            self.observers.happened(switch_event("off", switch, now))
+        for switch in added:
+            self.observers.happened(switch_event("on", switch, now))
+        interrupt_killed(self.counts, added, now)
+
+    async def _lift_expired(self) -> None:
+        now = clock()
+        for switch in self.counts.switches.expire(now):
+            self.observers.happened(switch_event("expired", switch, now))
+            if switch.source is Source.RUNTIME:
+                with suppress(StoreError):  # it lapses by its own date at the next start
+                    await self.keeper.delete_switch(switch)
+
+    async def _end_runs(self) -> None:
+        now = clock()
+        for run in self.counts.ledger.expire(now, self.policies.snapshot.budgets):
+            self.pipeline.run_finished(run, now)
+
+    async def _save_runs(self) -> None:
+        await self.keeper.flush(self.counts.ledger, clock())
+
+    def _hang_up(self) -> None:
+        """SIGHUP: look at the policy now, and write the log to whatever is at its path."""
+        self.log.reopen()
+        task = asyncio.create_task(self._reload())
+        self._chores.append(task)
+        task.add_done_callback(self._chores.remove)
+
+    async def _reload(self) -> None:
+        await self.policies.reload()
+
+    def _enter(self, phase: Phase) -> None:
+        self.operations.unready = None if phase is Phase.SERVING else phase.value
+        if phase is not Phase.SERVING:
+            self._tell("gateway_stopping", phase=phase.value, in_flight=len(self.counts.in_flight))
+
+    def _tell(self, name: str, **fields: object) -> None:
+        self.observers.happened(Event(name, clock(), fields))
+
+
+async def listen(address: Address, variable: str, protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.Server:
+    """A server on the address. Raises StartError naming the variable."""
+    loop = asyncio.get_running_loop()
+    try:
+        if address.path is not None:
+            remove_stale_socket(address.path)
+            return await loop.create_unix_server(protocol, address.path, backlog=BACKLOG)
+        return await loop.create_server(protocol, address.host, address.port, backlog=BACKLOG)
+    except OSError as error:
+        raise StartError(f"{variable}: cannot listen on {address}: {os.strerror(error.errno or 0).lower()}") from None
+
+
+def url_of(server: asyncio.Server) -> str:
+    """http://host:port of a TCP listener, unix:PATH of another."""
+    name = server.sockets[0].getsockname()
+    return f"unix:{name}" if isinstance(name, str) else f"http://{Address(name[0], name[1])}"
+
+
+def remove_stale_socket(path: str) -> None:
+    """A socket file that nobody listens on any more is in the way; a living one is not touched."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+        except OSError:
+            return
+
+
+def own_addresses(settings: Settings) -> list[tuple[IPv4Address | IPv6Address, int]]:
+    """The TCP sockets the gateway itself listens on: nothing is ever sent there."""
+    found = []
+    for address in (settings.listen, settings.admin_listen):
+        if address.path is None:
+            for *_, sockaddr in socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
+                found.append((ip_address(sockaddr[0]), address.port))
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Does a listener on this host take connections of this machine only?"""
+    return host == "localhost" or (local_name(host) and ip_address(host).is_loopback)
+
+
+def raise_descriptor_limit(max_connections: int) -> int:
+    """Raises the soft limit of open files to what the connections need; where it cannot, the bound it allows (SPEC 1)."""
+    wanted = 2 * max_connections + SPARE_DESCRIPTORS  # each call may hold a connection to its upstream
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted or soft == resource.RLIM_INFINITY:
+        return max_connections
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    return min(max_connections, max(1, (granted - SPARE_DESCRIPTORS) // 2))

@@ -1,0 +1,115 @@
+"""A gateway in this process, on sockets of its own, in front of a tool server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+import pytest
+
+from gateway.app import Gateway
+from gateway.model import Event, Record
+from gateway.settings import read_settings
+from tests.doors.tool_server import ToolServer
+
+TOKEN = "an-admin-token-for-tests"
+POLICY = """
+tools:
+  allowlist: [search.read, notes.write]
+  retries: {max: 2, backoff_ms: [5, 10]}
+  definitions:
+    search.read: {effect: read}
+    notes.write: {effect: write}
+"""
+
+
+class Seen:
+    """An observer that keeps everything, for tests that look at what the log is told."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.events: list[Event] = []
+        self.recorded = asyncio.Condition()
+
+    def call_ended(self, record: Record) -> None:
+        self.records.append(record)
+
+    def happened(self, event: Event) -> None:
+        self.events.append(event)
+
+    def names(self) -> list[str]:
+        return [event.name for event in self.events]
+
+
+class Running:
+    """A started gateway and clients for both of its planes."""
+
+    def __init__(
+        self, gateway: Gateway, agent: aiohttp.ClientSession, operator: aiohttp.ClientSession, seen: Seen
+    ) -> None:
+        self.gateway = gateway
+        self.agent = agent
+        self.operator = operator
+        self.seen = seen
+
+    async def kill(self, scope: str, **options: Any) -> dict[str, Any]:
+        async with self.operator.post(
+            "/v1/kill-switches", json={"scope": scope, "reason": "test", **options}
+        ) as answer:
+            assert answer.status in (200, 201), await answer.text()
+            return await answer.json()  # type: ignore[no-any-return]  # aiohttp types JSON as Any
+
+    async def restore(self, scope: str) -> int:
+        async with self.operator.delete(f"/v1/kill-switches/{scope}") as answer:
+            return answer.status
+
+
+class StartGateway(Protocol):
+    async def __call__(self, policy: str = POLICY, **variables: str) -> Running: ...
+
+
+@pytest.fixture
+async def tool() -> AsyncIterator[ToolServer]:
+    async with ToolServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def start(tmp_path: Path, tool: ToolServer) -> AsyncIterator[StartGateway]:
+    """Starts gateways; each is stopped in order when the test ends."""
+    async with AsyncExitStack() as stack:
+
+        async def start_one(policy: str = POLICY, **variables: str) -> Running:
+            folder = tmp_path / "policies"
+            folder.mkdir(exist_ok=True)
+            (folder / "policy.yaml").write_text(policy)
+            environ = {
+                "GATEWAY_POLICY": str(folder),
+                "GATEWAY_LISTEN": "127.0.0.1:0",
+                "GATEWAY_ADMIN_LISTEN": "127.0.0.1:0",
+                "GATEWAY_ADMIN_TOKEN": TOKEN,
+                "GATEWAY_UPSTREAM": tool.url,
+                "GATEWAY_STATE": "memory:",
+                "GATEWAY_LOG": str(tmp_path / "log.jsonl"),
+                **variables,
+            }
+            seen = Seen()
+            gateway = Gateway(read_settings(environ), environ, seen)
+            await gateway.start()
+            stack.push_async_callback(gateway.stop)
+            agent = await stack.enter_async_context(
+                aiohttp.ClientSession(gateway.data_url, connector=aiohttp.TCPConnector(limit=0))
+            )
+            operator = await stack.enter_async_context(
+                aiohttp.ClientSession(gateway.admin_url, headers={"Authorization": f"Bearer {TOKEN}"})
+            )
+            return Running(gateway, agent, operator, seen)
+
+        yield start_one
+
+
+@pytest.fixture
+async def running(start: StartGateway) -> Running:
+    return await start()
