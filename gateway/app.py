@@ -28,6 +28,7 @@ from gateway.model import Attempt, Event, KillSwitch, Moment, Observer, Reply, S
 from gateway.observers.fanout import Observers
 from gateway.observers.log import Log
 from gateway.observers.recent import Recent
+from gateway.observers.unreachable import Unreachable
 from gateway.pipeline.pipeline import Pipeline
 from gateway.policy.document.problems import PolicyError
 from gateway.policy.snapshot import Observability, Plan, Snapshot
@@ -89,7 +90,7 @@ class Gateway:
             self.counts.switches.put(switch)
         self.log = Log(settings.log, observability=Observability(), sample_key=saved.log_key, clock=clock)
         self.recent = Recent()
-        self.observers = Observers(self.log, self.recent, *watching)
+        self.observers = Observers(self.log, self.recent, Unreachable(self.log.happened), *watching)
         listeners = Listeners(own_addresses(settings))
         self.upstreams = Upstreams(Resolver(), listeners)
         self.fetch = Fetch(Resolver(), listeners)

@@ -66,10 +66,9 @@ class Attempts:
             headers.append(("Tool-Gateway-Attempt", str(progress.attempts)))
             headers.append(("Tool-Gateway-Deadline-Ms", str(max(0, int(limits.left(now) * 1000)))))
         attempt = Attempt(progress.attempts, call.method, call.target, headers, call.body)
-        when, timer = limits.first(now + plan.timeout)
         reply: Reply | None = None
         try:
-            async with wait.attempting(attempt, when):
+            async with wait.attempting(attempt, progress.until(now + plan.timeout)):
                 reply = await self._send(attempt, plan, call.destination)
                 if (reply.length or 0 if reply.body is None else len(reply.body)) > plan.max_response_bytes:
                     reply.close()
@@ -78,7 +77,7 @@ class Attempts:
                     await self._hold(reply, progress, plan, wait)
                 return reply
         except TimeoutError:
-            error = failures.timed_out(timer, plan, sent=attempt.sent, silent=reply is not None)
+            error = failures.timed_out(progress.timer, plan, sent=attempt.sent, silent=reply is not None)
             progress.errors.append(error.kind)
             raise error from None
         except UpstreamError as error:
@@ -97,7 +96,7 @@ class Attempts:
         try:
             async for piece in reply.chunks:
                 pieces.append(piece)
-                wait.reschedule(progress.limits.first(self._clock().mono + plan.timeout)[0])
+                wait.reschedule(progress.until(self._clock().mono + plan.timeout))
         except BaseException:
             reply.close()
             raise

@@ -14,25 +14,20 @@ class Timer(StrEnum):
 
 
 class Limits(NamedTuple):
-    """Monotonic instants."""
+    """Monotonic instants; inf where there is no such limit."""
 
     deadline: float
     run: float = inf
-    """inf for an anonymous window, which bounds counts only."""
+    """An anonymous window bounds counts only."""
 
-    def first(self, attempt: float) -> tuple[float, Timer]:
-        """`attempt`: when the attempt's own timer would fire."""
+    def first(self, attempt: float = inf) -> tuple[float | None, Timer]:
+        """When the next timer fires (None: never), and which; `attempt` is when the attempt's own would."""
         if attempt <= self.deadline and attempt <= self.run:
-            return attempt, Timer.ATTEMPT
+            return (None if attempt == inf else attempt), Timer.ATTEMPT
         if self.deadline <= self.run:
             return self.deadline, Timer.DEADLINE
         return self.run, Timer.RUN
 
-    @property
-    def end(self) -> float:
-        """When the call must be done, whatever it is doing."""
-        return min(self.deadline, self.run)
-
     def left(self, now: float) -> float:
         """Seconds until the call must be done."""
-        return self.end - now
+        return min(self.deadline, self.run) - now

@@ -114,28 +114,25 @@ class Pipeline:
 
     async def stream(self, progress: Progress, plan: Plan, wait: Wait, write: Write) -> None:
         """The body of a reply, piece by piece, each within the silence that is allowed, all within the call's time. Raises Cut."""
-        reply, limits, clock = progress.reply, progress.limits, self._clock
+        reply, clock = progress.reply, self._clock
         if reply is None or reply.chunks is None:
             return
         endless = plan.stream or reply.event_stream
         silence = plan.stream_idle if endless else plan.timeout
         if endless:
-            limits = limits._replace(deadline=inf)
-        when, timer = limits.first(clock().mono + silence)
+            progress.limits = progress.limits._replace(deadline=inf)
         try:
-            async with wait.limit(when):
+            async with wait.limit(progress.until(clock().mono + silence)):
                 async for piece in reply.chunks:
-                    wait.reschedule(limits.end)  # while the caller reads, the upstream's silence does not count
-                    timer = limits.first(inf)[1]
                     if progress.bytes_out + len(piece) > plan.max_response_bytes:
                         raise failures.response_too_large(plan)
+                    wait.reschedule(progress.until())  # while the agent reads, the upstream's silence does not count
                     await write(piece)
                     progress.keep(piece)
-                    when, timer = limits.first(clock().mono + silence)
-                    wait.reschedule(when)
+                    wait.reschedule(progress.until(clock().mono + silence))
             return
         except TimeoutError:
-            denial = failures.explain(failures.timed_out(timer, plan, sent=True, silent=True), plan)
+            denial = failures.explain(failures.timed_out(progress.timer, plan, sent=True, silent=True), plan)
         except UpstreamError as error:
             progress.errors.append(error.kind)
             denial = failures.explain(error, plan)

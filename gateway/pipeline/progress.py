@@ -1,6 +1,7 @@
 """What one call has been through so far; at its end this becomes the Record that observers see."""
 
 from dataclasses import dataclass, field
+from math import inf
 
 from gateway.model import (
     Decision,
@@ -13,7 +14,7 @@ from gateway.model import (
     Reply,
     ToolCall,
 )
-from gateway.pipeline.limits import Limits
+from gateway.pipeline.limits import Limits, Timer
 from gateway.policy.snapshot import Plan
 
 RESULT_WINDOW = 64 * 1024
@@ -40,6 +41,8 @@ class Progress:
     """An attempt may have been seen by the upstream: the charge stays."""
     errors: list[str] = field(default_factory=list)
     waited: float = 0.0
+    timer: Timer = Timer.ATTEMPT
+    """Which of the limits the running timer stands for."""
     held: int = 0
     """Bytes taken from the Buffers for this call's reply."""
     bytes_out: int = 0
@@ -50,6 +53,11 @@ class Progress:
         if self.bytes_out < RESULT_WINDOW:
             self.window.append(piece)
         self.bytes_out += len(piece)
+
+    def until(self, attempt: float = inf) -> float | None:
+        """When the next timer fires, noting which one it is; `attempt`: when the attempt's own would."""
+        when, self.timer = self.limits.first(attempt)
+        return when
 
     def take(self, reply: Reply) -> None:
         """The call has an answer to pass on; a relayed 4xx or 5xx is the tool's own error."""

@@ -16,4 +16,6 @@ def test_a_tie_names_the_narrower_timer() -> None:
 
 def test_a_window_bounds_no_time() -> None:
     assert Limits(deadline=25).run == inf
+    assert Limits(deadline=25).first() == (25, Timer.DEADLINE)
+    assert Limits(deadline=inf).first() == (None, Timer.ATTEMPT)
     assert Limits(deadline=25).left(20) == 5
