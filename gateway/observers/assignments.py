@@ -23,12 +23,21 @@ _NO_VALUE = frozenset(
     b"none null nil true false str string bytes int bool undefined required optional any object number password token "
     b"secret await async new const let var function def return if not is".split()
 )
+_OTHER = (
+    (b"</", re2.compile(rb"<([\w.:-]+)(?:\s[^<>]*)?>([^<>]+)</", _LATIN)),
+    (b"--", re2.compile(rb"--([A-Za-z][\w-]*)[ \t]+([^\s\"'-][^\s\"']*|\"[^\"]*\"?|'[^']*'?)", _LATIN)),
+    (b"form-data", re2.compile(rb"\bname=\"?([\w.-]+)\"?[^\n]*\n(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]+)", _LATIN)),
+)
+"""XML elements, command line options and form parts: a byte string they all have, and (name, value)."""
 _PROSE_AFTER = re.compile(rb"[ \t]+[A-Za-z(]")
 _LINE_HEADERS = ("cookie", "setcookie")
 
 
 def assignments(text: bytes, kind_of: Callable[[str], str | None]) -> Iterator[tuple[int, int, str]]:
     """(start, end, kind) of each value that stands beside a secret's name."""
+    for sign, pattern in _OTHER:
+        if sign in text:
+            yield from _pairs(text, pattern, kind_of)
     done = 0
     for head in _NAME.finditer(text):
         start = head.end()
@@ -42,6 +51,13 @@ def assignments(text: bytes, kind_of: Callable[[str], str | None]) -> Iterator[t
         if end > start and (kind in ("secret", "secrets") or _identifies(text[start:end])):
             done = end
             yield start, end, kind
+
+
+def _pairs(text: bytes, pattern: "re2._Regexp", kind_of: Callable[[str], str | None]) -> Iterator[tuple[int, int, str]]:
+    for pair in pattern.finditer(text):
+        kind = kind_of(pair.group(1).decode("utf-8", "replace")[-128:])
+        if kind and pair.group(2).strip() and (kind in ("secret", "secrets") or _identifies(pair.group(2))):
+            yield pair.start(2), pair.end(2), kind
 
 
 def _identifies(value: bytes) -> bool:

@@ -16,6 +16,7 @@ _TOKEN = re.compile(
 )
 _STRING, _OPENING, _CLOSING = 2, 3, 4
 _BEFORE = re.compile(_GLUE)
+_BARE = re.compile(rb"[^,}\]\n]+")
 _NAMING = frozenset({"name", "key", "header", "field", "param", "parameter", "variable"})
 _NAMED = frozenset({"value", "val", "content", "data"})
 _PAIRED = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
@@ -32,7 +33,7 @@ class Scrub(Protocol):
 class _Frame:
     """One open object or array."""
 
-    __slots__ = ("colon", "inherited", "is_object", "kind", "name", "named")
+    __slots__ = ("inherited", "is_object", "kind", "name", "name_read", "named")
 
     def __init__(self, is_object: bool, inherited: str | None) -> None:
         self.is_object = is_object
@@ -42,7 +43,7 @@ class _Frame:
         self.name = ""
         self.named: str | None = None
         """In `{"name": "password", "value": …}`: what the name says of the value."""
-        self.colon = False
+        self.name_read = False
         """A name was read, its value comes next."""
 
 
@@ -67,25 +68,32 @@ class Walk:
         first = position
         while position < self._stop and (self._stack or position == first):
             token = _TOKEN.match(self._text, position)
-            if token is None:
+            glue = token[1] if token else b""
+            shown = self._take(token, glue.strip()) if token else None
+            if token is None or shown is None:
                 return self._broken(position, out)
-            glue = token[1]
-            shown = self._take(token, glue.strip())
-            if shown is None:
-                return position
             out.append(glue.strip() if one_line and b"\n" in glue else glue)
             out.append(shown)
             position = token.end()
         return position
 
     def _broken(self, position: int, out: list[bytes]) -> int:
-        """A string without its end is hidden whole: what it would have become is not known."""
+        """A string without its end, or what stands beside a secret's name, is hidden whole; where that ends, text goes on."""
         before = _BEFORE.match(self._text, position)
         at = before.end() if before else position
-        if self._text[at : at + 1] != b'"':
-            return position
-        out.append(self._text[position:at] + b'"[cut]"')
-        return len(self._text)
+        frame = self._stack[-1] if self._stack else None
+        if self._text[at : at + 1] == b'"' and _TOKEN.match(self._text, at) is None:
+            out.append(self._text[position:at] + b'"[cut]"')
+            return len(self._text)
+        if (
+            frame is not None
+            and (frame.name_read or frame.inherited)
+            and frame.kind
+            and (rest := _BARE.match(self._text, at))
+        ):
+            out.append(self._text[position:at] + b"[redacted]")
+            return rest.end()
+        return position
 
     def _take(self, token: "re.Match[bytes]", mark: bytes) -> bytes | None:
         """What is shown for the token; None where it does not fit."""
@@ -96,11 +104,11 @@ class Walk:
         if frame is None:
             return self._open(None, token[_OPENING]) if kind == _OPENING and mark == b"" else None
         if frame.is_object:
-            if not frame.colon:
+            if not frame.name_read:
                 return self._key(frame, token[_STRING]) if kind == _STRING and mark != b":" else None
-            frame.colon = False
             if mark != b":":
                 return None
+            frame.name_read = False
         elif mark == b":":
             return None
         if kind == _STRING:
@@ -120,7 +128,7 @@ class Walk:
         return closing
 
     def _key(self, frame: _Frame, token: bytes) -> bytes:
-        frame.colon = True
+        frame.name_read = True
         frame.name = _decoded(token).decode("utf-8", "replace")
         frame.kind = frame.inherited or self._kind_of(frame.name)
         if frame.kind is None and frame.named and frame.name.lower() in _NAMED:

@@ -87,7 +87,7 @@ def normal(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def secret_kind(name: str) -> str | None:
-    """None where the name hides nothing; "secret", or the identity's kind (`phone`, `card`, …)."""
+    """None where the name hides nothing; "secret", "secrets" (its numbers are counts), or the identity's kind (`phone`, `card`, …)."""
     if len(name) > LONGEST_NAME:
         return None
     words = words_of(name)
@@ -98,7 +98,9 @@ def secret_kind(name: str) -> str | None:
         words.pop()
     if not words or words[-1] in DESCRIBING:
         return None
-    return "secret" if _strong(words) or _weak(words) else None
+    if not _strong(words) and not _weak(words):
+        return None
+    return "secrets" if words[-1] == "tokens" else "secret"
 
 
 def _strong(words: list[str]) -> bool:

@@ -13,8 +13,8 @@ LONGEST_LINE = 8192
 """Bytes, without the newline."""
 LONGEST_TARGET = 1024
 """Bytes of rest and query in a line."""
-_LONGEST_NAME = 256
-"""Characters of a field that the caller chose. Valid names and run ids have at most 128."""
+_LONGEST_NAME = 128
+"""Characters of a field that the caller chose: what the longest valid tool name or run id has."""
 _DEEPEST = 500
 """Brackets in a document that is logged as one: more could be deeper than readers' parsers go, and is logged as text."""
 
@@ -115,12 +115,13 @@ def _document(text: bytes) -> bool:
 
 def event_line(event: Event, scrub: Callable[[str], str]) -> bytes:
     """A flat object: ts, event, and the event's fields; texts redacted, and shortened until the line fits."""
+    head = {"ts": timestamp(event.at.wall), "event": event.name}
     for longest in (4096, 1024, 256, 64):
         fields = {clean(str(key)): _field(value, longest, scrub) for key, value in list(event.fields.items())[:64]}
-        line = dumps({"ts": timestamp(event.at.wall), "event": event.name, **fields})
+        line = dumps({**head, **fields, **head})
         if len(line) <= LONGEST_LINE:
             return line
-    return dumps({"ts": timestamp(event.at.wall), "event": event.name})
+    return dumps(head)
 
 
 def _field(value: object, longest: int, scrub: Callable[[str], str]) -> object:
@@ -132,5 +133,5 @@ def _field(value: object, longest: int, scrub: Callable[[str], str]) -> object:
         return {clean(str(k)): _field(v, longest, scrub) for k, v in list(value.items())[:64]}
     if isinstance(value, list | tuple | set | frozenset):
         return [_field(item, longest, scrub) for item in list(value)[:64]]
-    text = scrub(str(value)[: longest + 1024])
+    text = clean(scrub(str(value)[: longest + 1024]))
     return text if len(text) <= longest else text[:longest] + "…"

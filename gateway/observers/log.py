@@ -224,8 +224,12 @@ class Log:
         total = self._refused + self._lost
         fresh = total - self._reported
         self._reported, self._reported_at = total, time.monotonic()
-        fields = {kind: fresh[kind] for kind in sorted(fresh)}
-        return lines.event_line(Event("log_dropped", self._clock(), fields), self._redactor.scrub_text) + b"\n"
+        return (
+            lines.event_line(
+                Event("log_dropped", self._clock(), {"dropped": dict(sorted(fresh.items()))}), self._redactor.scrub_text
+            )
+            + b"\n"
+        )
 
     def _abandon(self) -> None:
         while (entry := self._next()) is not None:

@@ -27,8 +27,8 @@ _LATIN.log_errors = False
 _QUIET = re2.Options()
 _QUIET.log_errors = False
 
-_UNTIL_VALUE = rb"[\w.\x80-\xff-]*(?:\\*[\"'`]|\]|%5[Dd])?[ \t]*(?:=|:|%3[Dd])"
-"""What follows a name's stem where a value follows the name."""
+_HEADS = rb"(?i)(?:STEMS)[\w.\x80-\xff-]*(?:\\*[\"'`]|\]|%5D)?[ \t]*(?:=|:|%3D|>)|--[\w-]*(?:STEMS)|form-data"
+"""Where a value may follow a telling name: what assignments looks at closely."""
 _TOKEN_BYTES = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/=_.%~-@:"
 """What a token, a key or an address is made of: a run of these that the window cuts is hidden whole."""
 
@@ -49,6 +49,13 @@ class Rule(NamedTuple):
     check: Check | None
 
 
+class Found(NamedTuple):
+    """What a text can hold: the rules whose hints it has, and whether a telling name stands before a value in it."""
+
+    rules: list[int]
+    names: bool
+
+
 def replacement(kind: str) -> bytes:
     """What stands in a hidden value's place. It holds nothing that JSON would escape."""
     return b"[redacted]" if kind == "secret" else b"[cut]" if kind == "cut" else b"[redacted:" + kind.encode() + b"]"
@@ -67,7 +74,7 @@ class Redactor:
         self._hints = _hints(shapes)
         self._custom = list(_custom(redaction, self._allow))
         self._stems = re2.compile(b"(?i)" + _stems(redaction), _LATIN)
-        self._heads = re2.compile(b"(?i)(?:" + _stems(redaction) + b")" + _UNTIL_VALUE, _LATIN)
+        self._heads = re2.compile(_HEADS.replace(b"STEMS", _stems(redaction)), _LATIN)
         self.kind_of = lru_cache(maxsize=4096)(self._kind_of)
 
     def scrub(self, text: bytes, *, stop: int | None = None, cut: bool = False) -> bytes:
@@ -75,19 +82,20 @@ class Redactor:
         stop = len(text) if stop is None else min(stop, len(text))
         if not self._enabled:
             return text[:stop]
-        quick = not self._may_hold(text)
-        if quick and not cut and b"\\" not in text and b"\n" not in text and self._stems.search(text) is None:
+        found = Found(self._hints.Match(text) or [], self._heads.search(text) is not None)
+        quick = not (found.rules or found.names or self._custom)
+        if quick and not cut and self._no_document(text):
             return text[:stop]
         out: list[bytes] = []
         position = 0
         while position < stop and (start := JSON_START.search(text, position)):
             if start.start() > position:
-                self._plain(text[position : start.start()], stop - position, False, out)
+                out.append(self._plain(text[position : start.start()], stop - position, False, found))
             if start.start() >= stop:
                 return b"".join(out)
             position = Walk(text, stop, cut, self.kind_of, self.scrub, quick).run(start.start(), out)
         if position < stop:
-            self._plain(text[position:], stop - position, cut, out)
+            out.append(self._plain(text[position:], stop - position, cut, found))
         return b"".join(out)
 
     def scrub_text(self, text: str) -> str:
@@ -102,7 +110,8 @@ class Redactor:
     def scrub_name(self, name: str) -> str:
         """For names the caller chose (a tool, a run): a credential in their place is hidden."""
         raw = name.encode("utf-8", "backslashreplace")
-        found = [span for span in self._shapes(raw) if span.kind not in ("phone", "card", "iban", "national_id")]
+        rules = self._hints.Match(raw) or []
+        found = [span for span in self._shapes(raw, rules) if span.kind not in ("phone", "card", "iban", "national_id")]
         return _apply(raw, found, len(raw)).decode("utf-8", "replace") if found else name
 
     def _kind_of(self, name: str) -> str | None:
@@ -127,20 +136,22 @@ class Redactor:
             return part
         return name + equals + hidden.decode("utf-8", "replace") if equals else hidden.decode("utf-8", "replace")
 
-    def _may_hold(self, text: bytes) -> bool:
-        """False where neither a shape nor an assignment can be in the text: most texts end here."""
-        return bool(self._custom or self._hints.Match(text) or self._heads.search(text))
+    def _no_document(self, text: bytes) -> bool:
+        """No JSON, or none that has a telling name, an escape that could hide one, or a form that fits no line."""
+        if JSON_START.search(text) is None:
+            return True
+        return b"\\" not in text and b"\n" not in text and self._stems.search(text) is None
 
-    def _plain(self, text: bytes, stop: int, cut: bool, out: list[bytes]) -> None:
-        spans = list(self._shapes(text))
-        if self._heads.search(text):
+    def _plain(self, text: bytes, stop: int, cut: bool, found: "Found") -> bytes:
+        spans = list(self._shapes(text, found.rules))
+        if found.names:
             spans += [Span(start, end, kind) for start, end, kind in assignments(text, self.kind_of)]
         if cut and (run := len(text.rstrip(_TOKEN_BYTES))) < len(text):
             spans.append(Span(run, len(text), "cut"))
-        out.append(_apply(text, spans, min(stop, len(text))))
+        return _apply(text, spans, min(stop, len(text)))
 
-    def _shapes(self, text: bytes) -> Iterator[Span]:
-        for index in self._hints.Match(text) or ():
+    def _shapes(self, text: bytes, rules: list[int]) -> Iterator[Span]:
+        for index in rules:
             kind, pattern, check = self._rules[index]
             group = min(1, pattern.groups)
             for match in pattern.finditer(text):

@@ -26,7 +26,7 @@ PLAIN = Record(
     bytes_in=0,
     bytes_out=0,
     cost_micro_usd=1500,
-    policy="0123456789ab",
+    policy="feedbeefcafe",
 )
 
 

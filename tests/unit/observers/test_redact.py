@@ -70,6 +70,11 @@ def test_a_look_alike_is_kept(look_alike: str) -> None:
         ("curl -H 'Authorization: token abc' x", "curl -H 'Authorization: [redacted]' x"),
         ('data: {"token": "abc", "n": 1}\n\n', 'data: {"token": "[redacted]", "n": 1}\n\n'),
         ("{'secret': 'it is me', 'n': 1}", "{'secret': [redacted], 'n': 1}"),
+        ('{"secret": it is me, "n": 1}', '{"secret": [redacted], "n": 1}'),
+        ('{"a": 1, "secret" = \'it is me\'}', '{"a": 1, "secret" [redacted]}'),
+        ("<user><password>it is me</password><n>1</n></user>", "<user><password>[redacted]</password><n>1</n></user>"),
+        ("deploy --api-key abc --region eu", "deploy --api-key [redacted] --region eu"),
+        ('form-data; name="pin"\r\n\r\n1234\r\n--x', 'form-data; name="pin"\r\n\r\n[redacted]\r\n--x'),
     ],
 )
 def test_assignments_in_text(text: str, shown: str) -> None:

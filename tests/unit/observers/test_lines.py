@@ -1,0 +1,88 @@
+import json
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.model import Event, Moment, Reason
+from gateway.observers import lines
+from tests.unit.observers.observer_records import record
+
+HOSTILE = "a\r\nb\0c\x1b[31m\x7f\x85\u2028\u2029\u202e\u2066\ufeff\ud800\U000e0041z"
+TEXTS = st.text(st.characters(codec=None), max_size=3000)
+
+
+def same(text: str) -> str:
+    return text
+
+
+def is_one_harmless_line(line: bytes) -> None:
+    assert len(line) <= lines.LONGEST_LINE
+    text = line.decode()
+    assert text.isascii() or not lines._UNSAFE.search(text)
+    assert not any(ord(c) < 32 for c in text)
+    assert isinstance(json.loads(text), dict)
+
+
+def test_hostile_text_is_escaped_and_still_readable() -> None:
+    line = lines.dumps({"text": lines.clean(HOSTILE)})
+    is_one_harmless_line(line)
+    assert orjson.loads(line)["text"] == HOSTILE.replace("\ud800", "\\ud800")
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_a_call_line_is_one_harmless_line_whatever_its_names(tool: str, run: str, trace: str) -> None:
+    meta = lines.meta_of(record(tool=tool, run_id=run, trace_id=trace))
+    is_one_harmless_line(lines.dumps(lines.call_fields(meta, same) | {"sampled": False}))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["file", "key", "problem", "problems", "n"]),
+        TEXTS | st.lists(TEXTS, max_size=30) | st.integers(),
+    )
+)
+def test_an_event_line_is_one_harmless_line_whatever_its_fields(fields: dict[str, object]) -> None:
+    is_one_harmless_line(lines.event_line(Event("policy_rejected", Moment(0, 0), fields), same))
+
+
+@given(
+    st.binary(max_size=600) | TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.integers(16, 700),
+    st.booleans(),
+)
+def test_a_payload_is_json_within_its_limit(text: bytes, limit: int, goes_on: bool) -> None:
+    line = lines.payload(text, limit, goes_on)
+    assert len(line) <= limit
+    json.loads(line)
+
+
+def test_a_document_stands_in_the_line_as_it_came() -> None:
+    document = b'{"n":123456789012345678901234567890,"n":1.0,"t":"\xc3\xa9"}'
+    assert lines.payload(document, 200, False) == document
+
+
+def test_what_is_no_single_document_is_a_string() -> None:
+    for text in (b'{"a":1}{"b":2}', b"plain", b"NaN", b'"\xff"', b'["\\ud800"]', b"[" * 600 + b"]" * 600, b"9" * 400):
+        assert isinstance(json.loads(lines.payload(text, 2000, False)), str)
+
+
+def test_a_cut_payload_says_so() -> None:
+    assert json.loads(lines.payload(b"word " * 100, 50, False)).endswith("…")
+    assert json.loads(lines.payload(b'{"a":1}', 50, True)).endswith("…")
+
+
+def test_the_keys_of_a_tool_call_line() -> None:
+    fields = lines.call_fields(lines.meta_of(record(reason=Reason.TOOL_ERROR, errors=("reset",))), same)
+    assert list(fields | {"sampled": True}) == [
+        "ts", "event", "call_id", "run_id", "agent_id", "trace_id", "door", "tool", "effect", "args_hash", "decision", "reason",
+        "stop_reason", "status", "attempts", "errors", "duration_ms", "waited_ms", "bytes_in", "bytes_out", "cost_usd", "policy",
+        "candidate", "sampled",
+    ]  # fmt: skip
+    assert fields["ts"] == "2026-09-21T14:13:20.250Z"
+    assert (fields["duration_ms"], fields["cost_usd"], fields["errors"]) == (12.346, 0.0015, ("reset",))
+
+
+def test_a_reported_call_names_the_rule() -> None:
+    fields = lines.call_fields(lines.meta_of(record(report_reason=Reason.TOOL_NOT_ALLOWED)), same)
+    assert fields["report_reason"] == "tool_not_allowed"
