@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gateway.model import Effect
+from gateway.policy.document.problems import shown_name
+from gateway.policy.fields import REST
 from gateway.policy.given import Given
 from gateway.policy.schema import Policy
 from gateway.policy.snapshot import Plan
@@ -34,7 +36,7 @@ def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
         *_contained(policy, plans),
         *_changing_reads(plans),
         *_resting_rollout(policy),
-        *(f"{name} is ignored: not a file of this policy" for name in given.ignored_files),
+        *_ignored_files(given),
     )
 
 
@@ -68,6 +70,11 @@ def _resting_rollout(policy: Policy) -> Iterator[str]:
         yield "rollout rests: there is no candidate.yaml"
 
 
+def _ignored_files(given: Given) -> Iterator[str]:
+    for name in given.ignored_files:
+        yield f"{shown_name(name)} is ignored: a policy folder holds policy.yaml, candidate.yaml and kill_switch.yaml"
+
+
 def _contained(policy: Policy, plans: list[Plan]) -> Iterator[str]:
     """Whoever may call the wider tool needs no leave for the narrower one."""
     reaches = [reach for plan in plans for reach in _reaches(policy, plan)]
@@ -99,16 +106,18 @@ def _reaches(policy: Policy, plan: Plan) -> Iterator[Reach]:
     definition = policy.tools.definitions.get(plan.tool)
     if definition is not None and definition.route is not None:
         path = definition.route.partition(" ")[2]
-        whole = path.endswith("/{rest*}")
-        yield Reach(plan.tool, upstream.origin, path.removesuffix("/{rest*}"), whole, plan.methods)
+        yield Reach(plan.tool, upstream.origin, path.removesuffix(REST), path.endswith(REST), plan.methods)
 
 
 def _prefixes(path: str) -> Iterator[str]:
-    """The path and everything above it: `/a/b`, `/a`, ``."""
+    """The path and everything it is below: `/a/b`, `/a/`, `/a`, `/`, ``. (A route's `/a/{rest*}` has no `/a`, a path's has.)"""
     yield path
     while path:
-        path = path.rpartition("/")[0]
-        yield path
+        above = path.rpartition("/")[0]
+        if path != above + "/":
+            yield above + "/"
+        yield above
+        path = above
 
 
 def _overlap(one: frozenset[str] | None, other: frozenset[str] | None) -> bool:

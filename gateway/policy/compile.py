@@ -182,8 +182,10 @@ def _observability(policy: Policy, findings: Findings) -> Observability:
         # Imported here: a native library that only policies with patterns of their own pay for.
         import re2
 
+        options = re2.Options()
+        options.log_errors = False
         try:
-            re2.compile(pattern)
+            re2.compile(pattern, options)
         except re2.error:
             findings.add(("observability", "redaction", "patterns", name), "not an RE2 regular expression")
     return Observability(

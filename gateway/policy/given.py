@@ -40,7 +40,7 @@ class Given:
             return template
         missing = [reference for reference in secrets.references(template) if reference not in self.secrets]
         for reference in missing:
-            findings.add(path, f"{reference}: {self.unread.get(reference, 'is not set')}")
+            findings.add(path, f"{reference} {self.unread.get(reference, 'is not set')}")
         return None if missing else secrets.expand(template, self.secrets)
 
 

@@ -10,6 +10,7 @@ _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """A last label like this makes resolvers read the whole as an IPv4 address, however odd (`127.1`, `0x7f000001`)."""
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+|[^\x00-\x7f]+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~:@!$&'()*+,;=-]+)*/?")
+_LIKE_AN_IP = re.compile(r"[0-9a-fA-FxX.:]+")
 USUAL_PORT = {"http": 80, "https": 443}
 
 
@@ -102,7 +103,7 @@ def read_host_rule(text: str) -> str:
     try:
         host = read_host(text.removeprefix("*."))
     except ValueError as error:
-        raise ValueError(str(error) if "canonical" in str(error) else expected) from None
+        raise ValueError(expected if prefix or not _LIKE_AN_IP.fullmatch(text) else str(error)) from None
     if prefix and _NUMERIC.fullmatch(host.rsplit(".", 1)[-1]):
         raise ValueError(expected)
     return prefix + host

@@ -61,7 +61,10 @@ class Routes:
         place = ("tools", "definitions", tool, "route")
         first = path.split("/")[1]
         if first in reserved:
-            text = f"/{first} is reserved; calls reach the native door for any path under /_gateway/native/, set path instead"
+            text = (
+                f"/{first} is the gateway's own: the native door has this path only under /_gateway/native/, "
+                f'for a route like "ANY /{REST}"'
+            )
             findings.add(place, text)
             return
         methods = methods_of(method)

@@ -27,7 +27,10 @@ _PHRASES = {
     "string_type": "text",
     "tuple_type": "a list",
 }
+_NOT_TEXT = ("an integer", "a number", "a size", "true or false", "one of", "a list", "a mapping")
+_MOST_KEYS_NAMED = 8
 _NOT_YET = tuple(tuple(key.split(".")) for key in NOT_YET)
+_DEEPEST_NOT_YET = max(map(len, _NOT_YET), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +102,18 @@ def _explain(
         phrase = "one of " + ", ".join(re.findall(r"'([^']*)'", str((context or {}).get("expected"))))
     else:
         phrase = _PHRASES.get(kind, "another value")
-    return path, f"expected {phrase}, got {_shown(value, path)}"
+    got = _shown(value, path)
+    if isinstance(value, Ambiguous) and not phrase.startswith(_NOT_TEXT):
+        got += ": quote it if text is meant"
+    return path, f"expected {phrase}" + (f", got {got}" if got else "")
 
 
 def _unknown_key(model: type[BaseModel], loc: Path) -> str:
-    known = _known_keys(model, loc[:-1])
+    known = [key for key in _known_keys(model, loc[:-1]) if not _is_not_yet((*loc[:-1], key))]
     near = get_close_matches(str(loc[-1]).lower(), known, n=1, cutoff=0.5)
     if near:
         return f'unknown key, did you mean "{near[0]}"?'
-    return "unknown key" + (f", known are: {', '.join(known)}" if known else "")
+    return "unknown key" + (f", known are: {', '.join(known)}" if 0 < len(known) <= _MOST_KEYS_NAMED else "")
 
 
 def _known_keys(annotation: Any, path: Path) -> list[str]:
@@ -123,7 +129,7 @@ def _known_keys(annotation: Any, path: Path) -> list[str]:
 
 
 def _shown(value: object, path: Path) -> str:
-    """The value as a line may repeat it: never where it could be a secret."""
+    """The value as a line may repeat it; "" for a text that could be a secret."""
     match value:
         case None:
             return "nothing"
@@ -134,7 +140,7 @@ def _shown(value: object, path: Path) -> str:
         case list():
             return "a list"
         case Ambiguous():
-            return f"{value.kind}: quote it if text is meant"
+            return value.kind
         case str() if _may_show(value, path):
             return json.dumps(
                 value if len(value) <= _LONGEST_SHOWN else value[:_LONGEST_SHOWN] + "…", ensure_ascii=False
@@ -142,7 +148,7 @@ def _shown(value: object, path: Path) -> str:
         case int() | float() if _may_show("", path):
             return str(value)
         case str():
-            return "text"
+            return ""
         case _:
             return "a number"
 
@@ -156,17 +162,19 @@ def _may_show(value: str, path: Path) -> bool:
 
 def _not_yet(value: object, path: Path) -> Iterator[tuple[Path, str]]:
     """Keys of features that are not built."""
-    if not isinstance(value, dict):
-        return
-    for key, below in value.items():
-        here = (*path, key)
-        patterns = [
-            p for p in _NOT_YET if len(p) >= len(here) and all(a in ("*", b) for a, b in zip(p, here, strict=False))
-        ]
-        if any(len(pattern) == len(here) for pattern in patterns):
+    for step, below in _below(value) if len(path) < _DEEPEST_NOT_YET else ():
+        here = path + step
+        if _is_not_yet(here):
             yield here, "not supported by this version"
-        elif patterns:
+        else:
             yield from _not_yet(below, here)
+
+
+def _is_not_yet(path: Path) -> bool:
+    return any(
+        len(pattern) == len(path) and all(step in ("*", key) for step, key in zip(pattern, path, strict=True))
+        for pattern in _NOT_YET
+    )
 
 
 def _ambiguous_arguments(value: object) -> Iterator[tuple[Path, str]]:
@@ -177,7 +185,7 @@ def _ambiguous_arguments(value: object) -> Iterator[tuple[Path, str]]:
         while stack:
             here, node = stack.pop()
             if isinstance(node, Ambiguous):
-                yield here, f"expected JSON, got {_shown(node, here)}"
+                yield here, f"expected JSON, got {node.kind}: quote it if text is meant"
             stack.extend(((*here, *step), below) for step, below in _below(node))
 
 

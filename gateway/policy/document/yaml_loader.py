@@ -79,7 +79,8 @@ def _place_of(error: yaml.YAMLError) -> Place:
 def _cause(error: yaml.YAMLError) -> str:
     """The parser's own words, which repeat no value."""
     problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else None
-    return problem or "the text cannot be read"
+    hint = " (a tab?)" if problem is not None and "cannot start any token" in problem else ""
+    return f"{problem}{hint}" if problem else "the text cannot be read"
 
 
 def _events(text: str) -> Iterator[yaml.Event]:

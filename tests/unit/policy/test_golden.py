@@ -1,0 +1,61 @@
+"""Whole policies against the very lines they are answered with. A new case is a file (or folder) and a .txt beside it; an empty .txt: no lines."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway.policy.source import Checked, check
+
+POLICIES = Path(__file__).parents[2] / "policies"
+SHIPPED = Path(__file__).parents[3] / "policies"
+ENVIRON = {
+    "SET": "a-secret-of-the-tests",
+    "OTHER": "another-secret",
+    "EMPTY": "",
+    "TWO_LINES": "one\ntwo",
+    "BILLING_AGENT_TOKEN": "billing-agent-token",
+    "SUPPORT_AGENT_TOKEN": "support-agent-token",
+    "BILLING_API_TOKEN": "billing-api-token",
+}
+OWN = frozenset([("127.0.0.1", 8080), ("127.0.0.1", 8081)])
+
+
+def cases(kind: str) -> list[Path]:
+    return sorted(p for p in (POLICIES / kind).iterdir() if p.suffix != ".txt")
+
+
+def expected(case: Path) -> tuple[str, ...]:
+    return tuple(case.with_name(case.name.removesuffix(".yaml") + ".txt").read_text("utf-8").splitlines())
+
+
+def checked(case: Path, tmp_path: Path) -> Checked:
+    folder = tmp_path / "policies"
+    if case.is_dir():
+        shutil.copytree(case, folder)
+    else:
+        folder.mkdir()
+        shutil.copy(case, folder / "policy.yaml")
+    return check(str(folder), environ=ENVIRON, own_listeners=OWN)
+
+
+@pytest.mark.parametrize("case", cases("bad"), ids=lambda path: path.name)
+def test_a_bad_policy_is_refused_with_these_lines(case: Path, tmp_path: Path) -> None:
+    answer = checked(case, tmp_path)
+    assert answer.snapshot is None
+    assert answer.problems == expected(case)
+    assert "hunter2" not in str(answer)
+
+
+@pytest.mark.parametrize("case", cases("good"), ids=lambda path: path.name)
+def test_a_good_policy_loads_with_these_warnings(case: Path, tmp_path: Path) -> None:
+    answer = checked(case, tmp_path)
+    assert answer.problems == ()
+    assert answer.snapshot is not None
+    assert answer.warnings == expected(case)
+
+
+@pytest.mark.parametrize("folder", sorted(p.parent for p in SHIPPED.glob("**/policy.yaml")), ids=lambda path: path.name)
+def test_every_shipped_policy_loads(folder: Path) -> None:
+    assert check(str(folder), environ=ENVIRON).problems == ()
+    assert "# yaml-language-server: $schema=" in (folder / "policy.yaml").read_text("utf-8")
