@@ -38,6 +38,7 @@ _REMEDIES = {
     sqlite3.SQLITE_BUSY: ("is in use by another process", f"stop that gateway, {_ELSEWHERE}"),
     sqlite3.SQLITE_NOTADB: ("is not a SQLite database", _DAMAGED),
     sqlite3.SQLITE_CORRUPT: ("is damaged", _DAMAGED),
+    sqlite3.SQLITE_ERROR: ("lacks a table or column", _DAMAGED),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", f"let the gateway's user write to its directory, {_ELSEWHERE}"),
     sqlite3.SQLITE_READONLY: (
         "cannot be written",
@@ -76,10 +77,11 @@ class SqliteStore:
             switches = self._db.execute(
                 "SELECT scope, reason, who, since, until, cancel_in_flight FROM switches ORDER BY since"
             ).fetchall()
-            (log_key,) = self._db.execute("SELECT log_key FROM secrets").fetchone()
+            secret = self._db.execute("SELECT log_key FROM secrets").fetchall()
         try:
+            ((log_key,),) = secret
             return Saved([_run(*row) for row in runs], [_switch(*row) for row in switches], bytes(log_key))
-        except ValueError:
+        except (TypeError, ValueError):
             raise self._error("holds a row that cannot be read", _DAMAGED) from None
 
     def save_runs(self, saved: Iterable[SavedRun], forgotten: Iterable[RunKey]) -> None:
@@ -109,6 +111,8 @@ class SqliteStore:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        except IsADirectoryError:
+            raise self._error("is a directory", "set GATEWAY_STATE to sqlite:PATH of a file") from None
         except OSError as error:
             problem = f"cannot be opened for writing ({os.strerror(error.errno or 0)})"
             raise self._error(problem, f"let the gateway's user write there, {_ELSEWHERE}") from None
@@ -184,12 +188,18 @@ def _run(
     stop_reason: str | None,
     ended_by: str | None,
 ) -> SavedRun:
+    # SQLite holds columns to their types only by way of suggestion.
     by = None if ended_by is None else Reason(ended_by)
-    return SavedRun(RunKey(agent, run_id), started, elapsed, as_of, tool_calls, steps, stop_reason, by)
+    times = float(started), float(elapsed), float(as_of)
+    return SavedRun(
+        RunKey(agent, run_id), *times, int(tool_calls), None if steps is None else int(steps), stop_reason, by
+    )
 
 
 def _switch(scope: str, reason: str, who: str, since: float, until: float | None, cancel_in_flight: int) -> KillSwitch:
-    return KillSwitch(parse_scope(scope), reason, who, since, until, bool(cancel_in_flight))
+    return KillSwitch(
+        parse_scope(scope), reason, who, float(since), None if until is None else float(until), bool(cancel_in_flight)
+    )
 
 
 def _text(value: str) -> str:

@@ -1,0 +1,191 @@
+"""What is confirmed is written, what failed is written later, and no store holds the loop up."""
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from gateway.model import RunKey, Scope
+from gateway.state.ledger import Ledger, SavedRun
+from gateway.state.stores import StoreError
+from gateway.state.stores.keeper import Keeper, open_store
+from gateway.state.stores.memory import MemoryStore
+from gateway.state.stores.sqlite import SqliteStore
+from tests.unit.made_up import BUDGETS, NOON, a_switch, later
+
+RUN, OTHER = RunKey("scout", "r1"), RunKey("scout", "r2")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:{tmp_path / 'gateway.db'}"
+
+
+class Disk(SqliteStore):
+    """The real store on a disk that can be full, and slow, when a test says so."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.full = False
+        self.writes: list[set[str]] = []
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def save_runs(self, saved: Iterable[SavedRun], forgotten: Iterable[RunKey]) -> None:
+        self.go_on.wait(10)
+        # SQLite's own limit: the failure is a real one.
+        self._db.execute(f"PRAGMA max_page_count = {1 if self.full else 2**30}")
+        many = [run._replace(key=RunKey("x" * 9000, run.key.id)) for run in saved] if self.full else [*saved]
+        super().save_runs(many, forgotten)
+        self.writes.append({run.key.id for run in many})
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    return Disk(str(tmp_path / "gateway.db"))
+
+
+def saved_in(url: str) -> dict[str, int]:
+    """What the next process would find."""
+    store = open_store(url)
+    runs = {run.key.id: run.tool_calls for run in store.load().runs}
+    store.close()
+    return runs
+
+
+def is_up(keeper: Keeper) -> bool:
+    assert keeper.up == (keeper.problem is None)
+    return keeper.up
+
+
+def charged(ledger: Ledger, *keys: RunKey) -> None:
+    for key in keys:
+        ledger.reserve(key, BUDGETS, None, NOON)
+
+
+async def test_an_orderly_end_keeps_every_run_and_the_time_it_has_used(url: str) -> None:
+    keeper, ledger = Keeper(open_store(url)), Ledger()
+    charged(ledger, RUN, RUN, OTHER)
+    await keeper.flush(ledger, NOON)
+    await keeper.close(ledger, later(50))
+    again, after = Keeper(open_store(url)), Ledger()
+    after.restore(again.load().runs, later(55))
+    run = after.find(RUN, BUDGETS, later(55))
+    assert run is not None
+    assert (run.tool_calls, run.elapsed(later(55))) == (2, 55)
+    # The clock was set back by an hour meanwhile: what was used until the end stays used.
+    back = Ledger()
+    back.restore(again.load().runs, later(-3600))
+    run = back.find(RUN, BUDGETS, later(-3600))
+    assert run is not None
+    assert run.elapsed(later(-3600)) == 50
+    await again.close(Ledger(), later(55))
+
+
+async def test_only_runs_that_changed_are_written(disk: Disk) -> None:
+    keeper, ledger = Keeper(disk), Ledger()
+    charged(ledger, RUN, OTHER)
+    await keeper.flush(ledger, NOON)
+    charged(ledger, OTHER)
+    await keeper.flush(ledger, NOON)
+    await keeper.flush(ledger, NOON)
+    assert disk.writes == [{"r1", "r2"}, {"r2"}]
+    await keeper.close(Ledger(), NOON)
+
+
+async def test_a_forgotten_run_leaves_the_file(url: str) -> None:
+    keeper, ledger = Keeper(open_store(url)), Ledger()
+    charged(ledger, RUN)
+    ledger.finish(RUN, "finish", NOON)
+    await keeper.flush(ledger, NOON)
+    ledger.expire(later(24 * 3600), lambda agent: BUDGETS)
+    await keeper.close(ledger, later(24 * 3600))
+    assert saved_in(url) == {}
+
+
+async def test_a_full_disk_is_reported_and_what_it_refused_is_written_once_there_is_room(disk: Disk, url: str) -> None:
+    keeper, ledger = Keeper(disk), Ledger()
+    charged(ledger, RUN, OTHER)
+    disk.full = True
+    await keeper.flush(ledger, NOON)
+    assert not is_up(keeper)
+    assert "cannot grow: free space on its volume" in str(keeper.problem)
+    disk.full = False
+    charged(ledger, OTHER)
+    await keeper.flush(ledger, NOON)
+    assert is_up(keeper)
+    await keeper.close(Ledger(), NOON)
+    assert saved_in(url) == {"r1": 1, "r2": 2}
+
+
+async def test_what_changes_during_a_write_is_not_lost_to_it(disk: Disk, url: str) -> None:
+    keeper, ledger = Keeper(disk), Ledger()
+    charged(ledger, RUN)
+    disk.go_on.clear()
+    first = asyncio.ensure_future(keeper.flush(ledger, NOON))
+    await asyncio.sleep(0)
+    charged(ledger, RUN, OTHER)
+    second = asyncio.ensure_future(keeper.flush(ledger, NOON))
+    await asyncio.sleep(0)  # the loop goes on while the disk does not
+    first.cancel()
+    disk.go_on.set()
+    await asyncio.wait([first, second])
+    await keeper.close(Ledger(), NOON)
+    assert saved_in(url) == {"r1": 2, "r2": 1}
+
+
+async def test_a_switch_is_in_the_file_when_that_is_confirmed_and_gone_when_lifted(url: str) -> None:
+    keeper = Keeper(open_store(url))
+    await keeper.put_switch(a_switch("all"))
+    await keeper.put_switch(a_switch("writes"))
+    await keeper.delete_switch(a_switch("all"))
+    assert [switch.scope for switch in keeper.load().switches] == [Scope("writes")]
+    await keeper.close(Ledger(), NOON)
+
+
+async def test_a_switch_that_could_not_be_written_is_not_confirmed(disk: Disk) -> None:
+    keeper = Keeper(disk)
+    disk._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError):
+        await keeper.put_switch(a_switch("all"))
+    with pytest.raises(StoreError):
+        await keeper.delete_switch(a_switch("all"))
+    assert not is_up(keeper)
+    disk._db.execute("PRAGMA query_only = OFF")
+    await keeper.put_switch(a_switch("all"))
+    assert is_up(keeper)
+    await keeper.close(Ledger(), NOON)
+
+
+async def test_memory_keeps_nothing_and_says_so() -> None:
+    keeper, ledger = Keeper(open_store("memory:")), Ledger()
+    charged(ledger, RUN)
+    await keeper.put_switch(a_switch("all"))
+    await keeper.flush(ledger, NOON)
+    runs, switches, log_key = keeper.load()
+    assert (runs, switches, len(log_key)) == ([], [], 32)
+    assert keeper.reach == "this instance; lost at a restart"
+    await keeper.close(ledger, NOON)
+
+
+def test_the_reach_is_said_as_long_as_the_volume_lasts(disk: Disk) -> None:
+    assert disk.reach == "this instance; survives a restart as long as its state volume does"
+    disk.close()
+
+
+def test_a_url_opens_its_store(url: str) -> None:
+    assert isinstance(open_store("memory:"), MemoryStore)
+    store = open_store(url)
+    assert isinstance(store, SqliteStore)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["valkey://user:hush@host:1/0", "redis://host", "sqlite:", "sqlite", "memory", "memory:x", ""]
+)
+def test_any_other_url_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(StoreError) as error:
+        open_store(url)
+    assert str(error.value) == "GATEWAY_STATE: this store is not built in this version; use memory: or sqlite:PATH"
