@@ -5,6 +5,7 @@ Nothing is repeated, decompressed, timed or redirected here. Failures are Upstre
 
 import asyncio
 import select
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -56,6 +57,16 @@ class Connection(BaseProtocol):
         """Bytes of an announced length still to come; below zero something stray followed it."""
         self._ended = False
         self._poll: select.poll | None = None
+        self._wire: asyncio.Transport | None = None
+
+    # -- opening
+
+    async def encrypt(self, context: ssl.SSLContext, server_name: str) -> None:
+        """The TLS handshake on a fresh TCP connection. Raises OSError (ssl.SSLError, ConnectionError)."""
+        wire = self._wire = self.transport
+        if wire is None:
+            raise ConnectionResetError
+        self.transport = await self._loop.start_tls(wire, self, context, server_hostname=server_name)
 
     # -- the exchange
 
@@ -156,15 +167,15 @@ class Connection(BaseProtocol):
             self._missing -= len(data)
             self._keep = self._keep and not messages
         if self._ended and not self._reading_paused:
-            self._end(None)
+            self._end(clean=True)
 
     def eof_received(self) -> None:
-        self._end(None)
+        self._end(clean=True)
         if self.transport is not None:
             self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._end(exc)
+        self._end(clean=False)
         super().connection_lost(exc)
         if self.writer is not None:
             self.writer.cancel()
@@ -208,12 +219,13 @@ class Connection(BaseProtocol):
     def _refuse(self, what: str) -> None:
         self.fail(UpstreamError("bad_response", f"{self.label} {what}", sent=True))
 
-    def _end(self, exc: BaseException | None) -> None:
-        """The upstream sends no more. A reader that is behind still has bytes in the parser: then the end waits for it."""
+    def _end(self, *, clean: bool) -> None:
+        """The upstream sends no more; `clean` where it said so itself. A reader that is behind still has bytes in the parser: then the
+        end waits for it."""
         parser = self._parser
         if parser is None:
             return
-        if self._reading_paused and exc is None:
+        if self._reading_paused and (clean or self._ended):
             self._ended = True
             return
         if self._body is None:
@@ -222,8 +234,20 @@ class Connection(BaseProtocol):
         if self._body.is_eof():
             return
         try:
-            whole = exc is None and parser.feed_eof() is None
+            whole = clean and parser.feed_eof() is None
         except Exception:  # noqa: BLE001 - the parser says so when framing is unmet
             whole = False
         if not whole:
             self.fail(UpstreamError("cut", f"{self.label} broke off its answer", sent=True))
+
+    # -- backpressure: the socket stops, not the TLS layer, in which bytes left lying are lost when the end of the connection arrives
+
+    def _pause_transport_reading(self) -> None:
+        transport = self._wire or self.transport
+        if transport is not None and not transport.is_closing():
+            transport.pause_reading()
+
+    def _resume_transport_reading(self) -> None:
+        transport = self._wire or self.transport
+        if transport is not None and not transport.is_closing():
+            transport.resume_reading()

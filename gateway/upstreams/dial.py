@@ -43,17 +43,21 @@ async def connect(
     for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
         try:
             async with asyncio.timeout((deadline - loop.time()) / left):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop, label),
-                    str(address),
-                    port,
-                    ssl=tls,
-                    server_hostname=server_name if tls is not None else None,
-                )
+                _, connection = await loop.create_connection(lambda: Connection(loop, label), str(address), port)
+                if tls is not None:
+                    await _encrypt(connection, tls, server_name)
             return connection
         except OSError as error:
             failure = _explained(error, label, encrypted=tls is not None)
     raise failure or UpstreamError("dns", f"{label}: the host name has no address", sent=False)
+
+
+async def _encrypt(connection: Connection, tls: ssl.SSLContext, server_name: str) -> None:
+    try:
+        await connection.encrypt(tls, server_name)
+    except BaseException:
+        connection.abort()
+        raise
 
 
 def _explained(error: OSError, label: str, *, encrypted: bool) -> UpstreamError:

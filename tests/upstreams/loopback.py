@@ -54,6 +54,11 @@ class Loopback:
         async with self._changed:
             await self._changed.wait_for(lambda: self._open <= left)
 
+    async def connected(self, connections: int) -> None:
+        """Returns when so many connections have been accepted."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.connections >= connections)
+
     async def seen(self, requests: int) -> None:
         """Returns when so many requests have arrived."""
         async with self._changed:
@@ -65,6 +70,8 @@ class Loopback:
         self._tasks.add(task)
         self.connections += 1
         self._open += 1
+        async with self._changed:
+            self._changed.notify_all()
         try:
             await self._serve(reader, writer, self.connections)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
