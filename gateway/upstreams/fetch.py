@@ -63,25 +63,38 @@ class Fetch:
             target = onward
         raise UpstreamError("bad_response", f"{_LABEL} redirects more than {MOST_REDIRECTS} times", sent=True)
 
+    async def probe(self, plan: Plan, target: Target) -> str | None:
+        """Resolves, judges, connects and handshakes without a request. The problem, or None."""
+        try:
+            connection = await self._open(plan, target)
+        except UpstreamError as error:
+            return error.detail
+        connection.abort()
+        return None
+
     async def _hop(self, attempt: Attempt, hop: Attempt, plan: Plan, target: Target) -> Reply:
         hop.target = target.path
         try:
-            deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
-            addresses = await self._judged(plan, target, deadline)
-            connection = await connect(
-                addresses,
-                target.port,
-                label=_LABEL,
-                deadline=deadline,
-                tls=await self._tls_context() if target.scheme == "https" else None,
-                server_name=target.host,
-            )
+            connection = await self._open(plan, target)
             return await exchange(connection, RequestHeads(authority(target)), hop, Connection.abort)
         except UpstreamError as error:
             error.sent = error.sent or attempt.sent
             raise
         finally:
             attempt.sent = attempt.sent or hop.sent
+
+    async def _open(self, plan: Plan, target: Target) -> Connection:
+        """Dials an address that was judged: the name is looked up once."""
+        deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
+        addresses = await self._judged(plan, target, deadline)
+        return await connect(
+            addresses,
+            target.port,
+            label=_LABEL,
+            deadline=deadline,
+            tls=await self._tls_context() if target.scheme == "https" else None,
+            server_name=target.host,
+        )
 
     async def _judged(self, plan: Plan, target: Target, deadline: float) -> list[Address]:
         """The addresses of an allowed host; all must pass. Report mode lets any public host pass, never a non-public address."""
