@@ -14,7 +14,7 @@ from gateway.upstreams.fetch import Fetch
 from gateway.upstreams.listeners import Listeners
 from tests.unit.made_up import PLAN
 from tests.upstreams.calling import Names, an_attempt, whole
-from tests.upstreams.loopback import Loopback, Request, always, loopback, reply
+from tests.upstreams.loopback import Answer, Loopback, Request, always, free_port, loopback, reply
 
 NAMES = {
     "a.example": ["127.0.0.1"],
@@ -51,7 +51,7 @@ async def get(server: Loopback, path: str = "/", method: str = "GET", **headers:
     return await Fetch(Names(**NAMES)).send(attempt, rules(server.port), at(server.port, path))
 
 
-def routes(**answers: Callable[[Request], bytes]) -> Callable[[Request], object]:
+def routes(**answers: Callable[[Request], bytes]) -> Answer:
     async def answer(request: Request) -> None:
         name = request.line.split()[1].partition("?")[0].strip("/")
         await request.say(answers[name](request))
@@ -262,3 +262,19 @@ async def test_https_is_verified_against_the_name_although_an_address_was_dialle
             with pytest.raises(UpstreamError) as failed:
                 await fetch.send(an_attempt("GET", body=b""), rules(server.port), target._replace(host="b.example"))
             assert (failed.value.kind, failed.value.sent) == ("tls", False)
+
+
+async def test_a_probe_tells_whether_an_allowed_host_can_be_reached() -> None:
+    async with loopback(always(reply())) as server:
+        fetch = Fetch(Names(**NAMES))
+        assert await fetch.probe(rules(server.port).egress, "a.example") is None
+        port = free_port()
+        assert (
+            await fetch.probe(rules(port).egress, "a.example")
+            == f"the target refused the connection (http://a.example:{port})"
+        )
+        problem = await fetch.probe(rules(server.port, private=False).egress, "a.example")
+        assert problem is not None
+        assert "egress.allow_private" in problem
+        await server.closed()
+        assert not server.requests
