@@ -8,9 +8,9 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 from gateway.model import Attempt, Reply, Target, UpstreamError
-from gateway.policy.snapshot import Egress, Plan, Tls
+from gateway.policy.snapshot import Plan, Tls
 from gateway.policy.targets import authority, follow, host_allowed
-from gateway.upstreams.addresses import Network, forbidden
+from gateway.upstreams.addresses import Address, Network, forbidden
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.dial import connect, look_up, tls_context
 from gateway.upstreams.exchange import exchange
@@ -72,24 +72,10 @@ class Fetch:
         connection.abort()
         return None
 
-    async def probe(self, egress: Egress, host: str) -> str | None:
-        """Resolves, connects and, on port 443, handshakes with a listed host on every port. The first problem with its place, or None."""
-        for port in sorted(egress.ports):
-            target = Target("https" if port == 443 else "http", host, port, "/")
-            try:
-                connection = await self._connect(egress, target)
-            except UpstreamError as error:
-                return f"{error.detail} ({target.scheme}://{authority(target)})"
-            connection.abort()
-        return None
-
     async def _hop(self, attempt: Attempt, hop: Attempt, plan: Plan, target: Target) -> Reply:
-        """One request. Report mode lets it go to any public host, never to a non-public address."""
         hop.target = target.path
         try:
-            if not plan.report:
-                _judge(plan.egress, target)
-            connection = await self._connect(plan.egress, target)
+            connection = await self._open(plan, target)
             return await exchange(connection, RequestHeads(authority(target)), hop, Connection.abort)
         except UpstreamError as error:
             error.sent = error.sent or attempt.sent
@@ -97,11 +83,28 @@ class Fetch:
         finally:
             attempt.sent = attempt.sent or hop.sent
 
-    async def _connect(self, egress: Egress, target: Target) -> Connection:
-        """Looks the host up once; every answer must pass, and only what was judged is dialled."""
+    async def _open(self, plan: Plan, target: Target) -> Connection:
+        """Dials an address that was judged: the name is looked up once."""
         deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
+        addresses = await self._judged(plan, target, deadline)
+        return await connect(
+            addresses,
+            target.port,
+            label=_LABEL,
+            deadline=deadline,
+            tls=await self._tls_context() if target.scheme == "https" else None,
+            server_name=target.host,
+        )
+
+    async def _judged(self, plan: Plan, target: Target, deadline: float) -> list[Address]:
+        """The addresses of an allowed host; all must pass. Report mode lets any public host pass, never a non-public address."""
+        if not plan.report:
+            if not host_allowed(plan.egress, target.host):
+                raise _refused(target, "the host is not listed in egress.allow_hosts")
+            if target.port not in plan.egress.ports:
+                raise _refused(target, "the port is not listed in egress.ports")
         addresses = await look_up(self._resolver, target.host, _LABEL, deadline)
-        allow_private = _networks(egress.allow_private)
+        allow_private = _networks(plan.egress.allow_private)
         for address in addresses:
             if self._listeners.own(address, target.port):
                 raise _refused(target, "it is the gateway itself")
@@ -109,21 +112,12 @@ class Fetch:
                 raise _refused(
                     target, "it does not lead to a public address, and egress.allow_private does not list it"
                 )
-        tls = await self._tls_context() if target.scheme == "https" else None
-        return await connect(addresses, target.port, label=_LABEL, deadline=deadline, tls=tls, server_name=target.host)
+        return addresses
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
             self._tls = await asyncio.get_running_loop().run_in_executor(None, tls_context, Tls(), _LABEL)
         return self._tls
-
-
-def _judge(egress: Egress, target: Target) -> None:
-    """The guard's rules again, for redirects: a name that is not listed is never looked up."""
-    if not host_allowed(egress, target.host):
-        raise _refused(target, "the host is not listed in egress.allow_hosts")
-    if target.port not in egress.ports:
-        raise _refused(target, "the port is not listed in egress.ports")
 
 
 def _refused(target: Target, rule: str) -> UpstreamError:
