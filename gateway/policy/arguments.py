@@ -43,22 +43,42 @@ _PHRASES = {
 }
 
 
+_NOT_JUDGED = "the arguments: cannot be judged, not plain JSON or nested too deep"
+_DEEPEST = 128
+"""The validator follows a schema that refers to itself as deep as the arguments go: some ten thousand levels end the process."""
+
+
 class ArgumentsSchema:
     """A compiled schema. Formats are asserted; patterns run in linear time, so no argument can make them backtrack."""
 
-    def __init__(self, validator: "jsonschema_rs.Draft202012Validator") -> None:
+    def __init__(self, validator: "jsonschema_rs.Draft202012Validator", *, recursive: bool) -> None:
         self._validator = validator
+        self._recursive = recursive
 
     def objection(self, arguments: object) -> str | None:
         """Where and which rule fails, never a value; None where the arguments pass."""
+        if self._recursive and _too_deep(arguments):
+            return _NOT_JUDGED
         try:
             error = next(iter(self._validator.iter_errors(arguments)), None)
         except (ValueError, UnicodeError, OverflowError, RecursionError):
-            return "cannot be judged: not plain JSON, or nested too deep"
+            return _NOT_JUDGED
         if error is None:
             return None
         where = dotted(tuple(error.instance_path)) or "the arguments"
         return f"{where}: {_phrase(error.kind.name, error.kind.as_dict())}"
+
+
+def _too_deep(arguments: object) -> bool:
+    level = [arguments]
+    for _ in range(_DEEPEST):
+        children = (
+            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
+        )
+        level = [child for below in children for child in below if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _phrase(keyword: str, facts: dict[str, Any]) -> str:
@@ -93,7 +113,7 @@ def compile_arguments(schema: dict[str, Any]) -> tuple[ArgumentsSchema | None, l
         return None, [(place, _schema_problem(place, error.kind.name))]
     except (ValueError, OverflowError, RecursionError):
         return None, [((), "not a valid JSON Schema (draft 2020-12)")]
-    return ArgumentsSchema(validator), []
+    return ArgumentsSchema(validator, recursive="'$ref'" in repr(schema)), []
 
 
 def _schema_problem(place: Path, kind: str) -> str:

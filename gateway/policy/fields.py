@@ -118,7 +118,7 @@ def unix_time(text: str) -> float:
     """An RFC 3339 time as Unix seconds; ValueError where the calendar has no such time."""
     try:
         return datetime.fromisoformat(text.upper()).timestamp()
-    except OverflowError:
+    except (ValueError, OverflowError):
         raise ValueError from None
 
 

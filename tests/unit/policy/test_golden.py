@@ -1,4 +1,4 @@
-"""Whole policies against the very lines they are answered with. A new case is a file (or folder) and a .txt beside it; an empty .txt: no lines."""
+"""Whole policies against the very lines they are answered with: a case is a file or folder, and a .txt with its lines."""
 
 import shutil
 from pathlib import Path

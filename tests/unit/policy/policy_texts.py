@@ -1,0 +1,23 @@
+"""Helpers of the policy tests: a Snapshot from YAML text, without files."""
+
+from textwrap import dedent
+
+from gateway.policy.compile import compile_policy
+from gateway.policy.document.yaml_loader import load
+from gateway.policy.given import Given
+from gateway.policy.snapshot import Snapshot
+from gateway.policy.validate import read_policy
+
+
+def judged(text: str, given: Given | None = None) -> tuple[Snapshot | None, list[str]]:
+    """The Snapshot, if any, and the problems as lines."""
+    document = load(dedent(text).lstrip().encode(), "policy.yaml")
+    snapshot, problems = compile_policy(read_policy(document), document, given or Given())
+    return snapshot, [str(problem) for problem in sorted(problems)]
+
+
+def compiled(text: str, given: Given | None = None) -> Snapshot:
+    """A policy without problems."""
+    snapshot, problems = judged(text, given)
+    assert snapshot is not None, problems
+    return snapshot
