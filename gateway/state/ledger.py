@@ -262,7 +262,10 @@ class Ledger:
         self._forgotten.add(run.key)
 
     def _take_due(self, now: Moment) -> list[Run]:
-        """Off the heap; those that ended meanwhile are dropped."""
+        """Off the heap; those that ended meanwhile are dropped, all at once where they have come to outnumber the live ones."""
+        if len(self._due) > 2 * self.live + EXPIRED_AT_ONCE:
+            self._due = [run for run in self._due if run.ended is None]
+            heapify(self._due)
         due: list[Run] = []
         while self._due and self._due[0].due <= now.mono and len(due) < EXPIRED_AT_ONCE:
             run = heappop(self._due)

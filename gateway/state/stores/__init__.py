@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from gateway.model import KillSwitch, RunKey, Scope
+from gateway.model import KillSwitch, RunKey
 from gateway.state.ledger import SavedRun
 
 LOG_KEY_BYTES = 32
@@ -39,6 +39,8 @@ class Store(Protocol):
         """On return it holds over kill -9 and loss of power, as far as the store can promise."""
         ...
 
-    def delete_switch(self, scope: Scope) -> None: ...
+    def delete_switch(self, switch: KillSwitch) -> None:
+        """This one only: a newer one of the same scope stays."""
+        ...
 
     def close(self) -> None: ...

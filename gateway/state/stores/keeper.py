@@ -46,7 +46,7 @@ class Keeper:
 
     async def delete_switch(self, switch: KillSwitch) -> None:
         """Raises StoreError: the switch would come back at a restart."""
-        await self._write(lambda: self._store.delete_switch(switch.scope))
+        await self._write(lambda: self._store.delete_switch(switch))
 
     async def flush(self, ledger: Ledger, now: Moment, *, at_end: bool = False) -> None:
         """Writes the runs that changed. A failure is kept in `problem`, and its runs are written with the next flush."""

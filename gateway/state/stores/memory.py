@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Iterable
 
-from gateway.model import KillSwitch, RunKey, Scope
+from gateway.model import KillSwitch, RunKey
 from gateway.state.ledger import SavedRun
 from gateway.state.stores import LOG_KEY_BYTES, Saved
 
@@ -22,7 +22,7 @@ class MemoryStore:
     def put_switch(self, switch: KillSwitch) -> None:
         pass
 
-    def delete_switch(self, scope: Scope) -> None:
+    def delete_switch(self, switch: KillSwitch) -> None:
         pass
 
     def close(self) -> None:

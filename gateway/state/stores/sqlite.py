@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.model import KillSwitch, Reason, RunKey, Scope
+from gateway.model import KillSwitch, Reason, RunKey
 from gateway.state.ledger import SavedRun
 from gateway.state.stores import LOG_KEY_BYTES, Saved, StoreError
 from gateway.state.switches import parse_scope
@@ -99,9 +99,9 @@ class SqliteStore:
                 (scope, reason, who, switch.since, switch.until, switch.cancel_in_flight),
             )
 
-    def delete_switch(self, scope: Scope) -> None:
+    def delete_switch(self, switch: KillSwitch) -> None:
         with self._explained(), self._transaction():
-            self._db.execute("DELETE FROM switches WHERE scope = ?", (str(scope),))
+            self._db.execute("DELETE FROM switches WHERE scope = ? AND since = ?", (str(switch.scope), switch.since))
 
     def close(self) -> None:
         self._db.close()

@@ -185,6 +185,20 @@ def test_a_hundred_thousand_due_runs_are_expired_in_portions(monkeypatch: pytest
     assert [len(expire(ledger, later(60))) for _ in range(4)] == [2, 2, 1, 0]
 
 
+def test_runs_that_ended_early_are_not_held_until_their_time_would_have_been_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ledger_module, "EXPIRED_AT_ONCE", 2)
+    ledger, week = Ledger(), Budgets(25, 12, 604_800)
+    for n in range(9):
+        ledger.reserve(RunKey("scout", str(n)), week, None, NOON)
+        if n != 4:
+            ledger.finish(RunKey("scout", str(n)), "finish", NOON)
+    assert expire(ledger, later(1), week) == []
+    assert len(ledger._due) == 1
+    assert expire(ledger, later(604_800), week) == [RunKey("scout", "4")]
+
+
 def test_a_full_ledger_takes_no_new_run_and_evicts_none() -> None:
     ledger = Ledger(max_live=2)
     charge(ledger, 1, RunKey("scout", "a"))

@@ -65,10 +65,22 @@ def test_switches_come_back_with_all_they_said(path: Path) -> None:
     store.put_switch(leak)
     store.put_switch(run)
     store.put_switch(a_switch("all"))
-    store.delete_switch(a_switch("all").scope)
+    store.delete_switch(a_switch("all"))
     store = reopened(store, path)
     assert store.load().switches == [leak, run]
     assert {switch.source for switch in store.load().switches} == {Source.RUNTIME}
+    store.close()
+
+
+def test_lifting_a_switch_late_does_not_lift_the_one_that_took_its_place(path: Path) -> None:
+    store = SqliteStore(str(path))
+    old, new = a_switch("all", since=1.1), a_switch("all", since=2.2)
+    store.put_switch(old)
+    store.put_switch(new)
+    store.delete_switch(old)
+    assert store.load().switches == [new]
+    store.delete_switch(new)
+    assert store.load().switches == []
     store.close()
 
 
@@ -121,7 +133,7 @@ from gateway.state.stores.sqlite import SqliteStore
 store = SqliteStore(sys.argv[1])
 store.save_runs([SavedRun(RunKey("scout", "r1"), 1, 2, 3, 4, None, None, None)], [])
 store.put_switch(KillSwitch(Scope("all"), "", "ada", 1.0))
-store.delete_switch(Scope("all"))
+store.delete_switch(KillSwitch(Scope("all"), "", "ada", 1.0))
 store.put_switch(KillSwitch(Scope("writes"), "leak", "ada", 1.0))
 print("confirmed", flush=True)
 sys.stdin.read()

@@ -1,0 +1,381 @@
+"""Every sentence a guard can say, word for word: a model reads them, and has to know what to do next."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from gateway.guards import judge
+from gateway.guards.run_control import judge_step
+from gateway.model import Budgets, Denial, Effect, Reason, RunKey, ToolCall
+from gateway.policy.snapshot import Plan
+from gateway.state.counts import Counts
+from gateway.state.inflight import CUT_BY_SHUTDOWN
+from gateway.state.ledger import Ledger
+from tests.unit.made_up import BUDGETS, NOON, a_call, a_plan, a_switch, later
+
+RUN, WINDOW = RunKey("scout", "r1"), RunKey("scout", "")
+
+
+class NoTwos:
+    """A schema's word, without the schema."""
+
+    def objection(self, arguments: object) -> str | None:
+        return "n: greater than 1" if arguments == {"n": 2} else None
+
+
+def with_switch(scope: str, reason: str = "data leak in billing.") -> Callable[[Counts], None]:
+    return lambda counts: counts.switches.put(a_switch(scope, reason))
+
+
+def used(calls: int, key: RunKey = RUN) -> Callable[[Counts], None]:
+    def prepare(counts: Counts) -> None:
+        for _ in range(calls):
+            counts.ledger.reserve(key, BUDGETS, None, NOON)
+
+    return prepare
+
+
+def ended(how: str, calls: int = 1) -> Callable[[Counts], None]:
+    def prepare(counts: Counts) -> None:
+        used(calls)(counts)
+        if how == "finish":
+            counts.ledger.finish(RUN, "done", NOON)
+        elif how == "stop":
+            counts.ledger.stop(RUN, NOON)
+        else:
+            counts.ledger.exhaust(RUN, Reason(how), NOON)
+
+    return prepare
+
+
+def draining(counts: Counts) -> None:
+    counts.draining = True
+
+
+def busy(counts: Counts) -> None:
+    counts.in_flight.enter(a_call(), Effect.READ)
+    counts.in_flight.enter(a_call(), Effect.READ)
+    counts.max_in_flight = 2
+
+
+def crowded(counts: Counts) -> None:
+    counts.ledger = Ledger(max_live=2)
+    used(1, RunKey("other", "r1"))(counts)
+    used(1, RunKey("other", "r2"))(counts)
+
+
+def nothing(counts: Counts) -> None:
+    pass
+
+
+FINISH = "Finish the task with what you have; further calls in this run will be refused."
+STOP = "Stop here and report that the task was stopped."
+CASES: dict[str, tuple[Callable[[Counts], None], ToolCall, Plan, float, Denial]] = {
+    "kill all": (
+        with_switch("all"),
+        a_call(),
+        a_plan(),
+        0,
+        Denial(
+            Reason.KILL_SWITCH,
+            f"An operator has stopped all calls (kill switch all): data leak in billing. {STOP}",
+            "kill_switch",
+        ),
+    ),
+    "kill all without a reason": (
+        with_switch("all", ""),
+        a_call(),
+        a_plan(),
+        0,
+        Denial(Reason.KILL_SWITCH, f"An operator has stopped all calls (kill switch all). {STOP}", "kill_switch"),
+    ),
+    "kill writes": (
+        with_switch("writes"),
+        a_call(),
+        a_plan(effect=Effect.WRITE),
+        0,
+        Denial(
+            Reason.KILL_SWITCH,
+            "An operator has stopped all tools that write (kill switch writes): data leak in billing."
+            " Go on with tools that only read, or finish with what you have.",
+        ),
+    ),
+    "kill tool": (
+        with_switch("tool:search.*"),
+        a_call(),
+        a_plan(),
+        0,
+        Denial(
+            Reason.KILL_SWITCH,
+            "An operator has stopped this tool (kill switch tool:search.*): data leak in billing."
+            " Go on without this tool, or finish with what you have.",
+        ),
+    ),
+    "kill agent": (
+        with_switch("agent:scout"),
+        a_call(),
+        a_plan(),
+        0,
+        Denial(
+            Reason.AGENT_DISABLED,
+            f"An operator has disabled this agent (kill switch agent:scout): data leak in billing. {STOP}",
+            "agent_disabled",
+        ),
+    ),
+    "kill run": (
+        with_switch("run:scout/r1"),
+        a_call(),
+        a_plan(),
+        0,
+        Denial(
+            Reason.KILL_SWITCH,
+            f"An operator has stopped this run (kill switch run:scout/r1): data leak in billing. {STOP}",
+            "kill_switch",
+        ),
+    ),
+    "draining": (
+        draining,
+        a_call(),
+        a_plan(),
+        0,
+        Denial(
+            Reason.DRAINING,
+            "The gateway is shutting down and takes no new calls. Repeat the call once it is back.",
+        ),
+    ),
+    "too many calls in flight": (
+        busy,
+        a_call(),
+        a_plan(),
+        0,
+        Denial(
+            Reason.OVERLOADED,
+            "All 2 places for calls in flight are taken (GATEWAY_MAX_IN_FLIGHT). Wait a second, then repeat the call.",
+            retry_after=1.0,
+        ),
+    ),
+    "too many live runs": (
+        crowded,
+        a_call(),
+        a_plan(),
+        0,
+        Denial(
+            Reason.OVERLOADED,
+            "2 runs are live, and no more fit beside them. Wait a second, then repeat the call, or finish a run that is done.",
+            retry_after=1.0,
+        ),
+    ),
+    "not allowed": (
+        nothing,
+        a_call(),
+        a_plan(allowed=False, rule='tools.denylist: "search.*"'),
+        0,
+        Denial(
+            Reason.TOOL_NOT_ALLOWED,
+            'This agent may not use the tool search.read (tools.denylist: "search.*").'
+            " Go on without it; repeating the call will not help.",
+        ),
+    ),
+    "not configured": (
+        nothing,
+        a_call(),
+        a_plan(upstream=None, missing="tools.definitions.search.read.upstream"),
+        0,
+        Denial(
+            Reason.TOOL_NOT_CONFIGURED,
+            "The tool search.read is allowed but has no upstream: the policy lacks tools.definitions.search.read.upstream."
+            " Go on without it; an operator has to configure it.",
+        ),
+    ),
+    "arguments against the schema": (
+        nothing,
+        a_call(arguments={"n": 2}),
+        a_plan(arguments=NoTwos()),
+        0,
+        Denial(
+            Reason.ARGUMENTS_NOT_ALLOWED,
+            "The arguments of search.read break its schema: n: greater than 1. Correct that, then call again.",
+        ),
+    ),
+    "arguments that cannot be read": (
+        nothing,
+        a_call(malformed="the body is not JSON."),
+        a_plan(arguments=NoTwos()),
+        0,
+        Denial(
+            Reason.ARGUMENTS_NOT_ALLOWED,
+            "The arguments of search.read break its schema: the body is not JSON. Correct that, then call again.",
+        ),
+    ),
+    "no run id": (
+        nothing,
+        a_call(run=""),
+        a_plan(anonymous="deny"),
+        0,
+        Denial(
+            Reason.RUN_ID_REQUIRED,
+            "This call names no run, and the policy counts every call to one (runs.anonymous: deny)."
+            " Send a run id in the header Agent-Run-Id or call below /runs/{run_id}/.",
+        ),
+    ),
+    "after the agent's own end": (
+        ended("finish"),
+        a_call(),
+        a_plan(),
+        0,
+        Denial(
+            Reason.RUN_FINISHED,
+            "This run was finished, and a finished run takes no more calls. Start a new run for a new task.",
+            "run_finished",
+        ),
+    ),
+    "stopped by an operator": (
+        ended("stop"),
+        a_call(),
+        a_plan(),
+        0,
+        Denial(Reason.KILL_SWITCH, f"An operator has stopped this run. {STOP}", "kill_switch"),
+    ),
+    "out of tool calls": (
+        used(12),
+        a_call(),
+        a_plan(),
+        0,
+        Denial(
+            Reason.MAX_TOOL_CALLS,
+            f"This run has used all 12 of its 12 tool calls (AGENT_MAX_TOOL_CALLS). {FINISH}",
+            "max_tool_calls",
+        ),
+    ),
+    "out of tool calls, and ended so": (
+        ended("max_tool_calls", 12),
+        a_call(),
+        a_plan(),
+        99,
+        Denial(
+            Reason.MAX_TOOL_CALLS,
+            f"This run has used all 12 of its 12 tool calls (AGENT_MAX_TOOL_CALLS). {FINISH}",
+            "max_tool_calls",
+        ),
+    ),
+    "ended out of tool calls, before a reload gave more": (
+        ended("max_tool_calls", 12),
+        a_call(),
+        a_plan(budgets=Budgets(25, 40, 60)),
+        0,
+        Denial(
+            Reason.MAX_TOOL_CALLS,
+            f"This run ended when it was out of tool calls (AGENT_MAX_TOOL_CALLS), and an ended run stays ended. {FINISH}",
+            "max_tool_calls",
+        ),
+    ),
+    "out of time": (
+        used(1),
+        a_call(),
+        a_plan(),
+        60,
+        Denial(
+            Reason.MAX_SECONDS, f"This run has used all of its 60 seconds (AGENT_MAX_SECONDS). {FINISH}", "max_seconds"
+        ),
+    ),
+    "ended out of time, before a reload gave more": (
+        ended("max_seconds"),
+        a_call(),
+        a_plan(),
+        0,
+        Denial(
+            Reason.MAX_SECONDS,
+            f"This run ended when it was out of time (AGENT_MAX_SECONDS), and an ended run stays ended. {FINISH}",
+            "max_seconds",
+        ),
+    ),
+    "a step too many": (
+        nothing,
+        a_call(step=26),
+        a_plan(),
+        0,
+        Denial(
+            Reason.MAX_STEPS,
+            "This run may take 25 steps, and this call announces a later one (AGENT_MAX_STEPS, header Agent-Step)."
+            f" {FINISH}",
+            "max_steps",
+        ),
+    ),
+    "a step too many without a run": (
+        nothing,
+        a_call(run="", step=26),
+        a_plan(),
+        0,
+        Denial(
+            Reason.MAX_STEPS,
+            "A task may take 25 steps, and this call announces a later one (AGENT_MAX_STEPS, header Agent-Step)."
+            " Finish the task with what you have.",
+        ),
+    ),
+    "a call after the step too many": (
+        ended("max_steps"),
+        a_call(),
+        a_plan(),
+        0,
+        Denial(
+            Reason.MAX_STEPS,
+            f"This run ended when it was out of steps (AGENT_MAX_STEPS), and an ended run stays ended. {FINISH}",
+            "max_steps",
+        ),
+    ),
+    "an anonymous window used up": (
+        used(12, WINDOW),
+        a_call(run=""),
+        a_plan(),
+        18.5,
+        Denial(
+            Reason.MAX_TOOL_CALLS,
+            "Calls without a run id have used all 12 of the 12 tool calls that this agent has in 60 seconds"
+            " (AGENT_MAX_TOOL_CALLS). Wait 42 seconds before you call again, or finish with what you have.",
+            retry_after=41.5,
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_refusal_says_what_and_why_and_what_next(case: str) -> None:
+    prepare, call, plan, seconds, expected = CASES[case]
+    counts = Counts(1000)
+    prepare(counts)
+    assert judge(call, plan, counts, later(seconds)) == (expected, None)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_sentence_runs_over_a_line_or_repeats_the_callers_words(case: str) -> None:
+    detail = CASES[case][-1].detail
+    assert "\n" not in detail
+    assert detail.endswith((".", "/."))
+    assert len(detail) < 250
+
+
+def test_a_step_is_refused_in_the_same_words_as_a_call() -> None:
+    counts = Counts(1000)
+    for _ in range(25):
+        assert judge_step(RUN, BUDGETS, counts, NOON, report=False) is None
+        counts.ledger.add_step(RUN, BUDGETS, NOON)
+    assert judge_step(RUN, BUDGETS, counts, NOON, report=False) == Denial(
+        Reason.MAX_STEPS, f"This run has used all 25 of its 25 steps (AGENT_MAX_STEPS). {FINISH}", "max_steps"
+    )
+    assert judge(a_call(step=25), a_plan(), counts, NOON).denial is None, "the last step's calls pass"
+
+
+def test_the_shutdowns_word() -> None:
+    said = "The gateway was shut down while this call was at work; it takes calls again once it is back."
+    assert CUT_BY_SHUTDOWN.detail == said
+
+
+@pytest.mark.parametrize(("window", "status"), [(60, 429), (59, 429), (61, 403), (3600, 403)])
+def test_a_window_is_answered_with_a_wait_only_where_the_wait_is_short(window: int, status: int) -> None:
+    counts = Counts(1000)
+    used(12, WINDOW)(counts)
+    plan = a_plan(budgets=replace(BUDGETS, max_seconds=window))
+    denial = judge(a_call(run=""), plan, counts, NOON).denial
+    assert denial is not None
+    assert (denial.status, denial.retry_after, denial.stop_reason) == (status, window, None)
