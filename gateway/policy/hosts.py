@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """A last label like this makes resolvers read the whole as an IPv4 address, however odd (`127.1`, `0x7f000001`)."""
-_URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+|[^\x00-\x7f]+")
+_URL_CHARACTERS = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]|[^\x00-\x7f])+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~:@!$&'()*+,;=-]+)*/?")
 _LIKE_AN_IP = re.compile(r"[0-9a-fA-FxX.:]+")
 USUAL_PORT = {"http": 80, "https": 443}

@@ -67,7 +67,7 @@ class _Watched(Generic[T]):
         self.take = take
         self.lock = asyncio.Lock()
         self._judge = judge
-        self._seen: Seen = {}
+        self._seen: Seen | None = None
 
     def judge(self) -> T | None:
         """The verdict on what is there now; None where it looks as it did at the last one."""
@@ -80,7 +80,7 @@ class _Watched(Generic[T]):
 
     def look(self) -> Seen:
         """How the files of the last judgement look now."""
-        return look_again(self._seen)
+        return look_again(self._seen or {})
 
     def differs(self) -> bool:
         return self.look() != self._seen
@@ -133,7 +133,7 @@ class PolicySource:
         """Reads everything for the first time. Raises PolicyError with all that is wrong: there is no last good policy yet."""
         policy, switches = self._policy.judge(), self._switches.judge()
         if policy is None or switches is None:
-            raise AssertionError("load is called once")
+            raise AssertionError("load is called once, before anything else")
         if policy.all or switches.problems:
             raise PolicyError(policy.all + switches.problems)
         self._take_policy(policy)

@@ -1,0 +1,38 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import yaml
+
+from gateway.policy.json_schema import json_schema
+from gateway.policy.schema import NOT_YET
+
+SHIPPED = Path(__file__).parents[3] / "policies"
+
+
+def valid(policy: Any) -> bool:
+    return jsonschema_rs.Draft202012Validator(json_schema()).is_valid(policy)
+
+
+def test_the_schema_beside_the_shipped_policies_is_this_one() -> None:
+    assert json.loads((SHIPPED / ".schema.json").read_text("utf-8")) == json_schema()
+
+
+@pytest.mark.parametrize("file", sorted(SHIPPED.glob("**/policy.yaml")), ids=lambda path: path.parent.name)
+def test_editors_accept_every_shipped_policy(file: Path) -> None:
+    assert valid(yaml.safe_load(file.read_text("utf-8")))
+
+
+@pytest.mark.parametrize("key", NOT_YET)
+def test_editors_refuse_what_is_not_built(key: str) -> None:
+    node: Any = 1
+    for step in reversed(key.split(".")):
+        node = {"x" if step == "*" else step: node}
+    assert not valid(node)
+
+
+@pytest.mark.parametrize("policy", [{"tols": {}}, {"mode": "loud"}, {"tools": {"retries": {"max": 11}}}, {"runs": []}])
+def test_editors_refuse_what_the_gateway_refuses(policy: object) -> None:
+    assert not valid(policy)
