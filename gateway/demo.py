@@ -1,6 +1,6 @@
 """A toy tool server to try the gateway against: harmless tools that answer, dawdle, fail and break off, and a page that counts.
 
-`GET /` tells what really arrived, so one can compare it with what the gateway says. Not part of the gateway's own path.
+`GET /` tells what really arrived, to compare with what the gateway says. `tool-gateway demo --help` lists the tools.
 """
 
 import asyncio
@@ -9,16 +9,6 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-
-HELP = """\
-  search.read   finds toy documents ({"q": "gateway"}, or ?q=gateway); one of them holds an e-mail address
-  notes.write   keeps a note ({"text": "…"}); GET /notes.write lists them
-  echo          sends back method, path, query, headers and body as they arrived
-  slow          answers after ?seconds=2 (at most 60)
-  flaky         503, 503, then 200, over and over; ?after=1 adds Retry-After
-  fail          answers 500 (or ?status=503)
-  cut           breaks the connection off in the middle of its answer
-GET / counts what arrived by tool; DELETE / starts the counting over."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

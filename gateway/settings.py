@@ -136,8 +136,8 @@ _SCHEMES_TO_COME = frozenset({"valkey", "valkeys", "redis", "rediss"})
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """Raises SettingsError with the one line to print."""
     _refuse_unknown(environ)
-    listen = _read(environ, "GATEWAY_LISTEN", _address)
-    admin_listen = _read(environ, "GATEWAY_ADMIN_LISTEN", _address)
+    listen = _read(environ, "GATEWAY_LISTEN", parse_address)
+    admin_listen = _read(environ, "GATEWAY_ADMIN_LISTEN", parse_address)
     _refuse_shared_port(listen, admin_listen)
     token, token_file = _token(environ)
     drain, idle = _drain(environ)
@@ -234,7 +234,8 @@ def _budgets(environ: Mapping[str, str]) -> Mapping[str, int]:
     return {name: _read(environ, name, _integer(1, most)) for name, most in BUDGETS.items() if name in environ}
 
 
-def _address(text: str) -> Address:
+def parse_address(text: str) -> Address:
+    """`host:port`, `[v6]:port` or `unix:/path`. Raises ValueError."""
     if text.startswith("unix:"):
         # 107 bytes is what Linux takes; the kernel's own message for more is "AF_UNIX path too long".
         if not text.startswith("unix:/") or "\0" in text or len(text[5:].encode()) > 107:

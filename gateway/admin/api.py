@@ -109,8 +109,8 @@ class _Api:
         return web.json_response(_found(await self._do.stop_run(_run_key(request)), "run"))
 
     async def calls(self, request: web.Request) -> web.Response:
-        wanted = {name: request.query[name] for name in ("agent", "run", "tool", "reason") if name in request.query}
-        return web.json_response(self._do.calls(wanted, _limit(request)))
+        query = request.query
+        return web.json_response(self._do.calls(query.get("agent"), query.get("run"), _limit(request)))
 
     async def call(self, request: web.Request) -> web.Response:
         return web.json_response(_found(self._do.call(request.match_info["call"]), "call"))

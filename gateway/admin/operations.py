@@ -20,51 +20,35 @@ from gateway.guards.explain import explain
 from gateway.guards.interruption import interrupt_killed, interrupt_run
 from gateway.model import Event, KillSwitch, Moment, Observer, RunKey, Source
 from gateway.pipeline.failures import place_of
-from gateway.policy.snapshot import Snapshot
+from gateway.policy.source import PolicySource
 from gateway.settings import Settings
 from gateway.state.counts import Counts
 from gateway.state.ledger import Run
 from gateway.state.stores import StoreError
+from gateway.state.stores.keeper import Keeper
 from gateway.state.switches import parse_scope
-
-
-class Policies(Protocol):
-    """The policy in force and how it is replaced."""
-
-    @property
-    def snapshot(self) -> Snapshot: ...
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Lines of the file that was refused last; () while what is on disk is in force."""
-        ...
-
-    async def reload(self) -> tuple[str, ...]:
-        """Reads the folder now. The problems, if any."""
-        ...
-
-    async def check(self, text: bytes) -> tuple[Snapshot | None, tuple[str, ...]]:
-        """Compiles a policy without putting it in force."""
-        ...
-
-
-class Keeper(Protocol):
-    """Makes switches durable before an answer says that they are."""
-
-    reach: str
-    up: bool
-
-    async def put_switch(self, switch: KillSwitch) -> None: ...
-
-    async def delete_switch(self, switch: KillSwitch) -> None: ...
 
 
 class Calls(Protocol):
     """The latest calls, as the log shows them."""
 
-    def latest(self, wanted: Mapping[str, str], limit: int) -> list[View]: ...
+    def calls(self, limit: int, *, agent: str | None, run: str | None) -> list[View]: ...
 
-    def find(self, call_id: str) -> View | None: ...
+    def call(self, call_id: str) -> View | None: ...
+
+
+class Lines(Protocol):
+    """The log, as far as operators watch it."""
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Lines that were not written, by kind."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written just now."""
+        ...
 
 
 class NotFound(Exception):
@@ -84,7 +68,7 @@ class Operations:
     """Every method answers with what the admin plane sends as JSON. Only the async ones wait, and only for a disk."""
 
     settings: Settings
-    policies: Policies
+    policies: PolicySource
     counts: Counts
     keeper: Keeper
     recent: Calls
@@ -92,8 +76,7 @@ class Operations:
     run_finished: Callable[[Run, Moment], None]
     connections: Callable[[], list[View]]
     """One object an upstream in use: how many connections are open, idle and waited for."""
-    dropped: Callable[[], Mapping[str, int]]
-    """Log lines that were dropped, by kind."""
+    log: Lines
     clock: Callable[[], Moment]
     started: Moment
     unready: str | None = "starting"
@@ -111,7 +94,8 @@ class Operations:
     def degraded(self) -> list[str]:
         """What an operator should look at, worst first."""
         found = {
-            "state_unavailable": not self.keeper.up,
+            "state_unavailable": self.keeper.problem is not None,
+            "log_failing": self.log.problem is not None,
             "policy_rejected": bool(self.policies.problems),
             "kill_switch": bool(self.counts.switches.active(self.clock())),
         }
@@ -140,7 +124,8 @@ class Operations:
             "calls_in_flight": len(self.counts.in_flight),
             "max_in_flight": self.counts.max_in_flight,
             "runs_live": self.counts.ledger.live,
-            "log_dropped": dict(self.dropped()),
+            "log_dropped": dict(self.log.dropped),
+            "problems": [text for text in (self.keeper.problem, self.log.problem) if text],
             "listen": str(self.settings.listen),
             "admin_listen": str(self.settings.admin_listen),
             "agent_id": self.settings.agent_id,
@@ -245,11 +230,12 @@ class Operations:
         run = stopped or self._find(key, now)
         return None if run is None else {**self._run_view(run, now), "stopped_now": stopped is not None}
 
-    def calls(self, wanted: Mapping[str, str], limit: int) -> View:
-        return {"calls": self.recent.latest(wanted, limit)}
+    def calls(self, agent: str | None, run: str | None, limit: int) -> View:
+        """The latest ended first."""
+        return {"calls": self.recent.calls(limit, agent=agent, run=run)}
 
     def call(self, call_id: str) -> View | None:
-        return self.recent.find(call_id)
+        return self.recent.call(call_id)
 
     def upstreams(self) -> View:
         """Those the policy names, with the connections of those in use."""
@@ -269,10 +255,10 @@ class Operations:
         self.observer.happened(Event("internal_error", self.clock(), {"where": place_of(error)}))
 
     def _find(self, key: RunKey, now: Moment) -> Run | None:
-        return self.counts.ledger.find(key, self.policies.snapshot.plan(key.agent, "").budgets, now)
+        return self.counts.ledger.find(key, self.policies.snapshot.budgets(key.agent), now)
 
     def _run_view(self, run: Run, now: Moment) -> View:
-        budgets = self.policies.snapshot.plan(run.key.agent, "").budgets
+        budgets = self.policies.snapshot.budgets(run.key.agent)
         return run_view(run, budgets, self.counts.ledger.remaining(run.key, budgets, now), now)
 
     def _none_such(self, now: Moment) -> str:

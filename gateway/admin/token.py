@@ -11,6 +11,8 @@ DEFAULT_FILE = "var/admin_token"
 """Used by server and command line alike where neither variable is set; `tool-gateway init` and `make run` create it."""
 
 _MOST_BYTES = 4096
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+"""A named pipe holds nobody up."""
 
 
 class AdminToken:
@@ -62,16 +64,16 @@ class AdminToken:
 
     def _problem(self) -> str:
         try:
-            Path(self._file or "").read_bytes()
+            os.close(os.open(self._file or "", _FLAGS))
         except OSError as error:
-            return error.strerror or "unreadable"
+            return (error.strerror or "unreadable").lower()
         return "holds no token"
 
 
 def _read(path: str) -> str | None:
-    """Never blocks, not even on a named pipe, and never reads more than a token can be."""
+    """Never more than a token can be."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, _FLAGS)
     except OSError:
         return None
     try:

@@ -1,0 +1,53 @@
+"""The group of all commands. Each is imported when it is used: `kill` must not wait for what `check` needs."""
+
+from importlib import import_module
+
+import click
+
+from gateway.cli.output import CannotError
+
+_WHERE = {
+    "serve": "beginning",
+    "check": "inspecting",
+    "explain": "inspecting",
+    "kill": "operating",
+    "restore": "operating",
+    "status": "operating",
+    "schema": "inspecting",
+    "init": "beginning",
+    "demo": "beginning",
+}
+
+_EPILOG = """\b
+Try it:
+  tool-gateway init
+  tool-gateway demo &
+  tool-gateway serve
+
+Exit codes: 0 done, 1 the answer is no (a bad policy, a stop that still holds), 2 it could not be asked.
+"""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return list(_WHERE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
+        if cmd_name not in _WHERE:
+            return None
+        command = getattr(import_module(f"gateway.cli.{_WHERE[cmd_name]}"), cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+    def invoke(self, ctx: click.Context) -> object:
+        """A command that is called the wrong way says so in one line, like any other failure."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "tool-gateway"
+            raise CannotError(f"{error.format_message()} See {command} --help.") from None
+
+
+@click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tool-gateway", message="%(version)s")
+def commands() -> None:
+    """Stands between an AI agent and its tools: allowlists, budgets, retries, a kill switch and a redacted log."""

@@ -1,0 +1,196 @@
+"""`check`, `explain` and `schema`: what a policy says, without changing anything."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import click
+
+from gateway.admin.views import View, explanation_view
+from gateway.cli.client import Unreachable, ask, query
+from gateway.cli.output import CannotError, NoError, accepted, print_json
+from gateway.cli.reaching import reach_all
+from gateway.guards.explain import explain as explain_call
+from gateway.model import Moment
+from gateway.policy.source import Checked
+from gateway.policy.source import check as check_policy
+from gateway.settings import Settings, SettingsError, read_settings
+from gateway.state.counts import Counts
+from gateway.state.switches import Switches
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tool-gateway check
+  tool-gateway check policies/read-only --json
+  tool-gateway check --without-secrets      (in CI, where no secret is mounted)
+  tool-gateway check --connect              (from where the gateway will run)
+"""
+)
+@click.argument("path", required=False)
+@click.option("--connect", is_flag=True, help="Also resolve, connect and handshake every upstream and allowed host.")
+@click.option("--without-secrets", is_flag=True, help="Do not read ${env:…} and ${file:…}.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def check(path: str | None, connect: bool, without_secrets: bool, as_json: bool) -> None:
+    """Validate a policy folder or file.
+
+    PATH is what GATEWAY_POLICY names unless given. Exits 1 where the gateway would refuse it, or where --connect finds
+    something out of reach.
+    """
+    settings = _settings()
+    path = path or settings.policy
+    checked = _check(path, settings, without_secrets=without_secrets)
+    snapshot = checked.snapshot
+    reached = asyncio.run(reach_all(snapshot, settings)) if connect and snapshot is not None else []
+    if as_json:
+        print_json(
+            {
+                "ok": snapshot is not None and all(problem is None for _, problem in reached),
+                "path": path,
+                "version": snapshot.version if snapshot else None,
+                "problems": list(checked.problems),
+                "warnings": list(checked.warnings),
+                "overrides": list(snapshot.overrides) if snapshot else [],
+                "reach": [{"target": target, "problem": problem} for target, problem in reached],
+            }
+        )
+    else:
+        for line in _check_lines(path, checked, reached):
+            click.echo(line)
+    if snapshot is None or any(problem for _, problem in reached):
+        raise SystemExit(1)
+
+
+def _check_lines(path: str, checked: Checked, reached: list[tuple[str, str | None]]) -> Iterator[str]:
+    yield from checked.problems
+    yield from (f"warning: {warning}" for warning in checked.warnings)
+    snapshot = checked.snapshot
+    if snapshot is None:
+        return
+    yield from (f"override: {override}" for override in snapshot.overrides)
+    mode = " (mode: report)" if snapshot.report else ""
+    yield f"{path}: ok, version {snapshot.version}{mode}"
+    yield from (f"{target}: {problem or 'reached'}" for target, problem in reached)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tool-gateway explain --agent billing-agent --tool search.read
+  tool-gateway explain --agent default --tool notes.write --args '{"text": "hello"}' --run r1
+"""
+)
+@click.option(
+    "--agent", required=True, help="The agent that would call; `default` for callers that are not identified."
+)
+@click.option("--tool", required=True, help="The tool it would call.")
+@click.option("--args", "arguments", metavar="JSON", help="The call's arguments, to ask the tool's schema.")
+@click.option("--run", help="The run it would call in, to ask its budgets.")
+@click.option("--policy", metavar="PATH", help="Ask this policy rather than the running gateway.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything, as JSON.")
+def explain(agent: str, tool: str, arguments: str | None, run: str | None, policy: str | None, as_json: bool) -> None:
+    """Tell which rule decides a call, and why. Nothing is called or counted.
+
+    Asks the running gateway, whose kill switches and budgets count; where none is in reach, the policy of GATEWAY_POLICY.
+    Exits 0 whatever the decision.
+    """
+    parsed = _parsed(arguments)
+    view = None if policy else _explained_by_gateway(agent, tool, arguments, run)
+    if view is None:
+        view = _explained_by_policy(policy, agent, tool, parsed, run)
+    if as_json:
+        print_json(view)
+        return
+    for line in _explain_lines(view):
+        click.echo(line)
+
+
+@click.command()
+def schema() -> None:
+    """Print the policy's JSON Schema, for editors.
+
+    \b
+    A policy file names it in its first lines:
+      # yaml-language-server: $schema=.schema.json
+    """
+    from gateway.policy.json_schema import json_schema
+
+    print_json(json_schema())
+
+
+def _settings() -> Settings:
+    try:
+        return read_settings(os.environ)
+    except SettingsError as error:
+        raise CannotError(str(error)) from None
+
+
+def _check(path: str, settings: Settings, *, without_secrets: bool) -> Checked:
+    return check_policy(
+        path,
+        environ=os.environ,
+        upstream=settings.upstream,
+        own_listeners=frozenset(
+            (address.host, address.port) for address in (settings.listen, settings.admin_listen) if address.path is None
+        ),
+        budgets=settings.budgets,
+        without_secrets=without_secrets,
+        now=time.time(),
+    )
+
+
+def _parsed(arguments: str | None) -> object:
+    try:
+        return None if arguments is None else json.loads(arguments)
+    except (ValueError, RecursionError):
+        raise CannotError('--args is not JSON: quote it for the shell, as in --args \'{"q": "x"}\'') from None
+
+
+def _explained_by_gateway(agent: str, tool: str, arguments: str | None, run: str | None) -> View | None:
+    given = {"agent": agent, "tool": tool, "args": arguments, "run": run}
+    try:
+        answer = ask("GET", "/v1/explain?" + query(given))
+    except Unreachable:
+        return None
+    return {**accepted(answer), "asked": "the running gateway"}
+
+
+def _explained_by_policy(path: str | None, agent: str, tool: str, arguments: object, run: str | None) -> View:
+    settings = _settings()
+    path = path or settings.policy
+    checked = _check(path, settings, without_secrets=True)
+    if checked.snapshot is None:
+        raise NoError(f"{path} is refused, so it decides nothing: tool-gateway check {path} tells why")
+    now = Moment(time.monotonic(), time.time())
+    counts = Counts(settings.max_in_flight, switches=Switches(checked.snapshot.switches))
+    plan = checked.snapshot.plan(agent, tool)
+    explanation = explain_call(agent, tool, arguments, run or "", plan, counts, now)
+    return {**explanation_view(explanation, checked.snapshot.version, counts_known=False), "asked": path}
+
+
+def _explain_lines(view: View) -> Iterator[str]:
+    plan = view["plan"]
+    assert isinstance(plan, dict)  # noqa: S101  # for the type checker: explanation_view makes it one
+    word = {"allow": "ALLOWED", "deny": "DENIED", "report": "ALLOWED (mode: report)"}[str(view["decision"])]
+    yield f"{word}: {plan['tool']} for {plan['agent']}"
+    if view["reason"]:
+        yield f"reason     {view['reason']} (guard {view['decided_by']})"
+    if view["detail"]:
+        yield f"detail     {view['detail']}"
+    yield f"rule       {plan['rule']}"
+    yield f"effect     {plan['effect']}"
+    upstream = plan["upstream"]
+    yield f"upstream   {upstream['url'] + plan['path'] if upstream else 'built in' if plan['builtin'] else 'none'}"
+    retries = plan["retries"]
+    again = "also after it was sent" if retries["after_it_was_sent"] else "only while nothing was sent, or after 429"
+    yield f"timeouts   {plan['timeout_ms']} ms an attempt, {plan['deadline_ms']} ms in all"
+    yield f"retries    {retries['max']}, {again}"
+    budgets = plan["budgets"]
+    yield (
+        f"budgets    {budgets['max_steps']} steps, {budgets['max_tool_calls']} tool calls, {budgets['max_seconds']:g} s a run"
+    )
+    counts = "" if view["counts_known"] else " (kill switches set at run time and what a run has used are not known)"
+    yield f"asked      {view['asked']}, version {view['policy']}{counts}"

@@ -1,0 +1,139 @@
+"""`kill`, `restore` and `status`: what an operator does to a gateway that runs."""
+
+import getpass
+from collections.abc import Iterable, Mapping
+
+import click
+
+from gateway.cli import durations
+from gateway.cli.client import ask, segment
+from gateway.cli.output import accepted, asks_the_gateway, print_json
+
+_SCOPES = """\b
+Scopes:
+  all           every call
+  writes        tools that write; reads go on
+  tool:PATTERN  one tool (tool:search.read), all below a name (tool:shell.*) or every tool (tool:*)
+  agent:ID      one agent
+  run:ID        every agent's run of that id; run:AGENT/ID for one
+
+The gateway is found by GATEWAY_ADMIN_LISTEN, the token by GATEWAY_ADMIN_TOKEN, GATEWAY_ADMIN_TOKEN_FILE or var/admin_token.
+"""
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    try:
+        return None if value is None else durations.seconds(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
+@click.command(
+    epilog=_SCOPES
+    + """
+\b
+Examples:
+  tool-gateway kill all --reason "the agent is deleting tickets"
+  tool-gateway kill writes --reason "wiki under attack" --for 1h --cancel-in-flight
+"""
+)
+@click.argument("scope")
+@click.option("--reason", required=True, help="Why. Agents and the log are told.")
+@click.option("--for", "for_seconds", callback=_seconds, metavar="90s|15m|1h|2d", help="Lifts itself after that time.")
+@click.option("--cancel-in-flight", is_flag=True, help="Also cut calls that are at a tool already; they may have run.")
+@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+@asks_the_gateway
+def kill(scope: str, reason: str, for_seconds: int | None, cancel_in_flight: bool, as_json: bool) -> None:
+    """Stop calls now: all, writes, a tool, agent or run."""
+    body = {"scope": scope, "reason": reason, "who": _who(), "cancel_in_flight": cancel_in_flight}
+    if for_seconds is not None:
+        body["for_seconds"] = for_seconds
+    answer = accepted(ask("POST", "/v1/kill-switches", body))
+    if as_json:
+        print_json(answer)
+        return
+    until = f", for {durations.in_words(for_seconds)}" if for_seconds else ", until it is restored"
+    click.echo(f"ON: {scope}{until}")
+    click.echo(answer["says"])
+    click.echo(f"Reach: {answer['reach']}.")
+    click.echo(f"Lift it with: tool-gateway restore {scope}")
+
+
+@click.command(epilog=_SCOPES)
+@click.argument("scope")
+@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+@asks_the_gateway
+def restore(scope: str, as_json: bool) -> None:
+    """Lift a kill switch.
+
+    One that was set with `kill` or the admin API. Exits 1, and names what still holds, where the policy or kill_switch.yaml
+    stops the same scope.
+    """
+    answer = ask("DELETE", f"/v1/kill-switches/{segment(scope)}")
+    if as_json:
+        print_json(answer.body)
+    body = accepted(answer)
+    if as_json:
+        return
+    click.echo(f"OFF: {scope}")
+    click.echo(f"Reach: {body['reach']}.")
+    for other in _objects(body, "still_on"):
+        click.echo(f"Still on: {_switch_line(other)}")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything, as JSON.")
+@asks_the_gateway
+def status(as_json: bool) -> None:
+    """Tell how the gateway is.
+
+    Policy, kill switches, calls in flight, runs. Exits 0 whenever the gateway answers, also while it is degraded.
+    """
+    body = accepted(ask("GET", "/v1/status"))
+    if as_json:
+        print_json(body)
+    else:
+        click.echo("\n".join(_status_lines(body)))
+
+
+def _status_lines(body: Mapping[str, object]) -> Iterable[str]:
+    uptime = body["uptime_seconds"]
+    state = "ready" if body["ready"] else str(body["why"])
+    yield f"tool-gateway {body['version']}, {state}, up {durations.in_words(uptime if isinstance(uptime, float) else 0)}"
+    yield f"data plane   {body['listen']}"
+    yield f"admin plane  {body['admin_listen']}"
+    policy = body["policy"]
+    if isinstance(policy, dict):
+        yield f"policy       {policy['version']} from {policy['path']} ({body['mode']})"
+        yield from (f"  refused    {line}" for line in policy["rejected"])
+        yield from (f"  warning    {line}" for line in policy["warnings"])
+        yield from (f"  override   {line}" for line in policy["overrides"])
+    degraded = body["degraded"]
+    yield f"degraded     {', '.join(degraded) if isinstance(degraded, list) and degraded else 'no'}"
+    yield f"in flight    {body['calls_in_flight']} of {body['max_in_flight']}"
+    yield f"live runs    {body['runs_live']}"
+    dropped = body["log_dropped"]
+    told = [f"{kind} {count}" for kind, count in dropped.items() if count] if isinstance(dropped, dict) else []
+    yield f"log dropped  {', '.join(told) or 'nothing'}"
+    switches = _objects(body, "kill_switches")
+    yield f"kill switches {'' if switches else 'none'}".rstrip()
+    yield from (f"  {_switch_line(switch)}" for switch in switches)
+
+
+def _switch_line(switch: Mapping[str, object]) -> str:
+    until = f", until {switch['until']}" if switch["until"] else ""
+    reason = f": {switch['reason']}" if switch["reason"] else ""
+    return f"{switch['scope']}{reason} ({switch['source']}, by {switch['who']}, since {switch['since']}{until})"
+
+
+def _objects(body: Mapping[str, object], name: str) -> list[dict[str, object]]:
+    found = body.get(name)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _who() -> str:
+    """For the record only: the token is what counts."""
+    try:
+        return f"{getpass.getuser()} (command line)"[:100]
+    except (KeyError, OSError):
+        return "command line"  # a container's user without a name

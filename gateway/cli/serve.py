@@ -1,0 +1,26 @@
+"""`tool-gateway serve`: settings from the environment, then the event loop. Imports no click: it is start-up time."""
+
+import os
+import sys
+
+from gateway.settings import Settings, SettingsError, read_settings
+
+
+def serve() -> int:
+    """The exit code: 0 after an orderly stop, 2 where the gateway cannot start."""
+    try:
+        return _run(read_settings(os.environ))
+    except SettingsError as error:
+        print(f"tool-gateway: {error}", file=sys.stderr)  # noqa: T201  # a command speaks on stderr
+        return 2
+
+
+def _run(settings: Settings) -> int:
+    import asyncio
+
+    import uvloop
+
+    from gateway.app import serve as serve_app
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve_app(settings))
