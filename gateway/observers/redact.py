@@ -24,6 +24,8 @@ SURPLUS = 1024
 _LATIN = re2.Options()
 _LATIN.encoding = re2.Options.Encoding.LATIN1
 _LATIN.log_errors = False
+_LATIN.max_mem = 1 << 20
+"""Bytes of automaton each shape may cache, whatever text it meets."""
 _QUIET = re2.Options()
 _QUIET.log_errors = False
 
@@ -183,7 +185,9 @@ def _apply(text: bytes, spans: list[Span], stop: int) -> bytes:
 
 def _hints(shapes: list[Shape]) -> "re2.Set":
     """One automaton that tells in one pass which shapes can be in a text at all."""
-    hints = re2.Set.SearchSet(_LATIN)
+    options = re2.Options()  # with the default memory: a Set that runs out of it would find nothing
+    options.encoding = re2.Options.Encoding.LATIN1
+    hints = re2.Set.SearchSet(options)
     for shape in shapes:
         hints.Add(shape.hint)
     hints.Compile()

@@ -99,6 +99,11 @@ def test_a_long_payload_is_cut_and_the_line_stays_short(path: Path) -> None:
             assert len(json.dumps(line[key], ensure_ascii=False).encode()) <= observability.max_logged_bytes
 
 
+def test_a_secret_across_the_end_of_what_is_logged_is_recognised_whole(path: Path) -> None:
+    text = ("lorem ipsum " * 200)[: 2048 - 10] + " 4111 1111 1111 1111 " + "lorem ipsum " * 200
+    assert "4111" not in written(path, record(result=text.encode()))[0]["result"]
+
+
 def test_bytes_that_are_no_text_are_not_shown(path: Path) -> None:
     assert written(path, record(result=b"p\0a\0s\0s\0"))[0]["result"] == "[binary]"
 
@@ -196,6 +201,36 @@ def test_a_full_disk_is_a_problem_and_not_the_end(path: Path, monkeypatch: pytes
     assert [line["call_id"] for line in lines_of(path)] == ["c-1"]
     until(lambda: log.problem is None)
     log.close(5)
+
+
+def test_a_line_torn_by_a_full_disk_is_written_whole_to_the_next_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.observers.sink._RETRY_SECONDS", 0.01)
+    write, room = os.write, 1000
+
+    def on_a_small_disk(fd: int, text: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(28, "No space left on device")
+        done = write(fd, text[:room])
+        room -= done
+        return done
+
+    monkeypatch.setattr("gateway.observers.sink.os.write", on_a_small_disk)
+    log = a_log(path)
+    for n in range(4):
+        log.call_ended(record(call_id=f"c-{n}"))
+    log.start()
+    until(lambda: log.problem)
+    path.rename(path.with_suffix(".1"))
+    log.reopen()
+    room = 10**6
+    log.close(5)
+    *whole, torn = path.with_suffix(".1").read_bytes().split(b"\n")
+    assert torn
+    told = [json.loads(line)["call_id"] for line in whole] + [line["call_id"] for line in lines_of(path)]
+    assert told == ["c-0", "c-1", "c-2", "c-3"]
 
 
 def test_a_reader_that_is_gone_does_not_keep_the_gateway_from_ending(path: Path) -> None:

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.observers.redact import SURPLUS, Redactor
+from gateway.observers.redact import Redactor
 from gateway.policy.snapshot import Redaction
 from tests.unit.observers.planted_secrets import CREDENTIALS, LOOK_ALIKES, PERSONAL
 
 REDACTOR = Redactor(Redaction())
 ALL = {**CREDENTIALS, **PERSONAL}
 LIMIT = 512
+WINDOW = LIMIT + 1024
 
 
 def hidden(secret: str, shown: bytes) -> bool:
@@ -134,33 +135,42 @@ def test_any_bytes_are_taken(text: bytes, cut: bool, stop: int) -> None:
     REDACTOR.scrub(text, stop=stop, cut=cut)
 
 
-@settings(max_examples=300)
-@given(kind=st.sampled_from(sorted(ALL)), back=st.integers(-200, SURPLUS + 200), form=st.integers(0, 3))
-def test_a_secret_across_the_edge_of_the_window_leaves_no_head(kind: str, back: int, form: int) -> None:
-    """Cut at max_logged_bytes + 1 KiB as the log cuts it, with the secret at any distance before and behind both edges."""
-    secret = ALL[kind]
-    filler = "lorem ipsum " * 400
-    at = LIMIT + SURPLUS - back
-    if form == 0:
-        document = filler[:at] + " " + secret + " " + filler
-    elif form == 1:
-        document = json.dumps({"a": filler[: at // 2].split(" "), "b": secret, "c": filler})
-    elif form == 2:
-        document = json.dumps([{"q": word} for word in filler[: at // 3].split(" ")] + [{"q": f"x {secret} y"}] * 3)
-    else:
-        document = f"{'a=b&' * (at // 4)}q={secret}&" + filler
-    window = document.encode()[: LIMIT + SURPLUS]
-    shown = REDACTOR.scrub(window, stop=LIMIT, cut=len(window) < len(document.encode()))
+@settings(max_examples=600)
+@given(
+    kind=st.sampled_from(sorted(ALL)),
+    inside=st.integers(0, 60),
+    edge=st.sampled_from([LIMIT, WINDOW]),
+    form=st.integers(0, 3),
+)
+def test_a_secret_across_an_edge_leaves_no_head(kind: str, inside: int, edge: int, form: int) -> None:
+    """As the log cuts: the redactor sees WINDOW bytes, LIMIT are shown; the secret starts `inside` bytes before one of the edges."""
+    secret, filler = ALL[kind], "lorem ipsum " * 400
+    before, behind, after, in_json = (
+        ("", " ", " " + filler, False),
+        ('{"a":"', '","b":"', '","c":2}', True),
+        ('["', '","see ', f' {filler}"]', True),
+        ("", " ?a=b&q=", "&" + filler, False),
+    )[form]
+    opening = before + filler[: edge - inside - len(before + behind)] + behind
+    document = (opening + (json.dumps(secret)[1:-1] if in_json else secret) + after).encode()
+    shown = REDACTOR.scrub(document[:WINDOW], stop=LIMIT, cut=len(document) > WINDOW)
     assert hidden(secret, shown)
 
 
-@given(st.integers(1, 60), st.integers(LIMIT, LIMIT + SURPLUS))
+def test_a_token_longer_than_the_window_s_surplus_leaves_no_head() -> None:
+    token = b"eyJ" + b"hbGciOiJSUzI1NiIsIng1YyI6WyJNSUlD" * 100 + b".eyJzdWIiOiIxIn0.c2ln"
+    document = b"lorem ipsum " * 20 + token
+    shown = REDACTOR.scrub(document[:WINDOW], stop=LIMIT, cut=True)
+    assert shown == b"lorem ipsum " * 20 + b"[cut]"
+
+
+@given(st.integers(1, 60), st.integers(LIMIT, WINDOW))
 def test_a_named_secret_across_the_edge_leaves_no_head(length: int, at: int) -> None:
     secret = "".join(random.Random(length).choices("qwertzuiop", k=length)) + "#!q9"
     for opening in ('{"password":"', "password='", '{"a":{"client_secret":["', "password="):
         document = ("x " * at)[: at - len(opening)] if opening[0] == "p" else f'{{"a":"{"x " * (at // 2 - 40)}","b":'
         document += opening + secret + "z" * 3000
-        shown = REDACTOR.scrub(document.encode()[: LIMIT + SURPLUS], stop=LIMIT, cut=True)
+        shown = REDACTOR.scrub(document.encode()[:WINDOW], stop=LIMIT, cut=True)
         assert secret[:4].encode() not in shown
 
 
