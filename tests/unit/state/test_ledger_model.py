@@ -48,9 +48,18 @@ class LedgerAndModel(RuleBasedStateMachine):
             return known, True
         return known, False
 
-    @rule(seconds=st.sampled_from([0, 1, 29, 31, 60, REMEMBERED / 2, REMEMBERED]))
+    @rule(seconds=st.sampled_from([0, 1, 29, 31, 60, REMEMBERED]))
     def wait(self, seconds: float) -> None:
         self.time += seconds
+
+    @rule(key=keys)
+    def wait_until_its_time_is_up(self, key: RunKey) -> None:
+        """To the very instant: of its last second, or of its day in memory."""
+        if known := self.known.get(key):
+            start, span = (
+                (known.started, self.budgets.max_seconds) if known.ended is None else (known.ended, REMEMBERED)
+            )
+            self.time = max(self.time, start + span)
 
     @rule(seconds=st.sampled_from([10, 60, 120]))
     def reload(self, seconds: float) -> None:

@@ -29,15 +29,19 @@ class Disk(SqliteStore):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.full = False
+        self.tries = 0
+        self.fails_at = 0
         self.writes: list[set[str]] = []
         self.go_on = threading.Event()
         self.go_on.set()
 
     def save_runs(self, saved: Iterable[SavedRun], forgotten: Iterable[RunKey]) -> None:
         self.go_on.wait(10)
+        self.tries += 1
+        full = self.full or self.tries == self.fails_at
         # SQLite's own limit: the failure is a real one.
-        self._db.execute(f"PRAGMA max_page_count = {1 if self.full else 2**30}")
-        many = [run._replace(key=RunKey("x" * 9000, run.key.id)) for run in saved] if self.full else [*saved]
+        self._db.execute(f"PRAGMA max_page_count = {1 if full else 2**30}")
+        many = [run._replace(key=RunKey("x" * 9000, run.key.id)) for run in saved] if full else [*saved]
         super().save_runs(many, forgotten)
         self.writes.append({run.key.id for run in many})
 
@@ -134,6 +138,23 @@ async def test_what_changes_during_a_write_is_not_lost_to_it(disk: Disk, url: st
     await asyncio.wait([first, second])
     await keeper.close(Ledger(), NOON)
     assert saved_in(url) == {"r1": 2, "r2": 1}
+
+
+async def test_a_write_that_succeeds_does_not_take_a_newer_one_that_failed_for_done(disk: Disk, url: str) -> None:
+    keeper, ledger = Keeper(disk), Ledger()
+    charged(ledger, RUN)
+    disk.fails_at = 2
+    disk.go_on.clear()
+    first = asyncio.ensure_future(keeper.flush(ledger, NOON))
+    await asyncio.sleep(0)
+    charged(ledger, RUN)
+    second = asyncio.ensure_future(keeper.flush(ledger, NOON))
+    await asyncio.sleep(0)
+    disk.go_on.set()
+    await asyncio.gather(first, second)
+    assert not is_up(keeper)
+    await keeper.close(Ledger(), NOON)
+    assert saved_in(url) == {"r1": 2}
 
 
 async def test_a_switch_is_in_the_file_when_that_is_confirmed_and_gone_when_lifted(url: str) -> None:
