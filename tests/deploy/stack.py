@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -59,10 +60,11 @@ class GatewayProcess:
 
     def __enter__(self) -> Self:
         self.data, self.admin = free_address(), free_address()
-        self.folder.mkdir(exist_ok=True)
-        (self.folder / "policy.yaml").write_text(self.policy)
+        policies = self.folder / "policies"
+        policies.mkdir(parents=True)
+        (policies / "policy.yaml").write_text(self.policy)
         settings = {
-            "GATEWAY_POLICY": str(self.folder / "policy.yaml"),
+            "GATEWAY_POLICY": str(policies),
             "GATEWAY_LISTEN": str(self.data),
             "GATEWAY_ADMIN_LISTEN": str(self.admin),
             "GATEWAY_ADMIN_TOKEN": TOKEN,
@@ -81,8 +83,7 @@ class GatewayProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.terminate()  # the second ends it at once
+        self.process.send_signal(signal.SIGINT)  # without the wait for an agent still at work
         self.process.communicate(timeout=20)
 
     def operate(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
