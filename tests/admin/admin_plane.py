@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 
 from aiohttp import ClientResponse, ClientSession
@@ -58,7 +59,7 @@ class Operator:
             return await _body(response, status)
 
     async def post_raw(self, path: str, body: bytes, status: int = 200) -> dict[str, object]:
-        async with self.session.post(self.gateway.admin_url + path, data=body, headers=BEARER) as response:
+        async with self.session.post(self.gateway.admin_url + path, data=BytesIO(body), headers=BEARER) as response:
             return await _body(response, status)
 
     async def delete(self, path: str, status: int = 200) -> dict[str, object]:
