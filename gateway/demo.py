@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import signal
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 
@@ -115,7 +116,17 @@ def _number(request: web.Request, name: str, default: int, most: int) -> int:
     return min(int(text), most)
 
 
-def serve(host: str, port: int) -> None:
-    """Serves until SIGINT or SIGTERM. Raises OSError where the address cannot be had."""
+async def serve(host: str, port: int, listening: Callable[[str, int], None]) -> None:
+    """Serves until SIGINT or SIGTERM; tells `listening` where. Raises OSError where the address cannot be had."""
     # handler_cancellation: a caller that leaves ends its call, as the gateway promises its own callers.
-    web.run_app(ToolServer().app, host=host, port=port, print=None, access_log=None, handler_cancellation=True)
+    runner = web.AppRunner(ToolServer().app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        listening(*runner.addresses[0][:2])
+        await stop.wait()
+    finally:
+        await runner.cleanup()

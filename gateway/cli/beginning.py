@@ -1,5 +1,6 @@
 """`serve`, `init` and `demo`: what one starts with."""
 
+import asyncio
 import json
 import os
 import secrets
@@ -93,8 +94,13 @@ def demo(listen: str) -> None:
         raise CannotError("--listen: expected host:port or [v6]:port")
     from gateway.demo import serve as serve_tools
 
-    click.echo(f"toy tools at http://{address} until Ctrl-C; GET http://{address}/ counts what arrived", err=True)
+    def say(host: str, port: int) -> None:
+        url = f"http://{Address(host, port)}"
+        click.echo(f"toy tools at {url} until Ctrl-C; GET {url}/ counts what arrived", err=True)
+
     try:
-        serve_tools(address.host, address.port)
+        asyncio.run(serve_tools(address.host, address.port, say))
     except OSError as error:
-        raise CannotError(f"cannot listen at {address}: {os.strerror(error.errno or 0).lower()}") from None
+        # asyncio's own text repeats the address; a failed look-up has no errno of the system.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "unknown host"
+        raise CannotError(f"cannot listen at {address}: {why.lower()}") from None

@@ -1,0 +1,167 @@
+"""`check`, `explain` without a gateway, and `schema`."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli.commands import commands
+
+GOOD = "tools: {allowlist: [search.read]}\nupstreams: {default: {url: 'http://127.0.0.1:9'}}\n"
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of whoever runs the tests, and no gateway in reach."""
+    for name in os.environ:
+        if name.startswith(("GATEWAY_", "AGENT_MAX_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("GATEWAY_ADMIN_LISTEN", f"unix:{tmp_path}/none.sock"[:100])
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(commands, arguments)
+
+
+def write(text: str, folder: str = "policies") -> None:
+    Path(folder).mkdir(exist_ok=True)
+    (Path(folder) / "policy.yaml").write_text(text)
+
+
+def test_a_good_policy_is_0_with_its_version_and_warnings() -> None:
+    write(GOOD)
+    said = run("check")
+    assert (said.exit_code, said.stderr) == (0, "")
+    warning, ok = said.stdout.splitlines()
+    assert warning.startswith("warning: search.read: effect undeclared, treated as write")
+    assert ok.startswith("policies: ok, version ")
+
+
+def test_a_bad_policy_is_1_with_a_line_for_each_problem() -> None:
+    write("tools: {allowlst: []}\nmode: strict\n", "other")
+    said = run("check", "other")
+    assert said.exit_code == 1
+    assert [line.partition(": ")[0] for line in said.stdout.splitlines()] == [
+        "policy.yaml:1:9 tools.allowlst",
+        "policy.yaml:2:1 mode",
+    ]
+
+
+def test_check_json_says_the_same() -> None:
+    write("mode: strict\n")
+    said = run("check", "--json")
+    result = json.loads(said.stdout)
+    assert (said.exit_code, result["ok"], result["version"], len(result["problems"])) == (1, False, None, 1)
+
+
+def test_secrets_are_asked_for_unless_told_otherwise() -> None:
+    write(GOOD + "agents: {a: {token: '${env:NOWHERE_TOKEN}'}, default: {}}\n")
+    assert run("check").exit_code == 1
+    assert run("check", "--without-secrets").exit_code == 0
+
+
+def test_the_environment_that_overrides_the_policy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(GOOD + "runtime: {env: {AGENT_MAX_STEPS: 7}}\n")
+    monkeypatch.setenv("AGENT_MAX_STEPS", "9")
+    assert "override: AGENT_MAX_STEPS: the environment's 9 overrides runtime.env's 7" in run("check").stdout
+
+
+def test_connect_tells_what_is_reached_and_what_is_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        write(
+            f"upstreams: {{up: {{url: 'http://127.0.0.1:{port}'}}, down: {{url: 'http://127.0.0.1:1'}}}}\n"
+            f"egress: {{allow_hosts: ['127.0.0.1'], ports: [{port}], allow_private: ['127.0.0.1/32']}}\n"
+        )
+        said = run("check", "--connect")
+    assert said.exit_code == 1
+    up, down, host = said.stdout.splitlines()[-3:]
+    assert up == "upstreams.up: reached"
+    assert down.startswith("upstreams.down: upstream down refused the connection")
+    assert down.endswith("start it, open the network from here, or correct upstreams.down")
+    assert host == f"egress.allow_hosts 127.0.0.1 port {port}: reached"
+
+
+def test_connect_is_0_where_all_is_reached() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        write(f"upstreams: {{up: {{url: 'http://127.0.0.1:{listening.getsockname()[1]}'}}}}\n")
+        assert run("check", "--connect").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        (["--tool", "search.read"], "ALLOWED: search.read for scout"),
+        (["--tool", "shell.run"], "DENIED: shell.run for scout"),
+    ],
+)
+def test_explain_without_a_gateway_asks_the_policy_and_says_what_it_cannot_know(
+    arguments: list[str], first: str
+) -> None:
+    write(GOOD)
+    said = run("explain", "--agent", "scout", *arguments)
+    lines = said.stdout.splitlines()
+    assert (said.exit_code, lines[0]) == (0, first)
+    assert lines[-1].startswith("asked      policies, version ")
+    assert lines[-1].endswith("(kill switches set at run time and what a run has used are not known)")
+
+
+def test_explain_knows_the_kill_switches_of_the_policy() -> None:
+    write(GOOD + "kill_switch: {disable_tools: [search.read], reason: freeze}\n")
+    said = run("explain", "--agent", "scout", "--tool", "search.read", "--json")
+    assert (json.loads(said.stdout)["decision"], json.loads(said.stdout)["reason"]) == ("deny", "kill_switch")
+
+
+def test_explain_judges_arguments_where_they_are_given() -> None:
+    write(
+        GOOD.replace("allowlist", "definitions: {search.read: {arguments: {type: object, required: [q]}}}, allowlist")
+    )
+    base = ("explain", "--agent", "scout", "--tool", "search.read")
+    assert run(*base).stdout.startswith("ALLOWED")
+    assert "reason     arguments_not_allowed" in run(*base, "--args", "{}").stdout
+    assert run(*base, "--args", '{"q": 1}').stdout.startswith("ALLOWED")
+    refused = run(*base, "--args", "{")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("tool-gateway: --args is not JSON")
+
+
+def test_a_refused_policy_explains_nothing() -> None:
+    write("mode: strict\n")
+    said = run("explain", "--agent", "a", "--tool", "b")
+    assert (said.exit_code, said.stderr) == (
+        1,
+        "tool-gateway: policies is refused, so it decides nothing: tool-gateway check policies tells why\n",
+    )
+
+
+def test_the_schema_is_json_schema() -> None:
+    said = run("schema")
+    assert said.exit_code == 0
+    assert json.loads(said.stdout)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+@pytest.mark.parametrize(
+    "command", ["serve", "check", "explain", "kill", "restore", "status", "schema", "init", "demo"]
+)
+def test_every_command_has_help(command: str) -> None:
+    said = run(command, "--help")
+    assert said.exit_code == 0
+    assert said.stdout.startswith(f"Usage: tool-gateway {command}") or said.stdout.startswith("Usage: commands")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["kill"], "tool-gateway: Missing argument 'SCOPE'. See commands kill --help.\n"),
+        (["frob"], "tool-gateway: No such command 'frob'. See commands --help.\n"),
+        (["kill", "all", "--reason", "x", "--for", "3w"], ("tool-gateway: Invalid value for '--for': expected a duration such as"
+         " 90s, 15m, 1h or 2d, up to 366d. See commands kill --help.\n")),
+    ],
+)  # fmt: skip
+def test_a_command_called_the_wrong_way_is_2_and_one_line(arguments: list[str], line: str) -> None:
+    said = run(*arguments)
+    assert (said.exit_code, said.stdout, said.stderr) == (2, "", line)

@@ -1,0 +1,116 @@
+"""`kill`, `restore`, `status` and `explain` against a gateway that runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Home
+
+
+def test_kill_says_what_it_stops_and_how_far_it_reaches_and_restore_lifts_it(running: Home) -> None:
+    killed = running.run("kill", "writes", "--reason", "wiki under attack", "--for", "90m")
+    assert (killed.code, killed.err) == (0, "")
+    assert killed.out.splitlines() == [
+        "ON: writes, for 1h 30m",
+        (
+            "Stops every call of a tool that writes, of every agent (undeclared effects count as writes); reads go on."
+            " Calls that wait (in a queue, or for a retry) end now; calls already at a tool run to their end."
+        ),
+        "Reach: this instance; survives a restart as long as its state volume does.",
+        "Lift it with: tool-gateway restore writes",
+    ]
+    status = running.run("status")
+    assert status.code == 0
+    assert "degraded     kill_switch\n" in status.out
+    assert "  writes: wiki under attack (runtime, by " in status.out
+    restored = running.run("restore", "writes")
+    assert (restored.code, restored.err) == (0, "")
+    assert restored.out.startswith("OFF: writes\n")
+    again = running.run("restore", "writes")
+    assert (again.code, again.out, again.err) == (1, "", "tool-gateway: No kill switch is on.\n")
+
+
+def test_restore_exits_1_and_names_the_source_that_still_holds(running: Home) -> None:
+    (running.folder / "policies" / "kill_switch.yaml").write_text("disable_all: true\n")
+    assert running.run("kill", "all", "--reason", "drill").code == 0
+    status = json.loads(running.run("status", "--json").out)
+    while len(status["kill_switches"]) < 2:  # the file is looked at four times a second
+        status = json.loads(running.run("status", "--json").out)
+    said = running.run("restore", "all")
+    assert (said.code, said.out) == (1, "")
+    assert said.err == (
+        "tool-gateway: The switch set at run time is lifted, but all is still stopped by kill_switch.yaml: remove it there.\n"
+    )
+
+
+def test_explain_asks_the_running_gateway_and_exits_0_whatever_it_says(running: Home) -> None:
+    running.run("kill", "run:r1", "--reason", "drill")
+    said = running.run("explain", "--agent", "default", "--tool", "search.read", "--run", "r1")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("DENIED: search.read for default\nreason     kill_switch (guard kill_switch)\n")
+    assert "asked      the running gateway, version " in said.out
+
+
+@pytest.mark.parametrize("scope", ["tool:shell.*", "run:default/r1"])
+def test_json_is_for_scripts(running: Home, scope: str) -> None:
+    killed = json.loads(running.run("kill", scope, "--reason", "drill", "--cancel-in-flight", "--json").out)
+    assert (killed["kill_switch"]["scope"], killed["kill_switch"]["cancel_in_flight"]) == (scope, True)
+    restored = running.run("restore", scope, "--json")
+    assert json.loads(restored.out)["lifted"] == scope
+    refused = running.run("restore", scope, "--json")
+    assert refused.code == 1
+    assert json.loads(refused.out)["status"] == 404
+
+
+def test_a_scope_that_is_none_cannot_be_killed(running: Home) -> None:
+    said = running.run("kill", "everything", "--reason", "drill")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == (
+        "tool-gateway: not a scope: expected all, writes, tool:PATTERN, agent:ID, run:ID or run:AGENT/ID.\n"
+    )
+
+
+def test_a_wrong_token_says_where_the_right_one_is(running: Home) -> None:
+    said = running.run("status", GATEWAY_ADMIN_TOKEN="not-it")
+    assert said.code == 2
+    assert said.err.startswith(
+        f"tool-gateway: the gateway at {running.environ['GATEWAY_ADMIN_LISTEN']} did not take the admin token:"
+    )
+    assert said.err.endswith("where TOKEN is what GATEWAY_ADMIN_TOKEN holds.\n")
+    assert "not-it" not in said.err
+
+
+@pytest.mark.parametrize("command", [("status",), ("restore", "all"), ("kill", "all", "--reason", "x")])
+def test_without_a_gateway_one_line_says_where_it_was_looked_for(here: Home, command: tuple[str, ...]) -> None:
+    said = here.run(*command, GATEWAY_ADMIN_LISTEN="127.0.0.1:1")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == (
+        "tool-gateway: admin plane not reachable at 127.0.0.1:1 (connection refused): is the gateway running, and is"
+        " GATEWAY_ADMIN_LISTEN the same here as there?\n"
+    )
+
+
+def test_without_a_token_one_line_says_how_one_is_found(here: Home) -> None:
+    environ = {name: value for name, value in here.environ.items() if name != "GATEWAY_ADMIN_TOKEN"}
+    said = Home(here.folder, environ).run("status")
+    assert said.code == 2
+    assert said.err.startswith("tool-gateway: no admin token: run this where var/admin_token of the gateway is")
+
+
+def test_server_and_command_line_share_the_token_file_of_init(tmp_path: Path, sockets: Path, here: Home) -> None:
+    environ = {name: value for name, value in here.environ.items() if name != "GATEWAY_ADMIN_TOKEN"}
+    home = Home(here.folder, environ)
+    assert home.run("init").code == 0
+    with home.serving():
+        assert home.run("status").code == 0
+
+
+def test_bad_settings_stop_a_command_as_they_stop_the_server(here: Home) -> None:
+    for command in ("serve", "status"):
+        said = here.run(command, GATEWAY_LISTN="x")
+        assert (said.code, said.out) == (2, "")
+        assert said.err == (
+            "tool-gateway: GATEWAY_LISTN: no such variable; the nearest is GATEWAY_LISTEN (expects host:port, [v6]:port or"
+            " unix:/path)\n"
+        )
