@@ -37,8 +37,12 @@ class Keeper:
         """What no write has confirmed yet, by key; None: to be forgotten."""
 
     def load(self) -> Saved:
-        """Blocks: for the start, before there is a loop to hold up. Raises StoreError."""
-        return self._store.load()
+        """Blocks: for the start, before there is a loop to hold up. Raises StoreError, and lets the store go then."""
+        try:
+            return self._store.load()
+        except StoreError:
+            self._store.close()
+            raise
 
     async def put_switch(self, switch: KillSwitch) -> None:
         """Raises StoreError: the switch holds in this process all the same, but would not survive it."""

@@ -13,6 +13,7 @@ import pytest
 from gateway.model import Reason, RunKey, Source
 from gateway.state.ledger import SavedRun
 from gateway.state.stores import StoreError
+from gateway.state.stores.keeper import Keeper
 from gateway.state.stores.sqlite import SqliteStore
 from tests.unit.made_up import a_switch
 
@@ -215,7 +216,7 @@ def test_a_file_that_cannot_be_used_is_named_with_the_remedy(
     path.parent.mkdir()
     spoil(path)
     with pytest.raises(StoreError) as error:
-        SqliteStore(str(path)).load()
+        Keeper(SqliteStore(str(path))).load()
     assert str(error.value).startswith(f"GATEWAY_STATE: {path} {says}")
     assert "\n" not in str(error.value)
 
