@@ -191,6 +191,8 @@ class Connection(BaseProtocol):
             head = REPLY_HEAD.match(raw, at)
             if head is None:
                 return self._refuse("answered with a malformed head")
+            if head.end() - at > LONGEST_HEAD:
+                return self._refuse("answered with an endless head")
             at = head.end()
             problem = flaw(message.code, message.version, message.headers.getall("Transfer-Encoding", []))
             if problem is not None:

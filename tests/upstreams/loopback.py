@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+LONGEST_TEST = 20.0
+"""Seconds after which a test that waits for something that never comes fails instead of hanging."""
+
 
 @dataclass
 class Request:
@@ -120,7 +123,8 @@ async def loopback(
     server = await asyncio.start_server(served.serve, host, 0, ssl=tls)
     served.port = server.sockets[0].getsockname()[1]
     try:
-        yield served
+        async with asyncio.timeout(LONGEST_TEST):
+            yield served
     finally:
         server.close()
         await served.stop()

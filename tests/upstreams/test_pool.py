@@ -90,11 +90,21 @@ async def test_the_kernel_is_asked_before_a_warm_connection_is_used() -> None:
         assert server.connections == 2
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+
+
 @pytest.mark.parametrize(
-    "stray", [reply(b"forged"), b"HTTP/1.1 200 OK\r\nContent-Le", b"\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"]
+    "answer",
+    [
+        reply() + reply(b"forged"),
+        reply() + b"HTTP/1.1 200 OK\r\nContent-Le",
+        reply() + b"\r\n",
+        reply() + b"HTTP/1.1 100 Continue\r\n\r\n",
+        CHUNKED + reply(b"forged"),
+    ],
 )
-async def test_stray_bytes_behind_a_reply_reach_no_other_call(stray: bytes) -> None:
-    async with loopback(always(reply() + stray)) as server, upstream(server.port) as search:
+async def test_stray_bytes_behind_a_reply_reach_no_other_call(answer: bytes) -> None:
+    async with loopback(always(answer)) as server, upstream(server.port) as search:
         for _ in range(2):
             assert (await search.send(an_attempt())).body == b"ok"
             await search.pool.gone()
@@ -221,6 +231,20 @@ async def test_a_turn_given_to_a_call_that_leaves_at_that_moment_goes_to_the_nex
         assert (await last).status == 200
         assert leaves.cancelled()
         assert search.pool.waiting == 0
+
+
+async def test_a_turn_is_not_given_to_a_call_that_has_just_left() -> None:
+    gate = Gate()
+    async with loopback(gate) as server, upstream(server.port, max_connections=1) as search:
+        first, leaves = start(search, "/first"), start(search, "/leaves")
+        await queued(search, 1)
+        leaves.cancel()
+        search.pool._free_place()  # at the very moment: its turn is cancelled, and still in the queue
+        assert search.pool.waiting == 0
+        assert search.pool._places == 1
+        search.pool._places = 0
+        await gate.open()
+        assert (await first).status == 200
 
 
 async def test_many_calls_that_leave_at_any_moment_leak_no_place() -> None:

@@ -159,6 +159,8 @@ async def test_a_reader_that_is_slow_holds_the_upstream_back() -> None:
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 100, "bad_response"),
         (b"HTTP/1.1 200 OK\r\n" + b"X-Many: y\r\n" * 500 + b"\r\n", "bad_response"),
         (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 70_000 + b"\r\n\r\n", "bad_response"),
+        (b"HTTP/1.1 200 OK\r\n" + (b"X-Many: " + b"y" * 1_000 + b"\r\n") * 100, "bad_response"),
+        (b"HTTP/1.1 200 OK\r\n" + (b"X-Many: " + b"y" * 1_000 + b"\r\n") * 100 + b"\r\n", "bad_response"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "bad_response"),
     ],
 )

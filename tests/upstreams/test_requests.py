@@ -29,6 +29,11 @@ async def endless(size: int = 65_536) -> AsyncIterator[bytes]:
         yield b"x" * size
 
 
+async def drain(request: Request) -> None:
+    while await request.reader.read(1 << 20):
+        pass
+
+
 @pytest.mark.parametrize("body", [b"", b"small", BIG])
 async def test_a_whole_body_arrives_with_its_length(body: bytes) -> None:
     async with loopback(always(reply())) as server, upstream(server.port) as search:
@@ -82,14 +87,25 @@ async def test_an_early_refusal_is_delivered_while_the_body_is_still_on_its_way(
 
 
 async def test_an_early_refusal_that_streams_stops_the_upload_and_arrives_whole() -> None:
+    go_on = asyncio.Event()
+
     async def answer(request: Request) -> None:
         await request.say(b"HTTP/1.1 413 Content Too Large\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        reading = asyncio.create_task(drain(request))
+        await go_on.wait()
+        reading.cancel()
         await request.say(b"3\r\ndef\r\n0\r\n\r\n")
         await never()
 
+    async def until_stopped() -> AsyncIterator[bytes]:
+        try:
+            async for piece in endless():
+                yield piece
+        finally:
+            go_on.set()
+
     async with loopback(answer, read_bodies=False) as server, upstream(server.port) as search:
-        body = Pieces(endless())
-        got = await search.send(an_attempt(body=body))
+        got = await search.send(an_attempt(body=Pieces(until_stopped())))
         assert await whole(got) == b"abcdef"
         await search.pool.gone()
         assert search.pool.opened == 0

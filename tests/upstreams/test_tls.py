@@ -55,11 +55,16 @@ async def test_a_certificate_of_the_ca_file_is_trusted_and_the_connection_kept(c
         assert tls.selected_alpn_protocol() == "http/1.1"
 
 
-async def test_a_big_body_without_length_is_whole_although_its_end_came_first(ca: trustme.CA, ca_file: str) -> None:
-    big = bytes(range(256)) * 8_192  # 2 MiB: its reader is behind when the end of the connection arrives
+BIG = bytes(range(256)) * 8_192  # 2 MiB
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n" + b"3e8\r\n%b\r\n" % BIG[:1_000] * 200 + b"0\r\n\r\n"
 
+
+@pytest.mark.parametrize(("said", "body"), [(b"\r\n" + BIG, BIG), (CHUNKED, BIG[:1_000] * 200)])
+async def test_a_body_is_whole_although_its_reader_is_behind_when_the_connection_ends(
+    ca: trustme.CA, ca_file: str, said: bytes, body: bytes
+) -> None:
     async def answer(request: Request) -> None:
-        await request.say(b"HTTP/1.1 200 OK\r\n\r\n" + big)
+        await request.say(b"HTTP/1.1 200 OK\r\n" + said)
         request.writer.close()
 
     context, plan = server_side(ca, "tools.internal"), encrypted(ca_file)
@@ -67,7 +72,7 @@ async def test_a_big_body_without_length_is_whole_although_its_end_came_first(ca
         got = await search.send(an_attempt())
         for _ in range(50):  # turns of the loop in which all that fits arrives
             await asyncio.sleep(0)
-        assert await whole(got) == big
+        assert await whole(got) == body
 
 
 @pytest.mark.parametrize(("trusted", "name"), [(False, "tools.internal"), (True, "other.internal")])

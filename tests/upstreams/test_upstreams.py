@@ -58,7 +58,7 @@ async def test_an_upstream_no_longer_named_closes_its_idle_connections_and_lets_
         await request.say(reply())
 
     async with loopback(answer) as server, upstreams() as every:
-        gone = plan(server.port)
+        gone = plan(server.port, keepalive=300.0)
         every.adopt(naming(gone))
         call = asyncio.create_task(every.of(gone).send(an_attempt("GET")))
         await server.seen(1)
@@ -72,7 +72,7 @@ async def test_an_upstream_no_longer_named_closes_its_idle_connections_and_lets_
 
 async def test_a_call_that_began_under_the_old_policy_may_still_repeat() -> None:
     async with loopback(always(reply())) as server, upstreams() as every:
-        old = plan(server.port)
+        old = plan(server.port, keepalive=300.0)
         every.adopt(naming())
         assert (await every.of(old).send(an_attempt())).body == b"ok"
         every.adopt(naming())
