@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import ClientPayloadError
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import Application, Request
 
 from gateway.demo import ToolServer
 
-Tools = TestClient  # type: ignore[type-arg]  # its parameters are the server's request and application types
+Tools = TestClient[Request, Application]
 
 
 @pytest.fixture
