@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from gateway.policy.document.problems import Path, dotted, shown_name
@@ -44,6 +45,7 @@ _PHRASES = {
 
 
 _NOT_JUDGED = "the arguments: cannot be judged, not plain JSON or nested too deep"
+_MOST_TOLD = 100
 _DEEPEST = 128
 """The validator follows a schema that refers to itself as deep as the arguments go: some ten thousand levels end the process."""
 
@@ -94,7 +96,7 @@ def _phrase(keyword: str, facts: dict[str, Any]) -> str:
 
 def compile_arguments(schema: dict[str, Any]) -> tuple[ArgumentsSchema | None, list[tuple[Path, str]]]:
     """The compiled schema, or what is wrong with it, by place below the schema."""
-    problems = list(_unknown_keywords(schema))
+    problems = list(islice(_unknown_keywords(schema), _MOST_TOLD))
     if problems:
         return None, problems
     # Imported here: a native library that only policies with argument schemas pay for.
@@ -136,7 +138,7 @@ def _unknown_keywords(schema: dict[str, Any]) -> Iterator[tuple[Path, str]]:
             continue
         for key, value in node.items():
             if key not in _KEYWORDS:
-                near = get_close_matches(key, _KEYWORDS, n=1, cutoff=0.6)
+                near = get_close_matches(key[:40], _KEYWORDS, n=1, cutoff=0.6)
                 yield (*path, key), "unknown JSON Schema keyword" + (f', did you mean "{near[0]}"?' if near else "")
             elif key == "$schema" and value != DRAFT:
                 yield (*path, key), f"only draft 2020-12 is taken ({DRAFT})"

@@ -10,6 +10,7 @@ _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """A last label like this makes resolvers read the whole as an IPv4 address, however odd (`127.1`, `0x7f000001`)."""
 _URL_CHARACTERS = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]|[^\x00-\x7f])+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~:@!$&'()*+,;=-]+)*/?")
+_LONGEST = 253
 _LIKE_AN_IP = re.compile(r"[0-9a-fA-FxX.:]+")
 USUAL_PORT = {"http": 80, "https": 443}
 
@@ -34,13 +35,15 @@ def read_host(text: str) -> str:
 
     Raises ValueError with the remedy where the form is not canonical or no host at all.
     """
+    if len(text) > _LONGEST:
+        raise ValueError("a host name or IP address")
     if ":" in text:
         return _read_ip(text)
     try:
         host = text.removesuffix(".").encode("idna").decode().lower() if text else ""
     except UnicodeError:
         host = ""
-    if not host or len(host) > 253:
+    if not host or len(host) > _LONGEST:
         raise ValueError("a host name or IP address")
     if _NUMERIC.fullmatch(host.rsplit(".", 1)[-1]):
         return _read_ip(text)

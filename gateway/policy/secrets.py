@@ -11,7 +11,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_HEADER = re.compile(
     r"(?i)(?:.*[-_])?(?:authorization|cookie|token|key|apikey|secret|password|passwd|auth|credentials?|signature)"
 )
-_SCHEME_ONLY = re.compile(r"(?i)\s*(?:bearer|basic|token|apikey|digest|negotiate)?\s*")
+_SCHEME_ONLY = re.compile(r"(?i)(?:bearer|basic|token|apikey|digest|negotiate)?")
 
 
 class Reference(NamedTuple):
@@ -61,5 +61,5 @@ def is_literal_credential(header: str, value: str) -> bool:
     """Does this header carry a credential that is written out, in whole or in part?"""
     literal = _REFERENCE.sub("", value)
     if _SECRET_HEADER.fullmatch(header):
-        return not _SCHEME_ONLY.fullmatch(literal)
+        return not _SCHEME_ONLY.fullmatch(literal.strip())
     return looks_secret(literal)

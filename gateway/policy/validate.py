@@ -27,10 +27,28 @@ _PHRASES = {
     "string_type": "text",
     "tuple_type": "a list",
 }
+_MOST_JUDGED = 200
+"""With more errors than that a file is no policy: no names are suggested, and the rest is not judged."""
 _NOT_TEXT = ("an integer", "a number", "a size", "true or false", "one of", "a list", "a mapping")
 _MOST_KEYS_NAMED = 8
-_NOT_YET = tuple(tuple(key.split(".")) for key in NOT_YET)
-_DEEPEST_NOT_YET = max(map(len, _NOT_YET), default=0)
+
+_Table = dict[str, "_Table | bool"]
+
+
+def _table(keys: tuple[str, ...]) -> _Table:
+    """NOT_YET as nested dicts, so that a look-up is a probe a step."""
+    table: _Table = {}
+    for key in keys:
+        node = table
+        *above, last = key.split(".")
+        for step in above:
+            below = node.setdefault(step, {})
+            node = below if isinstance(below, dict) else {}
+        node[last] = True
+    return table
+
+
+_NOT_YET = _table(NOT_YET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +84,7 @@ def _read(model: type[M], document: Document, under: Path) -> Read[M]:
             findings.add(path, text)
             doubtful.add(path)
     read = _validate(model, _without(value, doubtful), under, findings, doubtful)
-    if read is None:
+    if read is None and len(doubtful) < _MOST_JUDGED:
         read = _validate(model, _without(value, doubtful), under, None, set())
     known = {problem.key for problem in document.problems}
     problems = [*document.problems, *(problem for problem in findings.problems if problem.key not in known)]
@@ -78,9 +96,10 @@ def _validate(model: type[M], value: object, under: Path, findings: Findings | N
     try:
         return model.model_validate(value)
     except ValidationError as errors:
-        for error in errors.errors(include_url=False):
+        for number, error in enumerate(errors.errors(include_url=False)):
+            known_to = model if number < _MOST_JUDGED else None
             path, text = _explain(
-                model, error["type"], tuple(error["loc"]), error["msg"], error.get("ctx"), error["input"]
+                known_to, error["type"], tuple(error["loc"]), error["msg"], error.get("ctx"), error["input"]
             )
             if findings is not None:
                 findings.add(under + path, text)
@@ -89,10 +108,10 @@ def _validate(model: type[M], value: object, under: Path, findings: Findings | N
 
 
 def _explain(
-    model: type[BaseModel], kind: str, loc: Path, message: str, context: dict[str, Any] | None, value: object
+    model: type[BaseModel] | None, kind: str, loc: Path, message: str, context: dict[str, Any] | None, value: object
 ) -> tuple[Path, str]:
     if kind == "extra_forbidden":
-        return loc, _unknown_key(model, loc)
+        return loc, _unknown_key(model, loc) if model is not None else "unknown key"
     if kind == "missing":
         return loc, "required key is missing"
     path = loc[:-1] if loc and loc[-1] == "[key]" else loc
@@ -109,8 +128,8 @@ def _explain(
 
 
 def _unknown_key(model: type[BaseModel], loc: Path) -> str:
-    known = [key for key in _known_keys(model, loc[:-1]) if not _is_not_yet((*loc[:-1], key))]
-    near = get_close_matches(str(loc[-1]).lower(), known, n=1, cutoff=0.5)
+    known = [key for key in _known_keys(model, loc[:-1]) if _in_table((*loc[:-1], key)) is not True]
+    near = get_close_matches(str(loc[-1])[:_LONGEST_SHOWN].lower(), known, n=1, cutoff=0.5)
     if near:
         return f'unknown key, did you mean "{near[0]}"?'
     return "unknown key" + (f", known are: {', '.join(known)}" if 0 < len(known) <= _MOST_KEYS_NAMED else "")
@@ -162,19 +181,23 @@ def _may_show(value: str, path: Path) -> bool:
 
 def _not_yet(value: object, path: Path) -> Iterator[tuple[Path, str]]:
     """Keys of features that are not built."""
-    for step, below in _below(value) if len(path) < _DEEPEST_NOT_YET else ():
+    for step, below in _below(value):
         here = path + step
-        if _is_not_yet(here):
-            yield here, "not supported by this version"
-        else:
-            yield from _not_yet(below, here)
+        match _in_table(here):
+            case True:
+                yield here, "not supported by this version"
+            case dict():
+                yield from _not_yet(below, here)
 
 
-def _is_not_yet(path: Path) -> bool:
-    return any(
-        len(pattern) == len(path) and all(step in ("*", key) for step, key in zip(pattern, path, strict=True))
-        for pattern in _NOT_YET
-    )
+def _in_table(path: Path) -> "_Table | bool":
+    """What the table of unbuilt keys says at this path: True for such a key, a table where there are some below, else False."""
+    node: _Table | bool = _NOT_YET
+    for step in path:
+        if not isinstance(node, dict):
+            return False
+        node = node.get(str(step), node.get("*", False))
+    return node
 
 
 def _ambiguous_arguments(value: object) -> Iterator[tuple[Path, str]]:

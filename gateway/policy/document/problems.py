@@ -15,7 +15,9 @@ _CREDENTIAL = re.compile(
     r"(?i)\b(?:bearer|basic|token)\s+\S|\b(?:sk|pk|rk|gh[opsur]|github_pat|glpat|xox[abprs]|hf|npm|pypi|AKIA|ASIA|AIza|ya29)"
     r"[-_A-Z0-9]{12,}|\beyJ[A-Za-z0-9_-]{8,}|-----BEGIN|://[^/\s]*@"
 )
-_DENSE = re.compile(r"(?=[A-Za-z_+/=-]*[0-9])(?=[0-9_+/=-]*[A-Za-z])[A-Za-z0-9_+/=-]{24,}")
+_DENSE = re.compile(r"(?=[A-Za-z+=]*[0-9][A-Za-z+=]*[0-9])(?=[0-9+=]*[A-Za-z])[A-Za-z0-9+=]{20,}")
+"""Letters and digits mixed without a break: a random token, but no UUID and no name of a service."""
+_LONGEST_JUDGED = 1000
 
 
 class Place(NamedTuple):
@@ -116,4 +118,4 @@ def shown_name(name: str) -> str:
 
 def looks_secret(text: str) -> bool:
     """Could this be a credential? Errs on the side of yes: the answer decides what is never printed."""
-    return bool(_CREDENTIAL.search(text) or _DENSE.search(text))
+    return len(text) > _LONGEST_JUDGED or bool(_CREDENTIAL.search(text) or _DENSE.search(text))

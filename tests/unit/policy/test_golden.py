@@ -59,3 +59,35 @@ def test_a_good_policy_loads_with_these_warnings(case: Path, tmp_path: Path) -> 
 def test_every_shipped_policy_loads(folder: Path) -> None:
     assert check(str(folder), environ=ENVIRON).problems == ()
     assert "# yaml-language-server: $schema=" in (folder / "policy.yaml").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"unknown_{n}: 1\n" for n in range(100_000)),
+        "tools: {definitions: {" + ", ".join(f"t{n}: {{efect: read}}" for n in range(30_000)) + "}}",
+        "mode: " + "a" * 4_000_000,
+        "a" * 4_000_000 + ": 1",
+        "upstreams: {a: {url: 'http://"
+        + "ä" * 1_000_000
+        + "', headers: {X-Token: '${env:SET}"
+        + " " * 1_000_000
+        + "x'}}}",
+        "tools: {definitions: {a: {arguments: {" + ", ".join(f"k{n}: 1" for n in range(100_000)) + "}}}}",
+    ],
+    ids=[
+        "many-unknown-keys",
+        "many-bad-tools",
+        "long-value",
+        "long-key",
+        "long-url-and-header",
+        "many-unknown-keywords",
+    ],
+)
+def test_a_file_made_to_take_long_is_still_refused(text: str, tmp_path: Path) -> None:
+    """Each of these would take hours if anything grew with the square of its size."""
+    (tmp_path / "policy.yaml").write_text(text)
+    answer = check(str(tmp_path), environ=ENVIRON)
+    assert answer.problems
+    assert len(answer.problems) <= 21
+    assert max(map(len, answer.problems)) < 500
