@@ -83,7 +83,7 @@ def judge_policy(where: Location, around: Surroundings, reading: Reading, now: f
     """Reads and compiles policy.yaml."""
     try:
         content = reading.content(where.file, LARGEST)
-        names = reading.names(where.folder) if where.folder is not None else ()
+        names = reading.names(where.folder, frozenset([SWITCHES])) if where.folder is not None else ()
     except Unreadable as error:
         return JudgedPolicy(None, (Problem(where.name, _START, "", str(error)),))
     beside = (Problem(CANDIDATE, _START, "", "not supported by this version"),) if CANDIDATE in names else ()
@@ -134,10 +134,8 @@ def judge_switches(where: Location, reading: Reading, now: float) -> JudgedSwitc
 
 
 def _is_ignored(folder: Path, name: str) -> bool:
-    """Folders and hidden files belong to others (`..data` of Kubernetes, an editor's swap file) and need no mention."""
-    if name in (POLICY, CANDIDATE, SWITCHES) or name.startswith("."):
-        return False
-    return (folder / name).is_file()
+    """Further folders hold policies of their own and need no mention."""
+    return name not in (POLICY, CANDIDATE) and (folder / name).is_file()
 
 
 def _gather(

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-Seen = Mapping[tuple[Path, int | None], bytes | str]
-"""How files looked: a digest, or why there was nothing to read, by path and largest size (None: a folder's names)."""
+Question = tuple[Path, int | frozenset[str]]
+"""A file and the most bytes to read of it, or a folder and the names that do not matter."""
+Seen = Mapping[Question, bytes | str]
+"""How files and folders looked: a digest, or why there was nothing to read."""
 
 
 class Unreadable(Exception):
@@ -20,7 +22,7 @@ class Reading:
     """One look at the disk, remembered: what is compared later is exactly what was used now."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[Path, int | None], bytes | str] = {}
+        self._seen: dict[Question, bytes | str] = {}
 
     @property
     def seen(self) -> Seen:
@@ -30,12 +32,12 @@ class Reading:
         """The file's bytes, or its first `largest + 1` where it is larger. Raises Unreadable."""
         return self._remember((path, largest), partial(_read, path, largest))
 
-    def names(self, folder: Path) -> tuple[str, ...]:
-        """What the folder holds, sorted. Raises Unreadable."""
-        listing = self._remember((folder, None), partial(_list, folder))
+    def names(self, folder: Path, apart_from: frozenset[str] = frozenset()) -> tuple[str, ...]:
+        """What the folder holds apart from these and hidden files, sorted. Raises Unreadable."""
+        listing = self._remember((folder, apart_from), partial(_list, folder, apart_from))
         return tuple(os.fsdecode(name) for name in listing.split(b"\0")) if listing else ()
 
-    def _remember(self, key: tuple[Path, int | None], read: Callable[[], bytes]) -> bytes:
+    def _remember(self, key: Question, read: Callable[[], bytes]) -> bytes:
         try:
             content = read()
         except Unreadable as error:
@@ -48,20 +50,21 @@ class Reading:
 def look_again(seen: Seen) -> Seen:
     """How the same files look now."""
     reading = Reading()
-    for path, largest in seen:
+    for path, how in seen:
         try:
-            if largest is None:
-                reading.names(path)
+            if isinstance(how, frozenset):
+                reading.names(path, how)
             else:
-                reading.content(path, largest)
+                reading.content(path, how)
         except Unreadable:
             continue  # remembered as such
     return reading.seen
 
 
-def _list(folder: Path) -> bytes:
+def _list(folder: Path, apart_from: frozenset[str]) -> bytes:
     try:
-        return b"\0".join(sorted(os.fsencode(entry.name) for entry in folder.iterdir()))
+        names = (entry.name for entry in folder.iterdir())
+        return b"\0".join(sorted(os.fsencode(n) for n in names if n not in apart_from and not n.startswith(".")))
     except (OSError, ValueError) as error:
         raise Unreadable(_why(error)) from None
 

@@ -51,3 +51,12 @@ def test_a_file_that_goes_or_comes_is_a_change(tmp_path: Path) -> None:
     (tmp_path / "later").write_text("")
     assert look_again(reading.seen) != reading.seen
     assert Reading().names(tmp_path) == ("later",)
+
+
+def test_hidden_files_and_those_left_out_are_no_change(tmp_path: Path) -> None:
+    reading = Reading()
+    reading.names(tmp_path, frozenset(["other"]))
+    (tmp_path / ".policy.yaml.swp").write_text("")
+    (tmp_path / "other").write_text("")
+    assert look_again(reading.seen) == reading.seen
+    assert Reading().names(tmp_path) == ("other",)

@@ -205,6 +205,7 @@ async def test_the_kill_switch_file_comes_changes_and_goes(folder: Path) -> None
         await watcher.until(lambda: len(watcher.switches) == 4)
         assert watcher.switches[-1] == ()
         assert watcher.told("policy_rejected") == []
+        assert len(watcher.told("policy_loaded")) == 1
 
 
 @pytest.mark.parametrize("spoilt", ["", "disable_all: maybe\n", "disable_all: [\n"])
