@@ -97,15 +97,15 @@ async def test_an_early_refusal_that_streams_stops_the_upload_and_arrives_whole(
         await request.say(b"3\r\ndef\r\n0\r\n\r\n")
         await never()
 
-    async def until_stopped() -> AsyncIterator[bytes]:
-        try:
-            async for piece in endless():
-                yield piece
-        finally:
-            go_on.set()
-
     async with loopback(answer, read_bodies=False) as server, upstream(server.port) as search:
-        got = await search.send(an_attempt(body=Pieces(until_stopped())))
+        body = Pieces(endless())
+        got = await search.send(an_attempt(body=body))
+        await asyncio.sleep(0)
+        taken = body.size
+        for _ in range(200):  # turns of the loop in which the upstream reads all that comes
+            await asyncio.sleep(0)
+        assert body.size == taken
+        go_on.set()
         assert await whole(got) == b"abcdef"
         await search.pool.gone()
         assert search.pool.opened == 0
