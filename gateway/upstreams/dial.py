@@ -45,19 +45,11 @@ async def connect(
             async with asyncio.timeout((deadline - loop.time()) / left):
                 _, connection = await loop.create_connection(lambda: Connection(loop, label), str(address), port)
                 if tls is not None:
-                    await _encrypt(connection, tls, server_name)
+                    await connection.encrypt(tls, server_name)  # closes the connection where it fails
             return connection
         except OSError as error:
             failure = _explained(error, label, encrypted=tls is not None)
     raise failure or UpstreamError("dns", f"{label}: the host name has no address", sent=False)
-
-
-async def _encrypt(connection: Connection, tls: ssl.SSLContext, server_name: str) -> None:
-    try:
-        await connection.encrypt(tls, server_name)
-    except BaseException:
-        connection.abort()
-        raise
 
 
 def _explained(error: OSError, label: str, *, encrypted: bool) -> UpstreamError:
