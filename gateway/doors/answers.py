@@ -1,5 +1,9 @@
 """From an Outcome to HTTP: replies passed on, denials as problem+json (RFC 9457), and the headers that stand on every answer."""
 
+import asyncio
+import socket
+import struct
+
 import orjson
 from aiohttp.web import BaseRequest, Response, StreamResponse
 from multidict import CIMultiDict
@@ -10,6 +14,8 @@ from gateway.pipeline.pipeline import Cut, OpenCall
 
 PROBLEM_TYPE = "urn:tool-gateway:reason:"
 SERVER = "tool-gateway"
+LAST_EVENT_SECONDS = 1.0
+"""How long the last event of a stream may take to reach its reader."""
 
 
 async def answer(arrival: Arrival, call: OpenCall) -> StreamResponse:
@@ -142,22 +148,39 @@ async def _stream(arrival: Arrival, call: OpenCall, reply: Reply, headers: CIMul
         await call.pass_on(response.write)
         await response.write_eof()
     except Cut as cut:
-        if reply.event_stream:
-            await _last_event(arrival, response, cut.denial, call.outcome.policy)
-        cut_connection(request)
+        if reply.event_stream and await _last_event(arrival, response, cut.denial, call.outcome.policy):
+            close_soon(request)
+        else:
+            cut_connection(request, response)
     return response
 
 
-async def _last_event(arrival: Arrival, response: StreamResponse, denial: Denial, policy: str) -> None:
-    """An SSE reader learns why its stream ends. Not awaited beyond what the transport takes at once: the reader may be gone."""
+async def _last_event(arrival: Arrival, response: StreamResponse, denial: Denial, policy: str) -> bool:
+    """An SSE reader learns why its stream ends; False where it is behind or gone, and would have to be waited for."""
     document = orjson.dumps(problem_of(denial, arrival.call_id, arrival.tool, arrival.run, policy))
     transport = arrival.request.transport
     if transport is None or transport.get_write_buffer_size():
-        return
+        return False
     await response.write(b"\n\nevent: error\ndata: " + document + b"\n\n")
+    return True
 
 
-def cut_connection(request: BaseRequest) -> None:
-    """Closes without the last chunk or the missing bytes, so that the body cannot look whole."""
-    if request.transport is not None:
-        request.transport.abort()
+def close_soon(request: BaseRequest) -> None:
+    """Closes once the last bytes are out, without the last chunk; a reader that does not take them is cut."""
+    transport = request.transport
+    if transport is not None:
+        transport.close()
+        asyncio.get_running_loop().call_later(LAST_EVENT_SECONDS, transport.abort)
+
+
+def cut_connection(request: BaseRequest, response: StreamResponse) -> None:
+    """Closes without the last chunk or the missing bytes, so that the body cannot look whole.
+
+    HTTP/1.0 has no chunks: there the end of the connection is the end of the body, and only a reset tells that it is not.
+    """
+    transport = request.transport
+    if transport is None:
+        return
+    if response.content_length is None and "Transfer-Encoding" not in response.headers:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

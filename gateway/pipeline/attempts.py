@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from gateway.guards import judge_again
 from gateway.model import Attempt, Denial, Moment, Reply, Target, UpstreamError
 from gateway.pipeline import failures
+from gateway.pipeline.limits import Timer
 from gateway.pipeline.progress import Progress
 from gateway.pipeline.retry import Failure, next_wait, retry_after, worth_retrying
 from gateway.policy.snapshot import Plan
@@ -77,7 +78,7 @@ class Attempts:
                     await self._hold(reply, progress, plan, wait)
                 return reply
         except TimeoutError:
-            error = failures.timed_out(progress.timer, plan, sent=attempt.sent, silent=reply is not None)
+            error = failures.timed_out(_fired(progress, plan, reply), plan, sent=attempt.sent, silent=reply is not None)
             progress.errors.append(error.kind)
             raise error from None
         except UpstreamError as error:
@@ -126,3 +127,11 @@ class Attempts:
             now = self._clock()
             progress.waited += now.mono - before
         return judge_again(progress.call, plan, self._counts, now)
+
+
+def _fired(progress: Progress, plan: Plan, reply: Reply | None) -> Timer:
+    """Which timer to name. Of a timeout and a deadline of the same length the deadline fires a moment earlier, since it started
+    with the call: the attempt's timeout is named all the same (SPEC 11).
+    """
+    tie = plan.timeout == plan.deadline and progress.attempts == 1 and reply is None
+    return Timer.ATTEMPT if tie and progress.timer is Timer.DEADLINE else progress.timer

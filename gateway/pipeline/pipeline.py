@@ -84,6 +84,7 @@ class Pipeline:
                 if reservation.started and call.run.id:
                     self.run_started(call.run, call.started)
                 await self._perform(progress, plan, wait)
+                self._refund_unsent(progress, reservation)  # before the answer tells what remains
             progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, self._clock())
             return await answer(OpenCall(self, progress, wait))
         except (asyncio.CancelledError, ConnectionError):
@@ -148,14 +149,19 @@ class Pipeline:
             progress.reply.close()
         if wait is not None:
             self._counts.in_flight.leave(wait)
-        if reservation is not None and not progress.sent:
-            self._counts.ledger.refund(reservation)
+        if reservation is not None:
+            self._refund_unsent(progress, reservation)
         self._buffers.give(progress.held + (len(call.body) if isinstance(call.body, bytes) else 0))
         if progress.denial is not None:
             ended = self._counts.ledger.exhaust(call.run, progress.denial.reason, now)
             if ended is not None:
                 self.run_finished(ended, now)
         self._observer.call_ended(progress.record(now))
+
+    def _refund_unsent(self, progress: Progress, reservation: Reservation) -> None:
+        """Nothing was sent: the call is not charged. A reservation is refunded once, however often this is asked."""
+        if not progress.sent:
+            self._counts.ledger.refund(reservation)
 
     def internal_error(self, call_id: str, error: BaseException | None) -> Denial:
         """A fault of ours: the log learns the place, the caller which call to report."""

@@ -1,13 +1,15 @@
-"""A gateway in this process, on sockets of its own, in front of a tool server."""
+"""A gateway in this process, on sockets of its own and on the event loop it is served with, in front of a tool server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
 import pytest
+import uvloop
 
 from gateway.app import Gateway
 from gateway.model import Event, Record
@@ -25,16 +27,42 @@ tools:
 """
 
 
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def policy_of(definitions: Mapping[str, Any], *, retries: int = 2, **sections: Any) -> str:
+    """A policy that allows exactly these tools and waits next to nothing between attempts. (JSON is YAML.)"""
+    tools = {
+        "allowlist": [*definitions],
+        "retries": {"max": retries, "backoff_ms": [5, 10]},
+        "definitions": {name: definition for name, definition in definitions.items() if definition},
+    }
+    return json.dumps({"tools": tools, **sections})
+
+
 class Seen:
     """An observer that keeps everything, for tests that look at what the log is told."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.events: list[Event] = []
-        self.recorded = asyncio.Condition()
+        self._told = asyncio.Event()
 
     def call_ended(self, record: Record) -> None:
         self.records.append(record)
+        self._told.set()
+
+    async def ended(self, count: int = 1) -> Record:
+        """Waits until so many calls have ended; the last of them. There must not be more."""
+        async with asyncio.timeout(10):
+            while len(self.records) < count:
+                self._told.clear()
+                await self._told.wait()
+        assert len(self.records) == count
+        return self.records[-1]
 
     def happened(self, event: Event) -> None:
         self.events.append(event)
@@ -64,6 +92,14 @@ class Running:
     async def restore(self, scope: str) -> int:
         async with self.operator.delete(f"/v1/kill-switches/{scope}") as answer:
             return answer.status
+
+
+async def nothing_is_left(gateway: Gateway) -> None:
+    """Whatever a test did: no call is left in flight and no byte is left counted as held."""
+    async with asyncio.timeout(10):
+        while len(gateway.counts.in_flight):  # noqa: ASYNC110  the gateway has no event for it, and needs none
+            await asyncio.sleep(0.005)
+    assert gateway.buffers.held == 0
 
 
 class StartGateway(Protocol):
@@ -99,6 +135,7 @@ async def start(tmp_path: Path, tool: ToolServer) -> AsyncIterator[StartGateway]
             gateway = Gateway(read_settings(environ), environ, seen)
             await gateway.start()
             stack.push_async_callback(gateway.stop)
+            stack.push_async_callback(nothing_is_left, gateway)
             agent = await stack.enter_async_context(
                 aiohttp.ClientSession(gateway.data_url, connector=aiohttp.TCPConnector(limit=0))
             )

@@ -29,6 +29,7 @@ class ToolServer:
     replies: list[Behaviour] = field(default_factory=list)
     behaviour: Behaviour | None = None
     url: str = ""
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def __aenter__(self) -> Self:
         # handler_cancellation shows whether a caller that leaves takes the upstream call with it
@@ -36,9 +37,7 @@ class ToolServer:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
-        server = site._server
-        assert isinstance(server, asyncio.Server)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -48,14 +47,32 @@ class ToolServer:
     def calls(self) -> int:
         return len(self.received)
 
+    async def seen(self, calls: int = 1) -> None:
+        """Waits until so many requests have arrived."""
+        await self._until(lambda: self.calls >= calls)
+
+    async def left(self, calls: int = 1) -> None:
+        """Waits until the caller has left so many requests before they were answered."""
+        await self._until(lambda: self.cancelled >= calls)
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(true)
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
         self.received.append(Received(request.method, request.raw_path, dict(request.headers), body))
+        await self._tell()
         behaviour = self.replies.pop(0) if self.replies else self.behaviour or ok
         try:
             return await behaviour(request)  # type: ignore[arg-type]  # a low-level server hands out BaseRequests
         except asyncio.CancelledError:
             self.cancelled += 1
+            self._telling = asyncio.create_task(self._tell())
             raise
 
 
