@@ -32,6 +32,10 @@ _SMALLEST = 16
 """With fewer max_logged_bytes than this no payload is worth a key."""
 _GATHER_SECONDS = 0.02
 """Lines are written in batches this far apart, so that the writer seldom competes with the event loop."""
+_TURN_SECONDS = 0.0005
+"""A thread that computes keeps the interpreter for 5 ms unless it gives it up. After each line would be too often: changing
+threads costs more than the line does.
+"""
 _REPORT_SECONDS = 10.0
 """log_dropped lines are at least this far apart."""
 
@@ -190,14 +194,15 @@ class Log:
             self._closing.wait(_GATHER_SECONDS)
 
     def _drain(self) -> None:
-        batch = _Batch()
+        batch, turn_ends = _Batch(), time.monotonic() + _TURN_SECONDS
         while not self._sink.late and (entry := self._next()) is not None:
             batch.add(entry.kind, self._rendered(entry))
             if batch.size >= _BATCH_BYTES:
                 self._write(batch)
                 batch = _Batch()
-            # A thread that computes keeps the interpreter for 5 ms; giving it up after each line keeps calls fast.
-            time.sleep(0)
+            if time.monotonic() >= turn_ends:
+                time.sleep(0)
+                turn_ends = time.monotonic() + _TURN_SECONDS
         self._write(batch)
 
     def _next(self) -> _Line | _Told | None:

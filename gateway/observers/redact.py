@@ -78,6 +78,7 @@ class Redactor:
         self._stems = re2.compile(b"(?i)" + _stems(redaction), _LATIN)
         self._heads = re2.compile(_HEADS.replace(b"STEMS", _stems(redaction)), _LATIN)
         self.kind_of = lru_cache(maxsize=4096)(self._kind_of)
+        self.scrub_name = lru_cache(maxsize=4096)(self._scrub_name)  # the same few names stand in every line
 
     def scrub(self, text: bytes, *, stop: int | None = None, cut: bool = False) -> bytes:
         """The text with its secrets replaced. Only what starts before `stop` is returned; `cut`: the text goes on where it ends here."""
@@ -109,7 +110,7 @@ class Redactor:
         parts = re.split(r"([?&;/])", target)
         return self.scrub_text("".join(self._scrub_part(part) for part in parts))
 
-    def scrub_name(self, name: str) -> str:
+    def _scrub_name(self, name: str) -> str:
         """For names the caller chose (a tool, a run): a credential in their place is hidden."""
         raw = name.encode("utf-8", "backslashreplace")
         rules = self._hints.Match(raw) or []
