@@ -114,6 +114,6 @@ class Connection(RequestHandler):
             f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
             f"Tool-Gateway-Reason: {reason}\r\nConnection: close\r\n\r\n"
         )
-        if isinstance(self.transport, asyncio.WriteTransport):
+        if self.transport is not None:
             self.transport.write(head.encode() + body)
         self.force_close()
