@@ -1,0 +1,109 @@
+"""What enforcement adds to a call on the event loop, step by step, on the real objects of a started gateway. Goal: under 20 µs.
+
+python -m bench.enforcement [--rounds 15]
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import uvloop
+
+from bench.subjects import BUDGETS, PATH, POLICY, TOOL
+from bench.wire import REPLY_BODY, REQUEST_BODY
+from gateway.app import Gateway, clock
+from gateway.guards import judge
+from gateway.model import Door, Reply, RunKey, ToolCall
+from gateway.pipeline.limits import Limits
+from gateway.pipeline.progress import Progress
+from gateway.policy.snapshot import Plan
+from gateway.settings import read_settings
+
+CALLS = 2000
+"""A batch: fewer than the log's queue holds, so that every line is taken."""
+
+
+def call_of(number: int) -> ToolCall:
+    return ToolCall(
+        id=f"bench{number:08x}",
+        door=Door.TOOL_PATH,
+        agent="default",
+        run=RunKey("default", f"bench-{number % 16}"),
+        tool=TOOL,
+        method="POST",
+        rest="",
+        query="",
+        target=PATH,
+        headers=(("Content-Type", "application/json"),),
+        body=REQUEST_BODY,
+        started=clock(),
+        args_hash="0" * 64,
+    )
+
+
+def one_batch(gateway: Gateway, plan: Plan, first: int) -> dict[str, float]:
+    """µs a call of each step, in the order a call takes them."""
+    counts, version = gateway.counts, gateway.policies.snapshot.version
+    calls = [call_of(first + number) for number in range(CALLS)]
+    reply = Reply(200, (("Content-Type", "application/json"),), REPLY_BODY)
+    took: dict[str, float] = {}
+
+    def step(name: str, of_all: Callable[[], list[object]]) -> list[object]:
+        began = time.thread_time()  # of this thread alone: the log's writer has its own line
+        results = of_all()
+        took[name] = (time.thread_time() - began) / CALLS * 1e6
+        return results
+
+    step("guards", lambda: [judge(call, plan, counts, call.started) for call in calls])
+    step("reserve", lambda: [counts.ledger.reserve(call.run, plan.budgets, call.step, call.started) for call in calls])
+    waits = step("enter flight", lambda: [counts.in_flight.enter(call, plan.effect) for call in calls])
+    step("what remains", lambda: [counts.ledger.remaining(call.run, plan.budgets, clock()) for call in calls])
+    step("leave flight", lambda: [counts.in_flight.leave(wait) for wait in waits])  # type: ignore[arg-type, func-returns-value]  # as entered
+    progresses = [Progress(call, plan, version, Limits(call.started.mono + plan.deadline)) for call in calls]
+    for progress in progresses:
+        progress.take(reply)
+    records = step("record", lambda: [progress.record(clock()) for progress in progresses])
+    step("log", lambda: [gateway.log.call_ended(record) for record in records])  # type: ignore[arg-type, func-returns-value]  # as recorded
+    step("recent calls", lambda: [gateway.recent.call_ended(record) for record in records])  # type: ignore[arg-type, func-returns-value]  # as recorded
+    return took
+
+
+async def measure(rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "policy.yaml").write_text(POLICY)
+        environ = {
+            **BUDGETS,
+            "GATEWAY_POLICY": folder,
+            "GATEWAY_LISTEN": "127.0.0.1:0",
+            "GATEWAY_ADMIN_LISTEN": "127.0.0.1:0",
+            "GATEWAY_ADMIN_TOKEN": "bench-token-of-no-value",
+            "GATEWAY_UPSTREAM": "http://127.0.0.1:9",
+            "GATEWAY_STATE": f"sqlite:{folder}/gateway.db",
+            "GATEWAY_LOG": f"{folder}/log.jsonl",
+        }
+        gateway = Gateway(read_settings(environ), environ)
+        await gateway.start()
+        plan = gateway.policies.snapshot.plan("default", TOOL)
+        batches, writer = [], []
+        for number in range(rounds):
+            before, own = time.process_time(), time.thread_time()
+            batches.append(one_batch(gateway, plan, number * CALLS))
+            while gateway.log.queued_bytes:
+                await asyncio.sleep(0.01)
+            writer.append(((time.process_time() - before) - (time.thread_time() - own)) / CALLS * 1e6)
+        await gateway.stop()
+    total = median(sum(batch.values()) for batch in batches)
+    for name in batches[0]:
+        print(f"{name:24} {median(batch[name] for batch in batches):6.2f} µs")
+    print(f"{'together':24} {total:6.2f} µs a call on the event loop")
+    print(f"{'the log writer thread':24} {median(writer):6.2f} µs a line beside it")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=15)
+    uvloop.run(measure(parser.parse_args().rounds))
