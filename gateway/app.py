@@ -193,7 +193,7 @@ class Gateway:
         return Front(
             snapshot=lambda: self.policies.snapshot,
             pipeline=self.pipeline,
-            runs=RunControl(self.counts, self.pipeline, clock),
+            runs=RunControl(self.counts, self.pipeline, clock, read_timeout=self.settings.read_timeout),
             buffers=self.buffers,
             clock=clock,
             ready=lambda: self.operations.unready is None,

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import orjson
 from aiohttp.web import BaseRequest, Response, StreamResponse
@@ -11,9 +12,13 @@ from multidict import CIMultiDict
 from gateway.doors.arrival import Arrival
 from gateway.model import ANSWERS, Denial, Door, Outcome, Reason, Remaining, Reply
 from gateway.pipeline.pipeline import Cut, OpenCall
+from gateway.policy.routes import RESERVED
+from gateway.policy.snapshot import UpstreamPlan
 
 PROBLEM_TYPE = "urn:tool-gateway:reason:"
 SERVER = "tool-gateway"
+NATIVE_PREFIX = "/_gateway/native"
+"""Reaches the native door for any path, those of other doors too."""
 LAST_EVENT_SECONDS = 1.0
 """How long the last event of a stream may take to reach its reader."""
 
@@ -37,11 +42,11 @@ def problem(arrival: Arrival, denial: Denial, headers: CIMultiDict[str], policy:
     """The denial as a document a model can act on (SPEC 4)."""
     if denial.waiting_helps:
         headers["Retry-After"] = str(max(1, -int(-(denial.retry_after or 0) // 1)))
-    if denial.stop_reason or (denial.status < 500 and not denial.retryable):
+    if denial.stop_reason or not denial.retryable:
         headers["x-should-retry"] = "false"
     headers["Content-Type"] = "application/problem+json"
-    if denial.status == 405 and arrival.plan and arrival.plan.methods:
-        headers["Allow"] = ", ".join(sorted(arrival.plan.methods))
+    if denial.status == 405:
+        headers["Allow"] = ", ".join(sorted(arrival.methods))
     if denial.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body = orjson.dumps(problem_of(denial, arrival.call_id, arrival.tool, arrival.run, policy))
@@ -127,17 +132,28 @@ def location(arrival: Arrival, value: str) -> str:
     if plan is None or plan.upstream is None:
         return value
     upstream = plan.upstream
-    path = value
-    if value.lower().startswith(upstream.origin.lower()) and value[len(upstream.origin) :][:1] in ("", "/", "?", "#"):
-        path = value[len(upstream.origin) :] or "/"
-    elif not value.startswith("/") or value.startswith("//"):
+    path = _path_on(upstream, upstream.base_path + arrival.target, value)
+    if path is None:
         return value
     if arrival.door is Door.NATIVE:
-        return arrival.run_prefix + path
+        hidden = path[1:].partition("/")[0] in RESERVED and not arrival.run_prefix.endswith(NATIVE_PREFIX)
+        return arrival.run_prefix + (NATIVE_PREFIX if hidden else "") + path
     below = upstream.base_path + plan.path
     if path.startswith(below) and path[len(below) :][:1] in ("", "/", "?", "#"):
         return f"{arrival.run_prefix}/tools/{arrival.tool}{path[len(below) :]}"
     return value
+
+
+def _path_on(upstream: UpstreamPlan, asked: str, value: str) -> str | None:
+    """Path, query and fragment of a Location, resolved against the path that was asked for; None where it leads elsewhere."""
+    try:
+        whole = urlsplit(urljoin(f"{upstream.origin}{asked}", value))
+        port = whole.port or {"http": 80, "https": 443}.get(whole.scheme)
+    except ValueError:
+        return None
+    if (whole.scheme, whole.hostname, port, whole.username) != (upstream.scheme, upstream.host, upstream.port, None):
+        return None
+    return urlunsplit(("", "", whole.path or "/", whole.query, whole.fragment))
 
 
 async def _stream(arrival: Arrival, call: OpenCall, reply: Reply, headers: CIMultiDict[str]) -> StreamResponse:

@@ -57,7 +57,8 @@ def args_hash(tool: str, method: str, rest: str, query: str, body: bytes) -> str
             body = orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
         except ValueError:  # not JSON, or nested beyond what orjson takes: its bytes stand for it
             pass
-    return sha256(b"\x00".join((tool.encode(), method.encode(), rest.encode(), query.encode(), body))).hexdigest()
+    parts = (part.encode(errors="surrogateescape") for part in (tool, method, rest, query))  # a query may be any bytes
+    return sha256(b"\x00".join((*parts, body))).hexdigest()
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

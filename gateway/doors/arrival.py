@@ -27,8 +27,12 @@ class Arrival:
     door: Door = Door.TOOL_PATH
     agent: str = DEFAULT_AGENT
     foreign_bearer: bool = False
+    own_bearer: bool = False
+    """Authorization carries an agent's token: consumed here."""
     run: str = ""
     step: int | None = None
+    methods: frozenset[str] = frozenset()
+    """What is taken here, where that is not any method: for the Allow header of a 405."""
     tool: str = ""
     plan: Plan | None = None
     rest: str = ""
@@ -78,5 +82,5 @@ class Arrival:
         if plan is None or (not plan.allowed and not plan.report):
             return ()
         items = [*request.headers.items()]
-        kept = end_to_end(items, authorization=plan.forward_authorization)
+        kept = end_to_end(items, authorization=plan.forward_authorization and not self.own_bearer)
         return (*kept, *forwarding(request.remote, request.headers.get("Host", ""), items))

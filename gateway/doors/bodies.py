@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from hashlib import sha256
 
+from aiohttp import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest, RequestPayloadError
 
@@ -19,17 +20,50 @@ PIECE = 64 * 1024
 """Each piece of this size (or the rest) must come within GATEWAY_READ_TIMEOUT."""
 
 
+class Pace:
+    """The time a caller has for its body: so many seconds for each 64 KiB. Only waiting for the caller counts."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._left = seconds
+        self._missing = PIECE
+
+    async def piece(self, request: BaseRequest) -> bytes:
+        """The next bytes of the body, b"" at its end. Raises Refusal: too slow, broken framing."""
+        content = request.content
+        try:
+            if content.is_eof():  # all of it has come: no wait, no timer
+                return content.read_nowait(PIECE)
+            _continue(request)
+            clock = asyncio.get_running_loop().time
+            before = clock()
+            async with asyncio.timeout(self._left):
+                piece = await content.read(PIECE)
+        except TimeoutError:
+            detail = (
+                f"The body came too slowly: no 64 KiB (or the rest) within {self._seconds:g} s (GATEWAY_READ_TIMEOUT)."
+            )
+            raise Refusal(_unreadable(detail, 408)) from None
+        except (HttpProcessingError, RequestPayloadError):
+            raise Refusal(_unreadable("The body's framing is broken.")) from None
+        self._missing -= len(piece)
+        self._left -= clock() - before
+        if self._missing <= 0:
+            self._missing, self._left = PIECE, self._seconds
+        return piece
+
+
 class StreamedBody:
     """A BodyStream of model.py: what was read so far, then the rest as it comes. Raises UpstreamError where the caller fails."""
 
-    def __init__(self, request: BaseRequest, first: list[bytes], limit: int, read_timeout: float) -> None:
+    def __init__(self, request: BaseRequest, first: list[bytes], limit: int, pace: Pace) -> None:
         self.started = False
         self.size = 0
         self.length: int | None = request.content_length
         self._request = request
         self._first = first
         self._limit = limit
-        self._read_timeout = read_timeout
+        self._pace = pace
         self._hash = sha256()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -39,7 +73,7 @@ class StreamedBody:
         self._first = []
         while not self._request.content.at_eof():
             try:
-                piece = await _piece(self._request, self._read_timeout)
+                piece = await self._pace.piece(self._request)
             except Refusal as refusal:
                 kind = "request_timeout" if refusal.denial.status == 408 else "request_cut"
                 raise UpstreamError(kind, refusal.denial.detail, sent=True) from None
@@ -68,13 +102,14 @@ async def read_body(request: BaseRequest, plan: Plan, buffers: Buffers, read_tim
     if length is not None and length > limit:
         raise Refusal(Denial(Reason.REQUEST_TOO_LARGE, _too_large(limit)))
     whole = limit if plan.arguments is not None else min(WHOLE_BODY, limit)
+    pace = Pace(read_timeout)
     if length is not None and length > whole:
-        return StreamedBody(request, [], limit, read_timeout)
+        return StreamedBody(request, [], limit, pace)
     pieces: list[bytes] = []
     size = 0
     try:
         while size <= whole and not request.content.at_eof():
-            piece = await _piece(request, read_timeout)
+            piece = await pace.piece(request)
             if not buffers.take(len(piece)):
                 raise Refusal(_no_memory())
             pieces.append(piece)
@@ -87,34 +122,31 @@ async def read_body(request: BaseRequest, plan: Plan, buffers: Buffers, read_tim
     buffers.give(size)
     if size > limit:
         raise Refusal(Denial(Reason.REQUEST_TOO_LARGE, _too_large(limit)))
-    return StreamedBody(request, pieces, limit, read_timeout)
+    return StreamedBody(request, pieces, limit, pace)
 
 
-async def _piece(request: BaseRequest, read_timeout: float) -> bytes:
-    """The next bytes of the body, b"" at its end."""
-    content = request.content
-    try:
-        if content.is_eof():  # all of it has come: no wait, no timer
-            return content.read_nowait(PIECE)
-        _continue(request)
-        async with asyncio.timeout(read_timeout):
-            return await content.read(PIECE)
-    except TimeoutError:
-        detail = f"The body came too slowly: no 64 KiB (or the rest) within {read_timeout:g} s (GATEWAY_READ_TIMEOUT)."
-        raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=408)) from None
-    except (HttpProcessingError, RequestPayloadError):
-        raise Refusal(Denial(Reason.INVALID_REQUEST, "The body's framing is broken.")) from None
+async def read_small_body(request: BaseRequest, limit: int, read_timeout: float) -> bytes:
+    """A body of a few bytes for the gateway itself; of a longer one at most a piece more than `limit`. Raises Refusal."""
+    pace, body = Pace(read_timeout), b""
+    while len(body) <= limit and request.body_exists and not request.content.at_eof():
+        body += await pace.piece(request)
+    return body
 
 
 def _continue(request: BaseRequest) -> None:
     """Answers `Expect: 100-continue` when the body is first waited for (RFC 9110, 10.1.1)."""
-    if "Expect" in request.headers and "continued" not in request and request.transport:
+    waits = "Expect" in request.headers and request.version >= HttpVersion11
+    if waits and "continued" not in request and request.transport:
         request["continued"] = True
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _too_large(limit: int) -> str:
     return f"The request body is larger than this tool's limit of {limit} bytes (max_request_bytes). Send less."
+
+
+def _unreadable(detail: str, status: int | None = None) -> Denial:
+    return Denial(Reason.INVALID_REQUEST, detail, status_override=status, closes_connection=True)
 
 
 def _no_memory() -> Denial:

@@ -1,6 +1,7 @@
 """The data plane's one handler: HTTP rules, run prefix and identity, then the door that the first path segment names."""
 
 import ipaddress
+import re
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -13,21 +14,24 @@ from aiohttp import HttpVersion10, HttpVersion11
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from gateway.doors import fetch, native, toolpath
-from gateway.doors.answers import SERVER, answer, outcome_headers, problem
+from gateway.doors.answers import NATIVE_PREFIX, SERVER, answer, outcome_headers, problem
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_body
-from gateway.doors.identity import caller_of, refuse_foreign_bearer, run_of, step_of
+from gateway.doors.identity import caller_of, carries_token, refuse_foreign_bearer, run_of, step_of
 from gateway.doors.paths import PathError, decoded
 from gateway.doors.refusal import Refusal
 from gateway.doors.runs import RunControl
 from gateway.model import Denial, Moment, Reason
+from gateway.pipeline.failures import RETRY_LATER
 from gateway.pipeline.pipeline import Pipeline
 from gateway.policy.snapshot import Plan, Snapshot
 from gateway.state.buffers import Buffers
 
 TOOLS, RUNS, OURS, MCP = "tools", "runs", "_gateway", "mcp"
 PROBES = ("/healthz", "/readyz")
-NATIVE_PREFIX = "/_gateway/native"
+HOST = re.compile(r"(?:[A-Za-z0-9._~-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+"""RFC 9110, 7.2, without escapes and sub-delims, which no real host name has."""
+NOT_IN_QUERIES = re.compile(r"[\x00-\x20\x7f#]")
 
 
 class Front:
@@ -86,13 +90,20 @@ class Front:
         return problem(arrival, denial, outcome_headers(arrival.call_id, outcome), version)
 
     def broken(self, request: BaseRequest, status: int, error: BaseException | None) -> Response:
-        """What aiohttp's parser refused, or (500) what a door failed at: answered and logged with the little that is known."""
+        """For the listener: a request that could not be read, a connection too many, or a fault of ours (500).
+
+        Answered and logged like every denial, with the little that is known.
+        """
         arrival = Arrival(request, self._snapshot(), next(self._call_ids), self._clock())
-        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return self.refuse(arrival, crowded())
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return self.refuse(arrival, self._pipeline.internal_error(arrival.call_id, error))
+        if status == HTTPStatus.REQUEST_TIMEOUT:
+            detail = f"The request's head did not come within {self._read_timeout:g} s (GATEWAY_READ_TIMEOUT)."
+            return self.refuse(arrival, _malformed(detail, status).denial)
         detail = f"The request is not valid HTTP/1.1 ({HTTPStatus(status).phrase.lower()})."
-        denial = Denial(Reason.INVALID_REQUEST, detail, status_override=status, closes_connection=True)
-        return self.refuse(arrival, denial)
+        return self.refuse(arrival, _malformed(detail, status).denial)
 
     def _split(self, arrival: Arrival) -> None:
         """Path, query and run prefix. The path is checked as it came, whatever door it leads to."""
@@ -101,6 +112,8 @@ class Front:
             decoded(raw)
         except PathError as error:
             raise Refusal(Denial(Reason.INVALID_REQUEST, f"The request path is not taken: {error}.")) from None
+        if NOT_IN_QUERIES.search(arrival.query):
+            raise Refusal(Denial(Reason.INVALID_REQUEST, "The query holds a blank, a control character or a fragment."))
         if raw.startswith("/runs/"):
             run, slash, rest = raw.removeprefix("/runs/").partition("/")
             arrival.run_prefix, raw = f"/runs/{run}", slash + rest
@@ -115,6 +128,8 @@ class Front:
         host = headers.get("Host")
         if host is None and arrival.request.version >= HttpVersion11:
             raise Refusal(Denial(Reason.INVALID_REQUEST, "The request has no Host header.", closes_connection=True))
+        if host is not None and not HOST.fullmatch(host):
+            raise Refusal(Denial(Reason.INVALID_REQUEST, "The Host header is malformed.", closes_connection=True))
         if self._on_loopback and host is not None and not local_name(host):
             detail = "The gateway listens on loopback, so Host must be an IP address or localhost."
             raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=403))
@@ -126,6 +141,7 @@ class Front:
     def _identify(self, arrival: Arrival) -> None:
         headers, snapshot = arrival.request.headers, arrival.snapshot
         arrival.agent, arrival.foreign_bearer = caller_of(headers, snapshot, self._fixed_agent)
+        arrival.own_bearer = carries_token(headers, snapshot)
         prefix = arrival.run_prefix.removeprefix("/runs/") if arrival.run_prefix else None
         arrival.run = run_of(prefix, headers, snapshot.identify_by_trace)
         arrival.step = step_of(headers)
@@ -158,6 +174,12 @@ def check_http(request: BaseRequest) -> None:
     expect = request.headers.get("Expect")
     if expect is not None and expect.lower() != "100-continue":
         raise _malformed("The only expectation known is 100-continue.", 417)
+
+
+def crowded() -> Denial:
+    """For a connection beyond GATEWAY_MAX_CONNECTIONS."""
+    detail = "All connections are taken (GATEWAY_MAX_CONNECTIONS). Try again later."
+    return Denial(Reason.OVERLOADED, detail, retry_after=RETRY_LATER, closes_connection=True)
 
 
 def door(arrival: Arrival) -> Plan:

@@ -45,6 +45,12 @@ def caller_of(headers: Headers, snapshot: Snapshot, fixed_agent: str | None) -> 
     return Caller(_named_agent(headers.get("Agent-Id"), snapshot), bearer is not None)
 
 
+def carries_token(headers: Headers, snapshot: Snapshot) -> bool:
+    """Is the bearer in Authorization an agent's token? Such a one is never forwarded, whatever else identified the caller."""
+    bearer = _bearer(headers.get("Authorization"))
+    return bearer is not None and snapshot.agent_of_token(bearer) is not None
+
+
 def refuse_foreign_bearer() -> Refusal:
     """The tool does not forward Authorization, so a bearer can only be meant for the gateway."""
     return _unauthenticated(

@@ -1,21 +1,23 @@
 """The data plane's connections: aiohttp's own, with a bound on their number and on the time a request's head may take."""
 
 import asyncio
+from http import HTTPStatus
 
-import orjson
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import BaseRequest, Response, Server, StreamResponse
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from gateway.doors.answers import PROBLEM_TYPE
 from gateway.doors.front import Front
-from gateway.model import ANSWERS, Reason
 
 IDLE_KEEPALIVE = 75.0
 """Seconds an idle connection is kept (SPEC 1), as nginx does."""
 LINGER = 2.0
 """Seconds to drain a body that a denial did not read, so that the client can read the denial before its write fails."""
-HEAD_BYTES = 16 * 1024
-"""One line of a request's head, nginx's large_client_header_buffers doubled: bearer tokens are long."""
+LINE_BYTES = 16 * 1024
+"""The request line, nginx's large_client_header_buffers doubled. It differs from FIELD_BYTES: the parser's error tells only the limit."""
+FIELD_BYTES = 32 * 1024
+"""One header: bearer tokens are long."""
 
 
 class Listener(Server):
@@ -29,8 +31,8 @@ class Listener(Server):
             lingering_time=LINGER,
             access_log=None,  # 50 µs a call, and it prints URLs; the structured log says more
             auto_decompress=False,  # bodies go on as they came (TRAPS 6)
-            max_line_size=HEAD_BYTES,
-            max_field_size=HEAD_BYTES,
+            max_line_size=LINE_BYTES,
+            max_field_size=FIELD_BYTES,
         )
         self.front = front
         self.max_connections = max_connections
@@ -61,9 +63,7 @@ class Connection(RequestHandler):
         super().connection_made(transport)
         if self._listener.crowded:
             self._listener.refused += 1
-            self._say_and_close(
-                Reason.OVERLOADED, 503, "All connections are taken (GATEWAY_MAX_CONNECTIONS). Try again later."
-            )
+            self._fail(HTTPStatus.SERVICE_UNAVAILABLE)
         else:
             self._start_head_timer()
 
@@ -85,10 +85,10 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002  the parser's own text may repeat bytes of the request
     ) -> StreamResponse:
-        """Malformed HTTP (or, with 500, a fault of ours), answered and logged in our form."""
+        """Malformed HTTP, no HTTP at all, or a fault of ours: answered and logged in our form."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way and can only be cut")
-        response: Response = self._listener.front.broken(request, status, exc)
+        response: Response = self._listener.front.broken(request, status_of(status, exc), exc)
         response.force_close()
         return response
 
@@ -101,19 +101,22 @@ class Connection(RequestHandler):
             self._head_timer = None
 
     def _head_too_slow(self) -> None:
-        seconds = self._listener.read_timeout
-        detail = f"The request's head did not come within {seconds:g} s (GATEWAY_READ_TIMEOUT)."
-        self._say_and_close(Reason.INVALID_REQUEST, 408, detail)
+        self._fail(HTTPStatus.REQUEST_TIMEOUT)
 
-    def _say_and_close(self, reason: Reason, status: int, detail: str) -> None:
-        """There is no request to answer, so the answer is written as bytes."""
-        title = ANSWERS[reason].title
-        document = {"type": PROBLEM_TYPE + reason, "title": title, "status": status, "detail": detail, "reason": reason}
-        body = orjson.dumps({**document, "stop_reason": None, "retryable": status == 503})
-        head = (
-            f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
-            f"Tool-Gateway-Reason: {reason}\r\nConnection: close\r\n\r\n"
+    def _fail(self, status: HTTPStatus) -> None:
+        """Answers, logs and closes the way aiohttp does where its parser fails, in the place of a request that never came."""
+        error = HttpProcessingError(code=status)
+        self._messages.append((_ErrInfo(status, error, ""), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def status_of(status: int, error: BaseException | None) -> int:
+    """aiohttp says 400 to all it cannot parse; the closer status where HTTP has one."""
+    if isinstance(error, LineTooLong):
+        return (
+            HTTPStatus.REQUEST_URI_TOO_LONG
+            if error.args[1] == LINE_BYTES
+            else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         )
-        if self.transport is not None:
-            self.transport.write(head.encode() + body)
-        self.force_close()
+    return status

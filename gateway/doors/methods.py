@@ -1,11 +1,14 @@
-"""Which HTTP methods a tool takes; the others are 405."""
+"""Which HTTP methods are taken; the others are 405, with an Allow header."""
 
+from gateway.doors.arrival import Arrival
 from gateway.doors.refusal import Refusal
 from gateway.model import Denial, Reason
 
 
-def check_method(methods: frozenset[str] | None, method: str, tool: str) -> None:
-    """Raises Refusal (405) where the tool does not take the method. None: it takes any."""
-    if methods is not None and method not in methods:
-        detail = f"{tool} takes {', '.join(sorted(methods))}; send one of these."
+def check_method(arrival: Arrival, methods: frozenset[str] | None) -> None:
+    """Raises Refusal (405) where the request's method is none of these. None: any."""
+    if methods is not None and arrival.request.method not in methods:
+        arrival.methods = methods
+        what = arrival.tool or "This path"
+        detail = f"{what} takes {', '.join(sorted(methods))}; send one of these."
         raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=405))

@@ -23,6 +23,6 @@ def decode(arrival: Arrival) -> Plan:
     plan = arrival.plan = arrival.snapshot.plan(arrival.agent, match.tool)
     arrival.rest = arrival.path
     arrival.target = arrival.path + (f"?{arrival.query}" if arrival.query else "")
-    if plan.allowed:
-        check_method(match.methods, arrival.request.method, match.tool)
+    if plan.allowed or plan.report:
+        check_method(arrival, match.methods)
     return plan

@@ -8,29 +8,29 @@ from multidict import CIMultiDict
 
 from gateway.doors.answers import gateway_headers, problem
 from gateway.doors.arrival import Arrival
+from gateway.doors.bodies import read_small_body
 from gateway.doors.identity import RUN_ID
+from gateway.doors.methods import check_method
 from gateway.doors.refusal import Refusal
-from gateway.guards import run as run_guard
-from gateway.guards import seconds, steps
-from gateway.guards.kill_switch import killed
-from gateway.guards.overloaded import no_room_for_run
-from gateway.model import Budgets, Denial, Effect, Moment, Reason, RunKey
+from gateway.guards.run_control import judge_step
+from gateway.model import Budgets, Denial, Moment, Reason, RunKey
 from gateway.pipeline.pipeline import Pipeline
 from gateway.state.counts import Counts
 from gateway.state.ledger import Run, stop_reason_of
 
 USAGE = "GET /_gateway/runs/ID tells the counts, POST /_gateway/runs/ID/steps adds a step, POST /_gateway/runs/ID/finish ends the run."
-ACTIONS = {"": "GET", "steps": "POST", "finish": "POST"}
+ACTIONS = {"": frozenset(["GET", "HEAD"]), "steps": frozenset(["POST"]), "finish": frozenset(["POST"])}
 STOP_REASON_LENGTH = 64
 
 
 class RunControl:
     """Answers below /_gateway/runs. No ToolCall: nothing is performed, only counted."""
 
-    def __init__(self, counts: Counts, pipeline: Pipeline, clock: Callable[[], Moment]) -> None:
+    def __init__(self, counts: Counts, pipeline: Pipeline, clock: Callable[[], Moment], *, read_timeout: float) -> None:
         self._counts = counts
         self._pipeline = pipeline
         self._clock = clock
+        self._read_timeout = read_timeout
 
     async def answer(self, arrival: Arrival) -> Response:
         """Raises Refusal where the path, the method or the run id is not taken."""
@@ -39,14 +39,13 @@ class RunControl:
             raise Refusal(
                 Denial(Reason.INVALID_REQUEST, USAGE, status_override=404 if RUN_ID.fullmatch(run_id) else None)
             )
-        if arrival.request.method not in (ACTIONS[action], "HEAD" if not action else ""):
-            raise Refusal(Denial(Reason.INVALID_REQUEST, USAGE, status_override=405))
+        check_method(arrival, ACTIONS[action])
         arrival.run = run_id
         key, budgets = RunKey(arrival.agent, run_id), arrival.snapshot.budgets(arrival.agent)
         if action == "steps":
             return self._step(arrival, key, budgets)
         if action == "finish":
-            return self._finish(arrival, key, budgets, await _stop_reason(arrival))
+            return self._finish(arrival, key, budgets, await _stop_reason(arrival, self._read_timeout))
         return self._show(arrival, key, budgets)
 
     def _show(self, arrival: Arrival, key: RunKey, budgets: Budgets) -> Response:
@@ -59,9 +58,9 @@ class RunControl:
         return self._counts_of(arrival, run, budgets)
 
     def _step(self, arrival: Arrival, key: RunKey, budgets: Budgets) -> Response:
-        denial = self._objection(key, budgets)
         now = self._clock()
-        if denial is not None and not arrival.snapshot.report:
+        denial = judge_step(key, budgets, self._counts, now, report=arrival.snapshot.report)
+        if denial is not None:
             ended = self._counts.ledger.exhaust(key, denial.reason, now)
             if ended is not None:
                 self._pipeline.run_finished(ended, now)
@@ -71,20 +70,6 @@ class RunControl:
         if not known:
             self._pipeline.run_started(key, now)
         return self._counts_of(arrival, run, budgets)
-
-    def _objection(self, key: RunKey, budgets: Budgets) -> Denial | None:
-        """May the run take one more step? The same questions, in the same order, as for a call."""
-        counts, now = self._counts, self._clock()
-        switch = counts.switches.stops(key.agent, key.id, "", Effect.READ, now)
-        if switch is not None:
-            return killed(switch)
-        run = counts.ledger.find(key, budgets, now)
-        return (
-            no_room_for_run(key, counts)
-            or (run and run_guard.ended(run, budgets, now))
-            or seconds.out_of_time(run, budgets, now)
-            or steps.out_of_steps(run, budgets, now)
-        )
 
     def _finish(self, arrival: Arrival, key: RunKey, budgets: Budgets, stop_reason: str) -> Response:
         now = self._clock()
@@ -128,9 +113,9 @@ class RunControl:
         )
 
 
-async def _stop_reason(arrival: Arrival) -> str:
+async def _stop_reason(arrival: Arrival, read_timeout: float) -> str:
     """From an optional body {"stop_reason": WORD}; "finish" by default."""
-    body = await arrival.request.content.read(STOP_REASON_LENGTH * 4 + 1) if arrival.request.body_exists else b""
+    body = await read_small_body(arrival.request, STOP_REASON_LENGTH * 4, read_timeout)
     if not body:
         return "finish"
     try:

@@ -22,9 +22,9 @@ def decode(arrival: Arrival) -> Plan:
     plan = arrival.plan = arrival.snapshot.plan(arrival.agent, name)
     arrival.rest = slash + tail
     arrival.target = plan.path + arrival.rest + (f"?{arrival.query}" if arrival.query else "")
-    if not plan.allowed:
+    if not plan.allowed and not plan.report:
         return plan  # the guards say so; a tool that is not allowed looks like one that does not exist
-    check_method(plan.methods, arrival.request.method, name)
+    check_method(arrival, plan.methods)
     if arrival.rest and not plan.takes_rest:
         detail = f"{name} is called at /tools/{name} exactly: its path takes no rest."
         raise Refusal(Denial(Reason.INVALID_REQUEST, detail))

@@ -9,7 +9,11 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
     """Arguments that cannot be read cannot be shown to keep to a schema. Names paths and rules, never a value."""
     if plan.arguments is None:
         return None
-    problem = call.malformed or plan.arguments.objection(call.arguments)
+    if call.malformed is not None:
+        what = call.malformed.rstrip(".")
+        detail = f"The arguments of {call.tool} cannot be read: {what}. Correct that, then call again."
+        return Denial(Reason.INVALID_REQUEST, detail)
+    problem = plan.arguments.objection(call.arguments)
     if problem is None:
         return None
     return Denial(

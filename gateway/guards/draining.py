@@ -4,11 +4,16 @@ from gateway.model import Denial, Moment, Reason, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 
+BACK_AFTER = 5.0
+"""Seconds: what the last calls in flight have, and a restart takes little more."""
+
 
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Only its last seconds refuse; the lame duck before them serves."""
     if not counts.draining:
         return None
     return Denial(
-        Reason.DRAINING, "The gateway is shutting down and takes no new calls. Repeat the call once it is back."
+        Reason.DRAINING,
+        "The gateway is shutting down and takes no new calls. Repeat the call once it is back.",
+        retry_after=BACK_AFTER,
     )

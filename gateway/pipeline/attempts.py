@@ -66,7 +66,8 @@ class Attempts:
         if not plan.builtin:
             headers.append(("Tool-Gateway-Attempt", str(progress.attempts)))
             headers.append(("Tool-Gateway-Deadline-Ms", str(max(0, int(limits.left(now) * 1000)))))
-        attempt = Attempt(progress.attempts, call.method, call.target, headers, call.body)
+        body = b"" if plan.builtin else call.body  # a fetch's body says where to go; nothing of it goes there
+        attempt = Attempt(progress.attempts, call.method, call.target, headers, body)
         reply: Reply | None = None
         try:
             async with wait.attempting(attempt, progress.until(now + plan.timeout)):
@@ -78,7 +79,8 @@ class Attempts:
                     await self._hold(reply, progress, plan, wait)
                 return reply
         except TimeoutError:
-            error = failures.timed_out(_fired(progress, plan, reply), plan, sent=attempt.sent, silent=reply is not None)
+            silence = None if reply is None else plan.timeout
+            error = failures.timed_out(_fired(progress, plan, reply), plan, sent=attempt.sent, silence=silence)
             progress.errors.append(error.kind)
             raise error from None
         except UpstreamError as error:

@@ -2,7 +2,7 @@
 
 from pathlib import PurePath
 
-from gateway.model import Denial, Reason, UpstreamError
+from gateway.model import ANSWERS, Denial, Reason, UpstreamError
 from gateway.pipeline.limits import Timer
 from gateway.policy.snapshot import Plan
 
@@ -19,12 +19,11 @@ class TimedOut(UpstreamError):
         self.timer = timer
 
 
-def timed_out(timer: Timer, plan: Plan, *, sent: bool, silent: bool = False) -> TimedOut:
-    """`silent`: the head had come, and the timer counted the silence after it."""
+def timed_out(timer: Timer, plan: Plan, *, sent: bool, silence: float | None = None) -> TimedOut:
+    """`silence`: the head had come, and the attempt's timer counted this many seconds without a piece of the body."""
     if timer is Timer.ATTEMPT:
-        limit = plan.stream_idle if silent and plan.stream else plan.timeout
-        what = "went silent for" if silent else "did not answer within its timeout of"
-        return TimedOut(timer, f"{plan.tool} {what} {milliseconds(limit)}", sent=sent)
+        what = "did not answer within its timeout of" if silence is None else "went silent for"
+        return TimedOut(timer, f"{plan.tool} {what} {milliseconds(silence or plan.timeout)}", sent=sent)
     if timer is Timer.DEADLINE:
         return TimedOut(timer, f"{plan.tool} was not done at its deadline of {milliseconds(plan.deadline)}", sent=sent)
     seconds = f"{plan.budgets.max_seconds:g} s (AGENT_MAX_SECONDS)"
@@ -45,7 +44,7 @@ def explain(error: UpstreamError, plan: Plan) -> Denial:
         return Denial(Reason.REQUEST_TOO_LARGE, sentence(error.detail))
     if error.kind in ("request_timeout", "request_cut"):
         status = 408 if error.kind == "request_timeout" else None
-        return Denial(Reason.INVALID_REQUEST, sentence(error.detail), status_override=status)
+        return Denial(Reason.INVALID_REQUEST, sentence(error.detail), status_override=status, closes_connection=True)
     if error.kind == "overloaded":
         return Denial(Reason.OVERLOADED, sentence(error.detail), retry_after=RETRY_LATER)
     if isinstance(error, TimedOut):
@@ -75,12 +74,15 @@ def place_of(error: BaseException) -> str:
 
 
 def stopped_after_dispatch(denial: Denial, plan: Plan) -> Denial:
-    """A kill (or the shutdown) cut a call that was sent: the reason stays, the detail adds what that means."""
+    """A kill (or the shutdown) cut a call that was sent: the reason stays, the detail adds what that means.
+
+    A shutdown's 503 would have clients repeat a write that may have run, so there the status is outcome_unknown's.
+    """
     if plan.repeatable:
         return denial
-    return Denial(
-        denial.reason, f"{sentence(denial.detail)} The call was sent before that. {LOOK_FIRST}", denial.stop_reason
-    )
+    detail = f"{sentence(denial.detail)} The call was sent before that. {LOOK_FIRST}"
+    status = ANSWERS[Reason.OUTCOME_UNKNOWN].status if denial.status >= 500 else None
+    return Denial(denial.reason, detail, denial.stop_reason, status_override=status)
 
 
 def sentence(text: str) -> str:

@@ -133,7 +133,7 @@ class Pipeline:
                     wait.reschedule(progress.until(clock().mono + silence))
             return
         except TimeoutError:
-            denial = failures.explain(failures.timed_out(progress.timer, plan, sent=True, silent=True), plan)
+            denial = failures.explain(failures.timed_out(progress.timer, plan, sent=True, silence=silence), plan)
         except UpstreamError as error:
             progress.errors.append(error.kind)
             denial = failures.explain(error, plan)

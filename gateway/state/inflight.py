@@ -12,6 +12,7 @@ Objection = Callable[[ToolCall, Effect], Denial | None]
 CUT_BY_SHUTDOWN = Denial(
     Reason.DRAINING,
     "The gateway was shut down while this call was at work; it takes calls again once it is back.",
+    retry_after=5.0,
 )
 
 

@@ -142,6 +142,7 @@ CASES: dict[str, tuple[Callable[[Counts], None], ToolCall, Plan, float, Denial]]
         Denial(
             Reason.DRAINING,
             "The gateway is shutting down and takes no new calls. Repeat the call once it is back.",
+            retry_after=5.0,
         ),
     ),
     "too many calls in flight": (
@@ -204,8 +205,8 @@ CASES: dict[str, tuple[Callable[[Counts], None], ToolCall, Plan, float, Denial]]
         a_plan(arguments=NoTwos()),
         0,
         Denial(
-            Reason.ARGUMENTS_NOT_ALLOWED,
-            "The arguments of search.read break its schema: the body is not JSON. Correct that, then call again.",
+            Reason.INVALID_REQUEST,
+            "The arguments of search.read cannot be read: the body is not JSON. Correct that, then call again.",
         ),
     ),
     "no run id": (
