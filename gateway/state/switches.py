@@ -1,6 +1,6 @@
 """Kill switches: the operator's stop. Pure: which switch, of all sources, stops this call now?
 
-Where several do, the widest is named: all > writes > agent > run > tool; of one scope the source that comes first in Source.
+Where several do, those that end the run are named first: all > agent > run > writes > tool; of one scope the source that comes first in Source.
 """
 
 import re
@@ -97,9 +97,9 @@ class Switches:
             return None
         return (
             _first_on(self._all, now)
-            or (_first_on(self._writes, now) if effect is Effect.WRITE else None)
             or _first_on(self._agents.get(agent, ()), now)
             or (self._stops_run(agent, run_id, now) if self._runs and run_id else None)
+            or (_first_on(self._writes, now) if effect is Effect.WRITE else None)
             or (self._stops_tool(tool, now) if self._tools else None)
         )
 

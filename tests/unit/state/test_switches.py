@@ -101,8 +101,8 @@ def test_no_run_scope_reaches_an_anonymous_call() -> None:
     assert stops(Switches([a_switch("run:r1")]), run="") is None
 
 
-def test_of_several_the_widest_is_named() -> None:
-    scopes = ["tool:a.b.c", "run:scout/r1", "run:r1", "agent:scout", "writes", "all"]
+def test_of_several_the_one_that_ends_the_run_is_named() -> None:
+    scopes = ["tool:a.b.c", "writes", "run:scout/r1", "run:r1", "agent:scout", "all"]
     switches = Switches()
     for scope in scopes:
         switches.put(a_switch(scope))
@@ -221,6 +221,6 @@ def test_compiled_switches_stop_what_a_plain_look_at_each_stops(
     named = Switches(held).stops(agent, run, tool, effect, NOON)
     assert (named is None) == (stopping == [])
     if named is not None:
-        width = ["all", "writes", "agent", "run", "tool"]
+        order = ["all", "agent", "run", "writes", "tool"]
         assert named in stopping
-        assert width.index(named.scope.kind) == min(width.index(switch.scope.kind) for switch in stopping)
+        assert order.index(named.scope.kind) == min(order.index(switch.scope.kind) for switch in stopping)
