@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from gateway.doors.arrival import Arrival
 from gateway.model import ANSWERS, Denial, Door, Outcome, Reason, Remaining, Reply
 from gateway.pipeline.pipeline import Cut, OpenCall
-from gateway.policy.routes import RESERVED
+from gateway.policy.plans.routes import RESERVED
 from gateway.policy.snapshot import UpstreamPlan
 
 PROBLEM_TYPE = "urn:tool-gateway:reason:"

@@ -27,6 +27,7 @@ class Pace:
         self._seconds = seconds
         self._left = seconds
         self._missing = PIECE
+        self._begun = False
 
     async def piece(self, request: BaseRequest) -> bytes:
         """The next bytes of the body, b"" at its end. Raises Refusal: too slow, broken framing."""
@@ -34,7 +35,7 @@ class Pace:
         try:
             if content.is_eof():  # all of it has come: no wait, no timer
                 return content.read_nowait(PIECE)
-            _continue(request)
+            self._continue(request)
             clock = asyncio.get_running_loop().time
             before = clock()
             async with asyncio.timeout(self._left):
@@ -51,6 +52,12 @@ class Pace:
         if self._missing <= 0:
             self._missing, self._left = PIECE, self._seconds
         return piece
+
+    def _continue(self, request: BaseRequest) -> None:
+        """Answers `Expect: 100-continue` when the body is first waited for (RFC 9110, 10.1.1); HTTP/1.0 knows no such thing."""
+        if not self._begun and "Expect" in request.headers and request.version >= HttpVersion11 and request.transport:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._begun = True
 
 
 class StreamedBody:
@@ -131,14 +138,6 @@ async def read_small_body(request: BaseRequest, limit: int, read_timeout: float)
     while len(body) <= limit and request.body_exists and not request.content.at_eof():
         body += await pace.piece(request)
     return body
-
-
-def _continue(request: BaseRequest) -> None:
-    """Answers `Expect: 100-continue` when the body is first waited for (RFC 9110, 10.1.1)."""
-    waits = "Expect" in request.headers and request.version >= HttpVersion11
-    if waits and "continued" not in request and request.transport:
-        request["continued"] = True
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _too_large(limit: int) -> str:

@@ -32,6 +32,8 @@ class Wire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.poured = 0
+        """Bytes a test has got rid of, for those that pour until nothing more is taken."""
 
     async def say(self, data: bytes) -> None:
         self.writer.write(data)
