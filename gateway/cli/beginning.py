@@ -41,7 +41,7 @@ def init(directory: Path) -> None:
     Creates in DIRECTORY policies/policy.yaml, policies/.schema.json (for editors) and var/admin_token (mode 0600). A file that exists is
     left as it is.
     """
-    from gateway.policy.json_schema import json_schema
+    from gateway.policy.schema.json_schema import json_schema
 
     starter = files("gateway.cli").joinpath("starter.yaml").read_text("utf-8")
     try:

@@ -116,7 +116,7 @@ def schema() -> None:
     A policy file names it in its first lines:
       # yaml-language-server: $schema=.schema.json
     """
-    from gateway.policy.json_schema import json_schema
+    from gateway.policy.schema.json_schema import json_schema
 
     print_json(json_schema())
 

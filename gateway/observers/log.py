@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gateway.model import Decision, Event, Moment, Record
 from gateway.observers import lines
-from gateway.observers.redact import SURPLUS, Redactor
+from gateway.observers.redaction.redact import SURPLUS, Redactor
 from gateway.observers.sample import Sampler, failed
 from gateway.observers.sink import Sink
 from gateway.policy.snapshot import Observability

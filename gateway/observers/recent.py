@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from gateway.model import Record
 from gateway.observers.lines import call_fields, meta_of
-from gateway.observers.redact import Redactor
+from gateway.observers.redaction.redact import Redactor
 from gateway.policy.snapshot import Redaction
 
 KEPT_CALLS = 1000

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gateway.model import Budgets, KillSwitch, Scope, Source
-from gateway.policy import advice
 from gateway.policy.document.problems import Findings, Problem
 from gateway.policy.document.yaml_loader import Document
-from gateway.policy.fields import unix_time
-from gateway.policy.given import Given
-from gateway.policy.patterns import Patterns
-from gateway.policy.routes import RESERVED, Routes
-from gateway.policy.schema import Agent, KillSwitches, Policy, RunBudgets
+from gateway.policy.plans import advice
+from gateway.policy.plans.given import Given
+from gateway.policy.plans.patterns import Patterns
+from gateway.policy.plans.routes import RESERVED, Routes
+from gateway.policy.plans.tools import Tools
+from gateway.policy.plans.upstreams import compile_upstreams
+from gateway.policy.schema.fields import unix_time
+from gateway.policy.schema.sections import Agent, KillSwitches, Policy, RunBudgets
+from gateway.policy.schema.validate import Read
 from gateway.policy.snapshot import Egress, Observability, Plan, Redaction, RouteMatch, Snapshot, UpstreamPlan
-from gateway.policy.tools import Tools
-from gateway.policy.upstreams import compile_upstreams
-from gateway.policy.validate import Read
 
 DEFAULT_AGENT = "default"
 BUILT_IN_BUDGETS = {"AGENT_MAX_STEPS": 25, "AGENT_MAX_TOOL_CALLS": 12, "AGENT_MAX_SECONDS": 60}

@@ -10,12 +10,12 @@ from gateway.model import KillSwitch, Source
 from gateway.policy.compile import compile_policy, compile_switches
 from gateway.policy.document.problems import Place, PolicyError, Problem
 from gateway.policy.document.yaml_loader import LARGEST, load
-from gateway.policy.given import Given, wanted
+from gateway.policy.plans.given import Given, wanted
 from gateway.policy.reading import Reading, Unreadable
-from gateway.policy.schema import Policy
+from gateway.policy.schema.sections import Policy
+from gateway.policy.schema.validate import read_policy, read_switches
 from gateway.policy.secrets import Reference
 from gateway.policy.snapshot import Snapshot
-from gateway.policy.validate import read_policy, read_switches
 
 POLICY, CANDIDATE, SWITCHES = "policy.yaml", "candidate.yaml", "kill_switch.yaml"
 _LARGEST_SECRET = 64 * 1024

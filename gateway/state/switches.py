@@ -1,6 +1,7 @@
 """Kill switches: the operator's stop. Pure: which switch, of all sources, stops this call now?
 
-Where several do, those that end the run are named first: all > agent > run > writes > tool; of one scope the source that comes first in Source.
+Where several do, those that end the run are named first: all > agent > run > writes > tool. Of one scope, the source that comes
+first in Source is.
 """
 
 import re

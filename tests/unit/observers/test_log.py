@@ -13,7 +13,7 @@ from gateway.observers.log import Log
 from gateway.policy.snapshot import Observability, Redaction
 from tests.unit.observers.observer_records import record
 from tests.unit.observers.planted_secrets import CREDENTIALS, PERSONAL
-from tests.unit.observers.test_redact import hidden
+from tests.unit.observers.redaction.test_redact import hidden
 
 FULL = Observability(result_sample_rate=1.0, max_logged_bytes=2048, max_log_bytes_per_second=2**40)
 NOW = Moment(5.0, 1_790_000_000.0)

@@ -4,9 +4,9 @@ from textwrap import dedent
 
 from gateway.policy.compile import compile_policy
 from gateway.policy.document.yaml_loader import load
-from gateway.policy.given import Given
+from gateway.policy.plans.given import Given
+from gateway.policy.schema.validate import read_policy
 from gateway.policy.snapshot import Snapshot
-from gateway.policy.validate import read_policy
 
 
 def judged(text: str, given: Given | None = None) -> tuple[Snapshot | None, list[str]]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import Budgets, Effect, KillSwitch, Scope, Source
-from gateway.policy.given import Given
+from gateway.policy.plans.given import Given
 from gateway.policy.secrets import Reference
 from gateway.policy.snapshot import Retries
 from tests.unit.policy.policy_texts import compiled, judged

@@ -1,6 +1,6 @@
 """What personal data looks like: addresses, numbers and identities, told from look-alikes by their checksums and surroundings."""
 
-from gateway.observers.shapes import Shape
+from gateway.observers.redaction.shapes import Shape
 
 _JOINS = frozenset(b"-_.:+=#@%")
 _ALNUM = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")

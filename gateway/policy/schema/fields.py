@@ -11,7 +11,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gateway.policy import hosts, secrets
 from gateway.policy.document.scalars import DATE, Ambiguous
-from gateway.policy.patterns import is_pattern, is_tool_name
+from gateway.policy.plans.patterns import is_pattern, is_tool_name
 
 T = TypeVar("T")
 EXPECTED = "expected"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from gateway.policy.document.problems import Findings
-from gateway.policy.fields import REST
+from gateway.policy.schema.fields import REST
 from gateway.policy.snapshot import RouteMatch
 
 RESERVED = frozenset(["tools", "mcp", "runs", "_gateway", "healthz", "readyz"])

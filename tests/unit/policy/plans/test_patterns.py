@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.patterns import Patterns, is_pattern, is_tool_name
+from gateway.policy.plans.patterns import Patterns, is_pattern, is_tool_name
 
 PART = st.sampled_from(["a", "b", "ab", "c-1"])
 NAME = st.lists(PART, min_size=1, max_size=4).map(".".join)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from gateway.policy.arguments import DRAFT
-from gateway.policy.schema import NOT_YET, Policy
+from gateway.policy.plans.arguments import DRAFT
+from gateway.policy.schema.sections import NOT_YET, Policy
 
 _REFUSED = {"not": {}, "description": "not supported by this version"}
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.observers.redact import Redactor
+from gateway.observers.redaction.redact import Redactor
 from gateway.policy.snapshot import Redaction
 from tests.unit.observers.planted_secrets import CREDENTIALS, LOOK_ALIKES, PERSONAL
 

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.observers.keys import secret_kind
+from gateway.observers.redaction.keys import secret_kind
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.arguments import ArgumentsSchema, compile_arguments
+from gateway.policy.plans.arguments import ArgumentsSchema, compile_arguments
 
 SEARCH = {
     "type": "object",

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from gateway.model import Effect
-from gateway.policy.arguments import compile_arguments
 from gateway.policy.document.problems import Findings, shown_name
-from gateway.policy.fields import REST
-from gateway.policy.patterns import Patterns
-from gateway.policy.routes import methods_of
-from gateway.policy.schema import Definition, Policy
+from gateway.policy.plans.arguments import compile_arguments
+from gateway.policy.plans.patterns import Patterns
+from gateway.policy.plans.routes import methods_of
+from gateway.policy.plans.upstreams import DEFAULT
+from gateway.policy.schema.fields import REST
+from gateway.policy.schema.sections import Definition, Policy
 from gateway.policy.snapshot import Arguments, Egress, Plan, Retries, UpstreamPlan
-from gateway.policy.upstreams import DEFAULT
 
 BUILT_IN = {"http.get": Effect.READ, "http.head": Effect.READ}
 """Performed by the gateway itself, under the egress rules."""

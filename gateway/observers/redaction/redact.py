@@ -11,11 +11,11 @@ from urllib.parse import unquote_to_bytes
 
 import re2
 
-from gateway.observers.assignments import assignments
-from gateway.observers.jsontext import JSON_START, Walk
-from gateway.observers.keys import STEMS, normal, secret_kind
-from gateway.observers.personal import PERSONAL
-from gateway.observers.shapes import CREDENTIALS, Check, Shape
+from gateway.observers.redaction.assignments import assignments
+from gateway.observers.redaction.jsontext import JSON_START, Walk
+from gateway.observers.redaction.keys import STEMS, normal, secret_kind
+from gateway.observers.redaction.personal import PERSONAL
+from gateway.observers.redaction.shapes import CREDENTIALS, Check, Shape
 from gateway.policy.snapshot import Redaction
 
 SURPLUS = 1024

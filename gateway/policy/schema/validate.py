@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 from gateway.policy.document.problems import Findings, Path, Problem, looks_secret
 from gateway.policy.document.scalars import Ambiguous
 from gateway.policy.document.yaml_loader import Document
-from gateway.policy.fields import EXPECTED
-from gateway.policy.schema import NOT_YET, KillSwitches, Policy
+from gateway.policy.schema.fields import EXPECTED
+from gateway.policy.schema.sections import NOT_YET, KillSwitches, Policy
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from gateway.model import Effect
 from gateway.policy.document.problems import shown_name
-from gateway.policy.fields import REST
-from gateway.policy.given import Given
-from gateway.policy.schema import Policy
+from gateway.policy.plans.given import Given
+from gateway.policy.plans.tools import Tools
+from gateway.policy.schema.fields import REST
+from gateway.policy.schema.sections import Policy
 from gateway.policy.snapshot import Plan
-from gateway.policy.tools import Tools
 
 _CHANGING = frozenset(["PUT", "PATCH", "DELETE"])
 _MOST_NAMED = 3

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy.document.problems import Findings, Mark, Place
-from gateway.policy.routes import Routes
+from gateway.policy.plans.routes import Routes
 from gateway.policy.snapshot import RouteMatch
 
 PATHS = st.lists(st.sampled_from(["a", "b"]), max_size=2).map(lambda parts: "/" + "/".join(parts))

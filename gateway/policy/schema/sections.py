@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.policy.fields import (
+from gateway.policy.schema.fields import (
     Between,
     Block,
     ByteSize,

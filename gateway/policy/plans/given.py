@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from gateway.policy import secrets
 from gateway.policy.document.problems import Findings, Path
-from gateway.policy.schema import Policy
+from gateway.policy.schema.sections import Policy
 from gateway.policy.secrets import Reference
 
 

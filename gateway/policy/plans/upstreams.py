@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from gateway.policy import hosts, secrets
 from gateway.policy.document.problems import Findings, Path
-from gateway.policy.given import Given
 from gateway.policy.hosts import BaseUrl
-from gateway.policy.schema import Policy, Upstream
+from gateway.policy.plans.given import Given
+from gateway.policy.schema.sections import Policy, Upstream
 from gateway.policy.snapshot import Tls, UpstreamPlan
 
 DEFAULT = "default"

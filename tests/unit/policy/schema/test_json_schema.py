@@ -6,10 +6,10 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from gateway.policy.json_schema import json_schema
-from gateway.policy.schema import NOT_YET
+from gateway.policy.schema.json_schema import json_schema
+from gateway.policy.schema.sections import NOT_YET
 
-SHIPPED = Path(__file__).parents[3] / "policies"
+SHIPPED = Path(__file__).parents[4] / "policies"
 
 
 def valid(policy: Any) -> bool:

@@ -1,0 +1,1 @@
+"""What compile puts together: tools, upstreams, routes, patterns and argument schemas, each made ready for look-ups."""
