@@ -1,11 +1,13 @@
 """The composition root: the only file that constructs things and starts listeners. What happens when is in lifecycle.py."""
 
 import asyncio
+import errno
 import gc
 import os
 import random
 import resource
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -135,7 +137,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Opens everything, the data plane last: whoever can connect is served."""
-        self.log.start()
+        self._open_log()
         self.policies.load()
         max_connections = raise_descriptor_limit(self.settings.max_connections)
         await self._start_admin()
@@ -201,6 +203,13 @@ class Gateway:
             on_loopback=listen.path is None and local_name(listen.host) and is_loopback(listen.host),
             read_timeout=self.settings.read_timeout,
         )
+
+    def _open_log(self) -> None:
+        try:
+            self.log.start()
+        except OSError as error:
+            problem = os.strerror(error.errno or 0).lower()
+            raise StartError(f"GATEWAY_LOG: cannot write to {self.settings.log}: {problem}") from None
 
     async def _start_admin(self) -> None:
         app = make_admin(self.operations, self.token, self.settings.admin_hosts)
@@ -274,7 +283,7 @@ async def listen(address: Address, variable: str, protocol: Callable[[], asyncio
     loop = asyncio.get_running_loop()
     try:
         if address.path is not None:
-            remove_stale_socket(address.path)
+            remove_stale_socket(address.path)  # create_unix_server removes any, also one in use
             return await loop.create_unix_server(protocol, address.path, backlog=BACKLOG)
         return await loop.create_server(protocol, address.host, address.port, backlog=BACKLOG)
     except OSError as error:
@@ -288,14 +297,22 @@ def url_of(server: asyncio.Server) -> str:
 
 
 def remove_stale_socket(path: str) -> None:
-    """A socket file that nobody listens on any more is in the way; a living one is not touched."""
+    """A socket file that nobody listens on any more is in the way. Raises OSError where somebody does, or it is no socket."""
+    try:
+        if not stat.S_ISSOCK(Path(path).lstat().st_mode):
+            raise OSError(errno.EEXIST, "not a socket")
+    except FileNotFoundError:
+        return
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # one whose backlog is full is in use, too
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink()
-        except OSError:
             return
+        except BlockingIOError:
+            pass
+    raise OSError(errno.EADDRINUSE, "in use")
 
 
 def own_addresses(settings: Settings) -> list[tuple[IPv4Address | IPv6Address, int]]:
