@@ -1,0 +1,153 @@
+"""A gateway installed on disk: policy, state, log and addresses stay, its processes come and go. For what outlives a process."""
+
+import asyncio
+import json
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from tests.deploy.stack import TOKEN, clean_environment, free_address
+
+PATIENCE = 20.0
+"""Seconds after which a test fails instead of hanging; a machine under load is slow to start a process."""
+POLICY = {
+    "tools": {
+        "allowlist": ["search.read", "notes.write"],
+        "definitions": {"search.read": {"effect": "read"}, "notes.write": {"effect": "write"}},
+    }
+}
+
+
+class Ended(NamedTuple):
+    """How a process or a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Installation:
+    """Files are made by the constructor; `begin` starts a process and waits until it is ready."""
+
+    folder: Path
+    upstream: str
+    environment: dict[str, str] = field(default_factory=dict)
+    """Settings beside (or instead of) those that every installation has."""
+
+    def __post_init__(self) -> None:
+        self.policies.mkdir(parents=True)
+        self.write_policy(POLICY)
+        self.data, self.admin = f"http://{free_address()}", f"http://{free_address()}"
+        self._processes: list[Process] = []
+
+    @property
+    def policies(self) -> Path:
+        return self.folder / "policies"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.jsonl"
+
+    def write_policy(self, policy: object, name: str = "policy.yaml") -> None:
+        """JSON is YAML."""
+        (self.policies / name).write_text(json.dumps(policy))
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """The log's lines of that event, so far."""
+        written = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line for line in written if line["event"] == event]
+
+    def settings(self) -> dict[str, str]:
+        ours = {
+            "GATEWAY_POLICY": str(self.policies),
+            "GATEWAY_LISTEN": self.data.removeprefix("http://"),
+            "GATEWAY_ADMIN_LISTEN": self.admin.removeprefix("http://"),
+            "GATEWAY_ADMIN_TOKEN": TOKEN,
+            "GATEWAY_UPSTREAM": self.upstream,
+            "GATEWAY_STATE": f"sqlite:{self.folder / 'gateway.db'}",
+            "GATEWAY_DRAIN_IDLE_SECONDS": "0",
+            "GATEWAY_LOG": str(self.log),
+        }
+        return clean_environment(**{k: v for k, v in (ours | self.environment).items() if v})
+
+    async def spawn(self, *command: str) -> Process:
+        """`tool-gateway` with these arguments, in the installation's folder."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", *command),
+            env=self.settings(),
+            cwd=self.folder,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        self._processes.append(process)
+        return process
+
+    async def run(self, *command: str) -> Ended:
+        """A command to its end."""
+        return await ended(await self.spawn(*command))
+
+    async def begin(self, listening: Path | None = None) -> Process:
+        """A gateway process that is ready. `listening`: its data plane's Unix socket, where it has one."""
+        process = await self.spawn("serve")
+        async with asyncio.timeout(PATIENCE):
+            while not await self._ready(listening):
+                if process.returncode is not None:
+                    raise AssertionError(f"ended before it was ready: {await ended(process)}")
+                await asyncio.sleep(0.01)
+        return process
+
+    async def readiness(self, url: str) -> int:
+        """The status of /readyz on one of the planes."""
+        async with aiohttp.ClientSession() as session, session.get(url + "/readyz") as answer:
+            return answer.status
+
+    def agent(self) -> aiohttp.ClientSession:
+        """For the data plane."""
+        return aiohttp.ClientSession(
+            self.data, connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(PATIENCE)
+        )
+
+    def operator(self) -> aiohttp.ClientSession:
+        """For the admin plane, with its token."""
+        return aiohttp.ClientSession(
+            self.admin, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=aiohttp.ClientTimeout(PATIENCE)
+        )
+
+    async def destroy(self) -> None:
+        for process in self._processes:
+            if process.returncode is None:
+                process.kill()
+                await ended(process)
+
+    async def _ready(self, listening: Path | None) -> bool:
+        connector = aiohttp.UnixConnector(str(listening)) if listening else aiohttp.TCPConnector()
+        async with aiohttp.ClientSession(connector=connector) as session:
+            try:
+                async with session.get(self.data + "/readyz") as answer:
+                    return answer.status == 200
+            except aiohttp.ClientConnectionError:
+                return False
+
+
+async def ended(process: Process, signalled: signal.Signals | None = None) -> Ended:
+    """Sends the signal, if any, and waits for the process to end."""
+    if signalled is not None:
+        process.send_signal(signalled)
+    async with asyncio.timeout(PATIENCE):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+async def call(agent: aiohttp.ClientSession, tool: str, run: str | None = None, **options: Any) -> tuple[int, str]:
+    """One call of a tool: the status and the gateway's reason."""
+    prefix = f"/runs/{run}" if run else ""
+    async with agent.post(f"{prefix}/tools/{tool}", **({"json": {}} | options)) as answer:
+        await answer.read()
+        return answer.status, answer.headers["Tool-Gateway-Reason"]
