@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from itertools import count
 from secrets import token_hex
@@ -201,6 +201,7 @@ def door(arrival: Arrival) -> Plan:
     return native.decode(arrival)
 
 
+@lru_cache(maxsize=64)  # nearly every call names the same host
 def local_name(host: str) -> bool:
     """An IP address or localhost, with or without a port."""
     name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]

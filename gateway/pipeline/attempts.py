@@ -106,13 +106,13 @@ class Attempts:
         reply.body = b"".join(pieces)
 
     def _next_wait(self, came_back: Reply | UpstreamError, progress: Progress, plan: Plan) -> float | None:
+        if isinstance(came_back, Reply) and not worth_retrying(came_back.status, plan):
+            return None
         body, now = progress.call.body, self._clock()
         if isinstance(came_back, UpstreamError):
             failure = Failure(came_back.sent, came_back.kind)
-        elif worth_retrying(came_back.status, plan):
-            failure = Failure(True, None, came_back.status, retry_after(came_back, now.wall))
         else:
-            return None
+            failure = Failure(True, None, came_back.status, retry_after(came_back, now.wall))
         if not isinstance(body, bytes) and body.started:
             return None  # the stream's first pieces are gone: it cannot be sent again
         return next_wait(failure, progress.attempts, plan, progress.limits.left(now.mono), self._dice())
