@@ -76,7 +76,8 @@ class Lifecycle:
 
     def _quiet(self) -> bool:
         """No call was in flight for the idle time; a stream that has been silent as long is no traffic."""
-        return self._hurried or self._counts.in_flight.quiet_for(asyncio.get_running_loop().time()) >= self._idle
+        quiet = self._counts.in_flight.quiet_for(asyncio.get_running_loop().time())
+        return self._hurried or quiet > self._idle  # 0 while a call is at work: no idle time is short enough for that
 
     async def _until(self, done: Callable[[], bool], end: float) -> None:
         loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,6 +144,13 @@ async def ended(process: Process, signalled: signal.Signals | None = None) -> En
         out, err = await process.communicate()
     assert process.returncode is not None
     return Ended(process.returncode, out.decode(), err.decode())
+
+
+async def eventually(condition: Callable[[], object], within: float = PATIENCE) -> None:
+    """Returns as soon as it holds; fails where it does not within so many seconds."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110  what another process did sets no event of ours
+            await asyncio.sleep(0.005)
 
 
 async def call(agent: aiohttp.ClientSession, tool: str, run: str | None = None, **options: Any) -> tuple[int, str]:
