@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format system lock clean
+.PHONY: help run test bench format system lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
@@ -24,6 +24,11 @@ test: $(VENV)/.dev system ## format, lint, types, import rules and tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.run ## the gateway beside a bare proxy, its enforcement, start and memory (5 minutes; docs/performance.md)
+	$(BIN)/python -m bench.startup
+	$(BIN)/python -m bench.enforcement
+	$(BIN)/python -m bench.side_by_side
 
 format: $(VENV)/.dev ## write what `make test` checks
 	$(BIN)/ruff format .

@@ -20,7 +20,7 @@ AT_REST = 2.0
 
 
 class Tool(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:  # noqa: N802  # http.server's name
+    def do_POST(self) -> None:  # http.server's name
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.send_header("Content-Length", str(len(REPLY_BODY)))
@@ -65,5 +65,9 @@ if __name__ == "__main__":
     threading.Thread(target=tool.serve_forever, daemon=True).start()
     starts = [one_start(f"http://127.0.0.1:{tool.server_port}") for _ in range(parser.parse_args().runs)]
     seconds, first, rest = zip(*starts, strict=True)
-    print(f"first answered call      {median(seconds):.2f} s after the process start ({min(seconds):.2f}..{max(seconds):.2f})")
-    print(f"memory (RSS) at rest     {median(rest):.1f} MB ({min(rest):.1f}..{max(rest):.1f}); just started {median(first):.1f} MB")
+    print(
+        f"first answered call      {median(seconds):.2f} s after the process start ({min(seconds):.2f}..{max(seconds):.2f})"
+    )
+    print(
+        f"memory (RSS) at rest     {median(rest):.1f} MB ({min(rest):.1f}..{max(rest):.1f}); just started {median(first):.1f} MB"
+    )

@@ -51,19 +51,19 @@ def free_port() -> int:
         return port
 
 
-def pin(core: int | None) -> None:
-    """This process, or the one about to be executed, to one core. Where the system cannot, the figures say less."""
+def pin(core: int | None, process: int = 0) -> None:
+    """To one core, this process or another, before it has threads. Where the system cannot, the figures say less."""
     if core is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(process, {core})
 
 
 def start(name: str, port: int, command: list[str], environ: Mapping[str, str], core: int | None) -> Subject:
     process = subprocess.Popen(
         [sys.executable, "-m", *command],
         env={**os.environ, **environ},
-        preexec_fn=lambda: pin(core),
         stderr=subprocess.DEVNULL if name.startswith("bare") else None,
     )
+    pin(core, process.pid)
     return Subject(name, port, process)
 
 

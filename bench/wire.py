@@ -1,9 +1,11 @@
-"""Both ends of the wire: a tool that answers at once and agents that ask again at once, as raw protocols so that neither is the bottleneck."""
+"""Both ends of the wire, as raw protocols so that neither is the bottleneck: a tool that answers and agents that ask again, at once."""
 
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, cast
 
 HEAD_END = b"\r\n\r\n"
@@ -39,14 +41,14 @@ class Messages(asyncio.Protocol):
             message, self._read = self._read[:end], self._read[end:]
             self.message(message)
 
-    def message(self, message: bytes) -> None:
+    def message(self, message: bytes, /) -> None:
         raise NotImplementedError
 
 
 class Tool(Messages):
     """The upstream: every request gets the same reply."""
 
-    def message(self, message: bytes) -> None:
+    def message(self, _message: bytes, /) -> None:
         if self.transport is not None:
             self.transport.write(REPLY)
 
@@ -73,7 +75,7 @@ class Agent(Messages):
         super().connection_made(transport)
         self._call()
 
-    def message(self, message: bytes) -> None:
+    def message(self, message: bytes, /) -> None:
         tally = self._tally
         if tally.counting:
             tally.latencies.append(time.perf_counter() - self._sent)
@@ -81,7 +83,7 @@ class Agent(Messages):
                 tally.failed += 1
         self._call()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self.transport = None
         self._tally.failed += self._tally.counting
 
@@ -109,18 +111,23 @@ def request_for(path: str, port: int, run: str) -> bytes:
 
 
 async def load(
-    port: int, path: str, *, connections: int, seconds: float, warm_up: float, before: object = None
+    port: int,
+    path: str,
+    *,
+    connections: int,
+    seconds: float,
+    warm_up: float,
+    before: Callable[[], None] = lambda: None,
 ) -> Load:
     """Keeps `connections` calls under way for `seconds`. Raises AssertionError where one was not answered with the tool's reply."""
     loop, tally = asyncio.get_running_loop(), Tally()
     transports = []
     for number in range(connections):
         request = request_for(path, port, f"bench-{number}")
-        transport, _ = await loop.create_connection(lambda request=request: Agent(request, tally), "127.0.0.1", port)
+        transport, _ = await loop.create_connection(partial(Agent, request, tally), "127.0.0.1", port)
         transports.append(transport)
     await asyncio.sleep(warm_up)
-    if callable(before):
-        before()
+    before()
     began, tally.counting = time.perf_counter(), True
     await asyncio.sleep(seconds)
     took, tally.counting = time.perf_counter() - began, False
