@@ -187,6 +187,23 @@ class Target(NamedTuple):
     """Path and query as the caller wrote them, unchanged; at least `/`."""
 
 
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Headers that belong to one connection (RFC 9110, 7.6.1), and those that common proxies treat so."""
+
+
 class BodyStream(Protocol):
     """A request body too large to hold: passed on piece by piece, hashed on the way."""
 

@@ -2,20 +2,8 @@
 
 from collections.abc import Collection
 
-HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""RFC 9110, 7.6.1, and Proxy-Connection, which old clients send."""
+from gateway.model import HOP_BY_HOP
+
 NOT_FORWARDED = HOP_BY_HOP | {
     "host",
     "content-length",

@@ -6,21 +6,7 @@ Header strings carry raw bytes as UTF-8 with surrogate escapes, the way aiohttp'
 import re
 from collections.abc import Iterable, Mapping
 
-HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""Headers that belong to one connection (RFC 9110, 7.6.1), and those that common proxies treat so."""
+from gateway.model import HOP_BY_HOP
 
 _OURS = HOP_BY_HOP | {"host", "content-length", "expect"}
 """Request headers the upstream code writes itself, or that only make sense to who writes them."""
