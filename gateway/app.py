@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
@@ -93,9 +93,9 @@ class Gateway:
         self.log = Log(settings.log, observability=Observability(), sample_key=saved.log_key, clock=clock)
         self.recent = Recent()
         self.observers = Observers(self.log, self.recent, Unreachable(self.log.happened), *watching)
-        listeners = Listeners(own_addresses(settings))
-        self.upstreams = Upstreams(Resolver(), listeners)
-        self.fetch = Fetch(Resolver(), listeners)
+        self._listeners = Listeners()
+        self.upstreams = Upstreams(Resolver(), self._listeners)
+        self.fetch = Fetch(Resolver(), self._listeners)
         self.policies = PolicySource(
             settings.policy,
             environ=environ,
@@ -144,7 +144,7 @@ class Gateway:
         self.listener = Listener(
             self._front(), max_connections=max_connections, read_timeout=self.settings.read_timeout
         )
-        self._servers.append(await listen(self.settings.listen, "GATEWAY_LISTEN", self.listener))
+        await self._listen(self.settings.listen, "GATEWAY_LISTEN", self.listener)
         self._chores = [
             asyncio.create_task(self.policies.watch()),
             asyncio.create_task(housekeeping(self._lift_expired, self._end_runs, self._save_runs)),
@@ -152,7 +152,13 @@ class Gateway:
         gc.collect()
         gc.freeze()  # what the start made lives as long as the process: the collector need not walk it again
         self.operations.unready = None
-        self._tell("gateway_started", max_connections=max_connections, policy=self.policies.snapshot.version)
+        self._tell(
+            "gateway_started",
+            listen=self.data_url,
+            admin_listen=self.admin_url,
+            max_connections=max_connections,
+            policy=self.policies.snapshot.version,
+        )
 
     @property
     def data_url(self) -> str:
@@ -218,7 +224,15 @@ class Gateway:
         server = self._admin.server
         if server is None:
             raise StartError("the admin plane could not be set up")
-        self._servers.append(await listen(self.settings.admin_listen, "GATEWAY_ADMIN_LISTEN", server))
+        await self._listen(self.settings.admin_listen, "GATEWAY_ADMIN_LISTEN", server)
+
+    async def _listen(self, address: Address, variable: str, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        """From now on nothing is sent there: the port is known, also where the system chose it."""
+        server = await listen(address, variable, protocol)
+        self._servers.append(server)
+        if address.path is None:
+            for host, port, *_ in (listening.getsockname() for listening in server.sockets):
+                self._listeners.add(ip_address(host), port)
 
     async def _send(self, attempt: Attempt, plan: Plan, destination: Target | None) -> Reply:
         """The pipeline's one way out."""
@@ -313,16 +327,6 @@ def remove_stale_socket(path: str) -> None:
         except BlockingIOError:
             pass
     raise OSError(errno.EADDRINUSE, "in use")
-
-
-def own_addresses(settings: Settings) -> list[tuple[IPv4Address | IPv6Address, int]]:
-    """The TCP sockets the gateway itself listens on: nothing is ever sent there."""
-    found = []
-    for address in (settings.listen, settings.admin_listen):
-        if address.path is None:
-            for *_, sockaddr in socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
-                found.append((ip_address(sockaddr[0]), address.port))
-    return found
 
 
 def is_loopback(host: str) -> bool:

@@ -10,9 +10,18 @@ class Listeners:
     """Where the gateway itself listens, as (address, port). An unspecified address stands for every address of this machine."""
 
     def __init__(self, listening: Iterable[tuple[Address, int]] = ()) -> None:
-        self._exact = frozenset(listening)
-        self._ports = frozenset(port for _, port in self._exact)
-        self._everywhere = frozenset(port for address, port in self._exact if address.is_unspecified)
+        self._exact: set[tuple[Address, int]] = set()
+        self._ports: set[int] = set()
+        self._everywhere: set[int] = set()
+        for address, port in listening:
+            self.add(address, port)
+
+    def add(self, address: Address, port: int) -> None:
+        """One more, once it is bound."""
+        self._exact.add((address, port))
+        self._ports.add(port)
+        if address.is_unspecified:
+            self._everywhere.add(port)
 
     def own(self, address: Address, port: int) -> bool:
         """Would dialling this reach the gateway itself?"""
