@@ -404,3 +404,24 @@ async def test_a_kill_with_cancel_in_flight_ends_an_attempt(running: Running, to
     assert answer.problem()["stop_reason"] == "kill_switch"
     assert ("It may have run" in answer.problem()["detail"]) == (name == WRITE)
     assert answer.header("x-should-retry") == "false"
+
+
+async def test_the_last_seconds_of_the_process_take_no_new_calls(running: Running, tool: ToolServer) -> None:
+    running.gateway.counts.draining = True
+    answer = await post(running, READ)
+    assert told(answer) == (503, "draining", "0")
+    assert answer.header("Retry-After") == "5"
+    assert tool.calls == 0
+
+
+@pytest.mark.parametrize(("name", "code"), [(READ, 503), (WRITE, 424)])
+async def test_a_call_cut_by_the_shutdown_is_draining_and_a_write_not_offered_for_repeating(
+    running: Running, tool: ToolServer, name: str, code: int
+) -> None:
+    tool.behaviour = hang(asyncio.Event())
+    call = asyncio.create_task(post(running, name))
+    await tool.seen()
+    running.gateway.counts.in_flight.cut_all()
+    answer = await call
+    assert told(answer) == (code, "draining", "1")
+    assert answer.problem()["retryable"] is (name == READ)

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.doors.conftest import Running, StartGateway
+from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import ToolServer, status
+from tests.doors.wire import ask, request
 
 
 async def test_an_allowed_call_reaches_the_tool_and_its_answer_comes_back(running: Running, tool: ToolServer) -> None:
@@ -124,3 +125,100 @@ async def test_the_log_tells_the_call(running: Running, tmp_path: Path) -> None:
     assert (record.tool, record.run_id, record.agent_id, record.reason) == ("search.read", "r1", "default", "ok")
     assert (record.status, record.attempts, record.bytes_in) == (200, 1, len(b'{"q": "tea"}'))
     assert running.seen.names().count("run_started") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "arrives"),
+    [
+        ("/tools/whole.api", "/base"),
+        ("/tools/whole.api/", "/base/"),
+        ("/tools/whole.api/a%20b/c;d=e?x=%2F&y", "/base/a%20b/c;d=e?x=%2F&y"),
+        ("/tools/one.path?x=1", "/base/query?x=1"),
+        ("/tools/below.path/a/b", "/base/docs/a/b"),
+        ("/tools/by.name", "/by.name"),
+    ],
+)
+async def test_a_call_goes_to_the_tools_url_path_rest_and_query(
+    start: StartGateway, tool: ToolServer, path: str, arrives: str
+) -> None:
+    running = await start(
+        policy_of(
+            {
+                "whole.api": {"upstream": "own"},
+                "one.path": {"upstream": "own", "path": "/query"},
+                "below.path": {"upstream": "own", "path": "/docs/{rest*}"},
+                "by.name": {},
+            },
+            upstreams={"own": {"url": f"{tool.url}/base"}},
+        )
+    )
+    assert (await ask(running.gateway.data_url, request(f"POST {path}"))).status == 200
+    assert [received.path for received in tool.received] == [arrives]
+
+
+@pytest.mark.parametrize("path", ["/tools/search.read/", "/tools/search.read/more", "/tools/notes.write/x"])
+async def test_a_tool_without_a_rest_takes_none(running: Running, tool: ToolServer, path: str) -> None:
+    answer = await ask(running.gateway.data_url, request(f"POST {path}"))
+    assert (answer.status, answer.problem()["reason"]) == (400, "invalid_request")
+    assert tool.calls == 0
+
+
+async def test_an_allowed_tool_without_an_upstream_names_the_missing_key(start: StartGateway, tool: ToolServer) -> None:
+    running = await start("tools: {allowlist: [http.post]}")
+    answer = await ask(running.gateway.data_url, request("POST /tools/http.post"))
+    assert (answer.status, answer.problem()["reason"]) == (403, "tool_not_configured")
+    assert tool.calls == 0
+
+
+async def test_credentials_are_injected_and_the_callers_own_do_not_replace_them(
+    start: StartGateway, tool: ToolServer
+) -> None:
+    running = await start(
+        policy_of(
+            {"search.read": {"upstream": "own", "path": "/q", "effect": "read", "forward_authorization": True}},
+            upstreams={"own": {"url": tool.url, "headers": {"X-Api-Key": "${env:KEY}"}}},
+        ),
+        KEY="the-tools-key",
+    )
+    fields = (
+        "X-Api-Key: mine",
+        "Authorization: Basic dTpw",
+        "Connection: X-Hop",
+        "X-Hop: 1",
+        "TE: trailers",
+        "Cookie: a=b",
+    )
+    assert (await ask(running.gateway.data_url, request("POST /tools/search.read", *fields, body=b"{}"))).status == 200
+    [received] = tool.received
+    assert (received.headers["X-Api-Key"], received.headers["Authorization"]) == ("the-tools-key", "Basic dTpw")
+    assert received.headers["Cookie"] == "a=b"
+    assert not {"x-hop", "te", "connection"} & {name.lower() for name in received.headers}
+    assert received.headers["Forwarded"] == 'for=127.0.0.1;host="localhost";proto=http'
+
+
+async def test_the_callers_framing_is_not_copied(running: Running, tool: ToolServer) -> None:
+    """A Transfer-Encoding beside our Content-Length would let a second request ride along (TRAPS: smuggling)."""
+    inner = b"POST /tools/notes.write HTTP/1.1\r\nHost: x\r\n\r\n"
+    data = request("POST /tools/search.read", "Transfer-Encoding: chunked") + b"%x\r\n%b\r\n0\r\n\r\n" % (
+        len(inner),
+        inner,
+    )
+    assert (await ask(running.gateway.data_url, data)).status == 200
+    [received] = tool.received
+    assert received.body == inner
+    assert received.headers["Content-Length"] == str(len(inner))
+    assert "Transfer-Encoding" not in received.headers
+
+
+async def test_a_kill_of_writes_lets_reads_pass_and_is_lifted_again(running: Running, tool: ToolServer) -> None:
+    await running.kill("writes")
+    for name, code in (("search.read", 200), ("notes.write", 403)):
+        assert (await ask(running.gateway.data_url, request(f"POST /tools/{name}"))).status == code
+    assert await running.restore("writes") == 200
+    assert (await ask(running.gateway.data_url, request("POST /tools/notes.write"))).status == 200
+    assert tool.calls == 2
+
+
+async def test_the_data_plane_reaches_no_switch(running: Running) -> None:
+    for path in ("/v1/kill-switches", "/v1/status", "/v1/calls", "/metrics"):
+        assert (await ask(running.gateway.data_url, request(f"GET {path}"))).status == 403

@@ -55,3 +55,20 @@ def test_a_write_cut_by_a_kill_says_that_it_may_have_run() -> None:
     assert told.reason is Reason.KILL_SWITCH
     assert told.stop_reason == "kill_switch"
     assert "may have run" in told.detail
+
+
+def test_a_write_cut_by_the_shutdown_is_not_offered_for_repeating() -> None:
+    cut = Denial(Reason.DRAINING, "The gateway was shut down.", retry_after=5.0)
+    assert stopped_after_dispatch(cut, READ).status == 503
+    told = stopped_after_dispatch(cut, WRITE)
+    assert (told.reason, told.status, told.retryable, told.retry_after) == (Reason.DRAINING, 424, False, None)
+
+
+def test_silence_names_the_silence_that_was_allowed() -> None:
+    error = timed_out(Timer.ATTEMPT, READ, sent=True, silence=300.0)
+    assert "went silent for 300000 ms" in explain(error, READ).detail
+
+
+@pytest.mark.parametrize("kind", ["request_timeout", "request_cut"])
+def test_a_body_that_failed_on_its_way_closes_the_callers_connection(kind: str) -> None:
+    assert explain(failed(kind, sent=True), READ).closes_connection
