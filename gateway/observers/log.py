@@ -30,7 +30,7 @@ _BATCH_BYTES = 32 * 1024
 _BLANK = b" \t\r\n"
 _SMALLEST = 16
 """With fewer max_logged_bytes than this no payload is worth a key."""
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.1
 """Lines are written in batches this far apart, so that the writer seldom competes with the event loop."""
 _TURN_SECONDS = 0.0005
 """A thread that computes keeps the interpreter for 5 ms unless it gives it up. After each line would be too often: changing
