@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from tests.deploy.stack import TOKEN, clean_environment, free_address
+from tests.deploy.stack import TOKEN, clean_environment
 
 PATIENCE = 20.0
 """Seconds after which a test fails instead of hanging; a machine under load is slow to start a process."""
+ANYWHERE = "http://127.0.0.1:0"
+"""The system chooses the port, so that no other test can have taken it."""
 POLICY = {
     "tools": {
         "allowlist": ["search.read", "notes.write"],
@@ -39,12 +41,14 @@ class Installation:
     folder: Path
     upstream: str
     environment: dict[str, str] = field(default_factory=dict)
-    """Settings beside (or instead of) those that every installation has."""
+    """Settings beside (or instead of) those that every installation has; "" is unset."""
+    data: str = ANYWHERE
+    admin: str = ANYWHERE
+    """From `begin` on: where the planes really listen."""
 
     def __post_init__(self) -> None:
         self.policies.mkdir(parents=True)
         self.write_policy(POLICY)
-        self.data, self.admin = f"http://{free_address()}", f"http://{free_address()}"
         self._processes: list[Process] = []
 
     @property
@@ -60,8 +64,9 @@ class Installation:
         (self.policies / name).write_text(json.dumps(policy))
 
     def lines(self, event: str) -> list[dict[str, Any]]:
-        """The log's lines of that event, so far."""
-        written = [json.loads(line) for line in self.log.read_text().splitlines()]
+        """The log's whole lines of that event, so far."""
+        text = self.log.read_text() if self.log.exists() else ""
+        written = [json.loads(line) for line in text.split("\n")[:-1]]
         return [line for line in written if line["event"] == event]
 
     def settings(self) -> dict[str, str]:
@@ -93,14 +98,16 @@ class Installation:
         """A command to its end."""
         return await ended(await self.spawn(*command))
 
-    async def begin(self, listening: Path | None = None) -> Process:
-        """A gateway process that is ready. `listening`: its data plane's Unix socket, where it has one."""
+    async def begin(self) -> Process:
+        """A gateway process that has started, on ports that the system chose."""
+        before = len(self.lines("gateway_started"))
+        self.data = self.admin = ANYWHERE
         process = await self.spawn("serve")
-        async with asyncio.timeout(PATIENCE):
-            while not await self._ready(listening):
-                if process.returncode is not None:
-                    raise AssertionError(f"ended before it was ready: {await ended(process)}")
-                await asyncio.sleep(0.01)
+        await eventually(lambda: process.returncode is not None or len(self.lines("gateway_started")) > before)
+        if process.returncode is not None:
+            raise AssertionError(f"ended before it had started: {await ended(process)}")
+        started = self.lines("gateway_started")[-1]
+        self.data, self.admin = started["listen"], started["admin_listen"]
         return process
 
     async def readiness(self, url: str) -> int:
@@ -125,15 +132,6 @@ class Installation:
             if process.returncode is None:
                 process.kill()
                 await ended(process)
-
-    async def _ready(self, listening: Path | None) -> bool:
-        connector = aiohttp.UnixConnector(str(listening)) if listening else aiohttp.TCPConnector()
-        async with aiohttp.ClientSession(connector=connector) as session:
-            try:
-                async with session.get(self.data + "/readyz") as answer:
-                    return answer.status == 200
-            except aiohttp.ClientConnectionError:
-                return False
 
 
 async def ended(process: Process, signalled: signal.Signals | None = None) -> Ended:

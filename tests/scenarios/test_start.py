@@ -86,9 +86,9 @@ async def test_a_start_that_cannot_be_ends_with_one_line(
 
 @pytest.mark.parametrize("variable", ["GATEWAY_LISTEN", "GATEWAY_ADMIN_LISTEN"])
 async def test_a_port_that_is_taken(installation: Installation, variable: str) -> None:
-    address = installation.settings()[variable]
-    host, _, port = address.rpartition(":")
-    with closing(socket.create_server((host, int(port)))):
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        address = "{}:{}".format(*other.getsockname())
+        installation.environment[variable] = address
         end = await installation.run("serve")
     assert_refused(end.code, end.out, end.err, f"{variable}: cannot listen on {address}: address already in use")
 
@@ -131,7 +131,6 @@ async def test_the_first_call_is_answered_as_soon_as_the_gateway_is_ready(
 async def test_both_planes_listen_on_unix_sockets(installation: Installation) -> None:
     data, admin = installation.folder / "data.sock", installation.folder / "admin.sock"
     installation.environment |= {"GATEWAY_LISTEN": f"unix:{data}", "GATEWAY_ADMIN_LISTEN": f"unix:{admin}"}
-    installation.data = "http://localhost"
 
     async def serves() -> None:
         async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(data))) as agent:
@@ -143,7 +142,7 @@ async def test_both_planes_listen_on_unix_sockets(installation: Installation) ->
         assert (status.code, status.err) == (0, "")
         assert f"admin plane  unix:{admin}" in status.out
 
-    process = await installation.begin(data)
+    process = await installation.begin()
     await serves()
     second = await installation.run("serve")
     assert_refused(second.code, second.out, second.err, "GATEWAY_STATE: ")
@@ -155,7 +154,7 @@ async def test_both_planes_listen_on_unix_sockets(installation: Installation) ->
     await serves()
     await ended(process, signal.SIGKILL)
     assert data.exists()
-    await installation.begin(data)  # what a killed process left behind is in nobody's way
+    await installation.begin()  # what a killed process left behind is in nobody's way
     await serves()
 
 
