@@ -49,6 +49,8 @@ def problem(arrival: Arrival, denial: Denial, headers: CIMultiDict[str], policy:
         headers["Allow"] = ", ".join(sorted(arrival.methods))
     if denial.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if denial.closes_connection:
+        headers["Connection"] = "close"  # said to HTTP/1.0 too, which is what aiohttp takes unreadable requests for
     body = orjson.dumps(problem_of(denial, arrival.call_id, arrival.tool, arrival.run, policy))
     response = Response(status=denial.status, headers=headers, body=body)
     if denial.closes_connection:

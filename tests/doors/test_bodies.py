@@ -146,6 +146,7 @@ async def test_a_body_that_drips_is_408(start: StartGateway, tool: ToolServer, f
         assert await wire.rest() == b""
         dripping.cancel()
     assert (answer.status, answer.problem()["reason"]) == (408, "invalid_request")
+    assert answer.header("Connection") == "close"
     assert "GATEWAY_READ_TIMEOUT" in answer.problem()["detail"]
     assert tool.calls == 0
     assert (await running.seen.ended()).status == 408

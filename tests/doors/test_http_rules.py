@@ -91,6 +91,7 @@ def check(answer: Answer, code: int) -> None:
     assert answer.header("Tool-Gateway-Attempts") == "0"
     assert answer.header("Tool-Gateway-Policy") == problem["policy"]
     assert answer.header("x-should-retry") == "false"
+    assert answer.header("Connection") == "close"
     assert answer.header("Retry-After") is None
     assert "x" * 50 not in problem["detail"]
     assert (answer.header("Allow") is not None) == (code == 405)

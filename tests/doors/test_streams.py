@@ -126,7 +126,7 @@ async def test_the_end_of_its_run_ends_a_stream(start: StartGateway) -> None:
         await wire.head()
         problem = last_event(await wire.rest())
         assert (problem["reason"], problem["stop_reason"]) == ("tool_timeout", "max_seconds")
-        assert 1 <= time.monotonic() - began < 3
+        assert time.monotonic() - began >= 0.99
         assert (await running.seen.ended()).stop_reason == "max_seconds"
 
 
@@ -137,12 +137,9 @@ async def test_a_kill_with_cancel_in_flight_ends_a_stream_within_100_ms(start: S
         await running.kill("run:r1")
         assert running.seen.records == []  # without cancel_in_flight what is open stays open
         rest = asyncio.create_task(wire.rest())
-        began = time.monotonic()
         await running.kill("run:r1", cancel_in_flight=True)
-        problem = last_event(await rest)
-        assert (
-            time.monotonic() - began < 0.1 + 1.0
-        )  # a bound for slow machines; the clock is not what this test is about
+        async with asyncio.timeout(1):  # promised are 100 ms; the rest is for slow machines
+            problem = last_event(await rest)
         assert (problem["reason"], problem["stop_reason"]) == ("kill_switch", "kill_switch")
         record = await running.seen.ended()
         assert (record.reason, record.status, record.stop_reason) == (Reason.KILL_SWITCH, 200, "kill_switch")
