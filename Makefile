@@ -25,7 +25,7 @@ test: $(VENV)/.dev system ## format, lint, types, import rules and tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.run ## the gateway beside a bare proxy, its enforcement, start and memory (5 minutes; docs/performance.md)
+bench: $(VENV)/.run ## the gateway beside a bare proxy, its enforcement, start and memory (4 minutes; docs/performance.md)
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.enforcement
 	$(BIN)/python -m bench.side_by_side
