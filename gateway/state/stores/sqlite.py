@@ -5,7 +5,7 @@ import secrets
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway.model import KillSwitch, Reason, RunKey
@@ -107,7 +107,7 @@ class SqliteStore:
         self._db.close()
 
     def _create_file(self) -> None:
-        """With its mode from the first moment on; SQLite gives the files beside it (-wal) the same mode."""
+        """With its mode from the first moment on. What is there already is not touched before it is known to be ours."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
@@ -119,9 +119,6 @@ class SqliteStore:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise self._error("is not a regular file", _ELSEWHERE.removeprefix("or "))
-            os.fchmod(descriptor, 0o600)
-        except PermissionError:
-            pass  # another user's file on a volume shared with the gateway's group: its mode is that user's affair
         finally:
             os.close(descriptor)
 
@@ -137,6 +134,8 @@ class SqliteStore:
         if tables and version != SCHEMA_VERSION:
             known = f"has schema {version}, and this version reads {SCHEMA_VERSION}"
             raise self._error(known, f"use the gateway that wrote it, {_DAMAGED}")
+        with suppress(PermissionError):  # another user's file on a shared volume: its mode is that user's affair
+            self._path.chmod(0o600)  # SQLite gives the files beside it (-wal) the same mode
         self._db.execute("PRAGMA journal_mode = WAL")
         with self._transaction():
             if not tables:

@@ -221,6 +221,17 @@ def test_a_file_that_cannot_be_used_is_named_with_the_remedy(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("spoil", [write_garbage, someone_elses])
+def test_a_file_that_is_not_the_gateways_stays_as_it_is(path: Path, spoil: Callable[[Path], None]) -> None:
+    path.parent.mkdir()
+    spoil(path)
+    path.chmod(0o644)
+    before = path.read_bytes()
+    refusal(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert path.read_bytes() == before
+
+
 def test_a_place_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert refusal(tmp_path / "file" / "gateway.db").startswith("cannot be opened for writing (")
