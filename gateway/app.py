@@ -67,10 +67,13 @@ def clock() -> Moment:
 
 async def serve(settings: Settings) -> int:
     """Runs the gateway until a signal ends it. The exit code."""
+    gateway = None
     try:
         gateway = Gateway(settings, os.environ)
         await gateway.start()
     except (StartError, SettingsError, PolicyError, StoreError, OSError) as error:
+        if gateway is not None:
+            await gateway.stop()
         for line in str(error).splitlines():
             print(f"tool-gateway: {line}", file=sys.stderr)  # noqa: T201  the log may be what failed
         return 2
@@ -136,6 +139,9 @@ class Gateway:
             started=clock(),
         )
         self._servers: list[asyncio.Server] = []
+        self.listener = Listener(
+            self._front(), max_connections=settings.max_connections, read_timeout=settings.read_timeout
+        )
         self._admin: web.AppRunner | None = None
         self._chores: list[asyncio.Task[None]] = []
 
@@ -143,11 +149,8 @@ class Gateway:
         """Opens everything, the data plane last: whoever can connect is served."""
         self._open_log()
         self.policies.load()
-        max_connections = raise_descriptor_limit(self.settings.max_connections)
+        self.listener.max_connections = raise_descriptor_limit(self.settings.max_connections)
         await self._start_admin()
-        self.listener = Listener(
-            self._front(), max_connections=max_connections, read_timeout=self.settings.read_timeout
-        )
         await self._listen(self.settings.listen, "GATEWAY_LISTEN", self.listener)
         self._chores = [
             asyncio.create_task(self.policies.watch()),
@@ -161,7 +164,7 @@ class Gateway:
             "gateway_started",
             listen=self.data_url,
             admin_listen=self.admin_url,
-            max_connections=max_connections,
+            max_connections=self.listener.max_connections,
             policy=self.policies.snapshot.version,
         )
 
@@ -187,7 +190,10 @@ class Gateway:
         await lifecycle.run()
 
     async def stop(self) -> None:
-        """Closes what `start` opened, saves what must outlive the process."""
+        """Closes what `start` opened, also where it failed half-way, and saves what must outlive the process.
+
+        The log's thread goes last but surely: one that runs into the interpreter's end aborts the process.
+        """
         for server in self._servers:
             server.close()
         await self.listener.shutdown(0.5)
@@ -305,6 +311,8 @@ async def listen(address: Address, variable: str, protocol: Callable[[], asyncio
             remove_stale_socket(address.path)  # create_unix_server removes any, also one in use
             return await loop.create_unix_server(protocol, address.path, backlog=BACKLOG)
         return await loop.create_server(protocol, address.host, address.port, backlog=BACKLOG)
+    except socket.gaierror:
+        raise StartError(f"{variable}: cannot listen on {address}: the host name has no address here") from None
     except OSError as error:
         raise StartError(f"{variable}: cannot listen on {address}: {os.strerror(error.errno or 0).lower()}") from None
 
