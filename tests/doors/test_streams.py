@@ -367,3 +367,22 @@ async def test_a_location_on_the_tools_own_origin_leads_back_through_the_door(
         answer = await ask(running.gateway.data_url, request(f"GET {asked}"))
         assert (answer.status, answer.header("Location")) == (307, told.format(own=own))
         assert len(upstream.requests) == 1  # never followed
+
+
+async def test_a_reader_that_is_behind_is_cut_without_waiting_for_it(start: StartGateway) -> None:
+    async def flood(request: Request) -> None:
+        await request.say(b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n")
+        while True:
+            await request.say(b"x" * 500_000)
+
+    policy = policy_of({READ: {"effect": "read", "max_response_bytes": "64MiB"}})
+    async with behind(start, flood, policy) as (running, upstream, wire):
+        await wire.say(request(f"GET /tools/{READ}"))
+        await wire.head()
+        await asyncio.sleep(0.3)  # until nobody takes any more
+        await running.kill("all", cancel_in_flight=True)
+        assert (await running.seen.ended()).reason is Reason.KILL_SWITCH
+        await upstream.closed()
+        async with asyncio.timeout(5):
+            while running.gateway.listener.connections:  # noqa: ASYNC110  the listener has no event for it
+                await asyncio.sleep(0.005)
