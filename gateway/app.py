@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
 from aiohttp import web
 
 from gateway.admin.api import make_admin
+from gateway.admin.connection import Connection
 from gateway.admin.operations import Operations
 from gateway.admin.token import AdminToken
 from gateway.admin.views import switch_event
@@ -230,12 +232,13 @@ class Gateway:
 
     async def _start_admin(self) -> None:
         app = make_admin(self.operations, self.token, self.settings.admin_hosts)
-        self._admin = web.AppRunner(app, access_log=None, keepalive_timeout=15.0, shutdown_timeout=1.0)
+        self._admin = web.AppRunner(app, shutdown_timeout=1.0)
         await self._admin.setup()
         server = self._admin.server
         if server is None:
             raise StartError("the admin plane could not be set up")
-        await self._listen(self.settings.admin_listen, "GATEWAY_ADMIN_LISTEN", server)
+        connect = partial(Connection, server, self.operations.failed, asyncio.get_running_loop())
+        await self._listen(self.settings.admin_listen, "GATEWAY_ADMIN_LISTEN", connect)
 
     async def _listen(self, address: Address, variable: str, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         """From now on nothing is sent there: the port is known, also where the system chose it."""

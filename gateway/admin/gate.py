@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from gateway.admin.problems import Refused, of_http
+from gateway.admin.problems import Refused, of_http, sealed
 from gateway.admin.token import AdminToken
 from gateway.model import Moment
 
@@ -54,10 +54,7 @@ class Gate:
         except Exception as error:  # noqa: BLE001  # the rim: a bug must neither hang nor show its traceback
             self._on_bug(error)
             response = Refused(500, "The gateway failed to answer; its log has the place (internal_error).").response()
-        if not response.prepared:
-            response.headers["Cache-Control"] = "no-store"
-            response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
+        return sealed(response)
 
     def _check_host(self, request: web.Request) -> None:
         """Against DNS rebinding: a page of another site that points its own name at this address is not answered."""

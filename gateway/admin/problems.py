@@ -6,6 +6,12 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+_SEAL = {
+    "Server": "tool-gateway",  # aiohttp would name itself, Python, and both versions
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+
 
 class Refused(Exception):
     """What a handler raises to answer with an error. `detail` is one sentence with the remedy."""
@@ -42,3 +48,10 @@ def of_http(error: web.HTTPException) -> Refused:
         413: "The body is larger than this path takes.",
     }
     return Refused(error.status, sentences.get(error.status, f"{error.reason}."), headers)
+
+
+def sealed(response: web.StreamResponse) -> web.StreamResponse:
+    """With the headers that every answer of the admin plane carries, unless it is on its way already."""
+    if not response.prepared:
+        response.headers.update(_SEAL)
+    return response

@@ -1,6 +1,9 @@
 """Who gets into the admin plane: the token, Host and Origin, and what is told to those who do not."""
 
+import asyncio
+import json
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -105,6 +108,34 @@ async def test_unknown_paths_and_methods_are_one_sentence(operator: Operator) ->
         "detail"
     ] == "The admin plane of this version has nothing at this path."
     assert "does not take that method" in str((await operator.post("/v1/status", status=405))["detail"])
+
+
+@pytest.mark.parametrize(
+    "request_line", ["GET /v1/status HTTP/9.9", "secret-of-someone", "G<T / HTTP/1.1", "\x16\x03\x01"]
+)
+async def test_what_is_no_http_is_answered_without_repeating_it_and_prints_nothing(
+    operator: Operator, request_line: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = (await sent_raw(operator, f"{request_line}\r\nX-Key: secret\r\n\r\n")).partition("\r\n\r\n")
+    assert answer[0].startswith("HTTP/1.0 400 Bad Request\r\nContent-Type: application/problem+json")
+    assert json.loads(answer[2])["detail"] == "The request is not valid HTTP/1.1."
+    assert "aiohttp" not in answer[0]
+    assert (capfd.readouterr().err, caplog.records) == ("", [])
+
+
+async def sent_raw(operator: Operator, text: str) -> str:
+    address = urlsplit(operator.gateway.admin_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(text.encode("latin-1"))
+    answer = await reader.read()
+    writer.close()
+    return answer.decode()
+
+
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/v1/status", 401), ("/nothing", 401)])
+async def test_no_answer_names_the_server_software_and_its_version(operator: Operator, path: str, status: int) -> None:
+    async with operator.session.get(operator.gateway.admin_url + path) as response:
+        assert (response.status, response.headers["Server"]) == (status, "tool-gateway")
 
 
 async def test_a_bug_shows_no_traceback_and_leaves_its_place_in_the_log(
