@@ -14,7 +14,7 @@ import aiohttp
 
 from tests.deploy.stack import TOKEN, clean_environment
 
-PATIENCE = 20.0
+PATIENCE = 15.0
 """Seconds after which a test fails instead of hanging; a machine under load is slow to start a process."""
 ANYWHERE = "http://127.0.0.1:0"
 """The system chooses the port, so that no other test can have taken it."""
@@ -154,6 +154,7 @@ async def eventually(condition: Callable[[], object], within: float = PATIENCE) 
 async def call(agent: aiohttp.ClientSession, tool: str, run: str | None = None, **options: Any) -> tuple[int, str]:
     """One call of a tool: the status and the gateway's reason."""
     prefix = f"/runs/{run}" if run else ""
-    async with agent.post(f"{prefix}/tools/{tool}", **({"json": {}} | options)) as answer:
+    options = {"json": {}, "timeout": aiohttp.ClientTimeout(PATIENCE)} | options
+    async with agent.post(f"{prefix}/tools/{tool}", **options) as answer:
         await answer.read()
         return answer.status, answer.headers["Tool-Gateway-Reason"]

@@ -13,7 +13,7 @@ from aiohttp import web
 from tests.deploy.stack import TOKEN
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import ToolServer, hang, status
-from tests.scenarios.installation import POLICY, Installation, call, ended, eventually
+from tests.scenarios.installation import PATIENCE, POLICY, Installation, call, ended, eventually
 
 AT_ONCE = 0.1
 """Seconds after the admin API's answer within which a stop holds everywhere."""
@@ -114,7 +114,8 @@ async def test_cancel_in_flight_ends_hanging_attempts_and_open_streams(running: 
             return await answer.json()
 
     tool.replies += [endless, hang(asyncio.Event())]
-    async with running.agent.post("/tools/search.read", json={}) as stream, asyncio.TaskGroup() as group:
+    stream_of = running.agent.post("/tools/search.read", json={})
+    async with asyncio.timeout(PATIENCE), stream_of as stream, asyncio.TaskGroup() as group:
         assert await stream.content.readuntil(b"\n\n") == b"data: 1\n\n"
         hanging = group.create_task(write())
         await eventually(lambda: tool.calls == 2)
