@@ -219,8 +219,7 @@ class BodyStream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(NamedTuple):
     """One logical request to use a tool, whatever door it came through and however many attempts it takes."""
 
     id: str
@@ -343,8 +342,7 @@ class Budgets:
     max_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
+class Remaining(NamedTuple):
     """What a run has left, for Tool-Gateway-Remaining and run control."""
 
     tool_calls: int
@@ -353,8 +351,7 @@ class Remaining:
     """None for an anonymous window, which bounds counts only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a ToolCall stands when the door may answer: a Reply to pass on, or a Denial to explain. Exactly one is set."""
 
     reason: Reason
@@ -367,8 +364,7 @@ class Outcome:
     """The policy is in report mode (header Tool-Gateway-Mode)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """All that observers learn of a call, once, after it ended. `args` and `result` are raw windows: only the log's redactor reads them."""
 
     at: Moment

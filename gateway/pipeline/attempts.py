@@ -70,7 +70,7 @@ class Attempts:
         attempt = Attempt(progress.attempts, call.method, call.target, headers, body)
         reply: Reply | None = None
         try:
-            async with wait.attempting(attempt, progress.until(now + plan.timeout)):
+            with wait.attempting(attempt, progress.until(now + plan.timeout)):
                 reply = await self._send(attempt, plan, call.destination)
                 if (reply.length or 0 if reply.body is None else len(reply.body)) > plan.max_response_bytes:
                     reply.close()
@@ -121,7 +121,7 @@ class Attempts:
         """Waits, then asks the guards that may have changed their mind."""
         before = self._clock().mono
         try:
-            async with wait.pausing():
+            with wait.pausing():
                 await asyncio.sleep(seconds)
         except Stopped as stop:
             return stop.denial

@@ -123,11 +123,12 @@ class Pipeline:
         if endless:
             progress.limits = progress.limits._replace(deadline=inf)
         try:
-            async with wait.limit(progress.until(clock().mono + silence)):
+            with wait.limit(progress.until(clock().mono + silence)):
                 async for piece in reply.chunks:
                     if progress.bytes_out + len(piece) > plan.max_response_bytes:
                         raise failures.response_too_large(plan)
-                    wait.reschedule(progress.until())  # while the agent reads, the upstream's silence does not count
+                    # While the agent reads, the upstream's silence does not count; where nothing else ends the call, the agent's does.
+                    wait.reschedule(progress.until(clock().mono + silence if endless else inf))
                     await write(piece)
                     progress.keep(piece)
                     wait.reschedule(progress.until(clock().mono + silence))

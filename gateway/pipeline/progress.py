@@ -17,8 +17,8 @@ from gateway.model import (
 from gateway.pipeline.limits import Limits, Timer
 from gateway.policy.snapshot import Plan
 
-RESULT_WINDOW = 64 * 1024
-"""Bytes of a streamed reply that are kept by reference for the log, which copies only what it will write."""
+RESULT_WINDOW = 16 * 1024
+"""Bytes of a streamed reply that are kept for the log: more than `max_logged_bytes` can ask for."""
 
 
 @dataclass(slots=True)

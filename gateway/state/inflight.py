@@ -78,46 +78,64 @@ class Wait:
 
 
 class Limit:
-    """asyncio's own Timeout, fired early by a stop. It keeps count of cancellations, so that a caller's leaving, which cancels
-    the task too, is never taken for a timeout: where both come at once, CancelledError wins.
+    """What asyncio.Timeout does, fired early by a stop, at a fraction of its price: it is entered and left without a coroutine.
+
+    It keeps count of cancellations, so that a caller's leaving, which cancels the task too, is never taken for a timeout: where both
+    come at once, CancelledError wins.
     """
 
-    __slots__ = ("_outer", "_timeout", "_wait")
+    __slots__ = ("_cancelling", "_fired", "_outer", "_task", "_timer", "_wait", "_when")
 
     def __init__(self, wait: Wait, when: float | None) -> None:
         self._wait = wait
-        self._timeout = asyncio.Timeout(when)
+        self._when = when
+        self._timer: asyncio.Handle | None = None
+        self._fired = False
         self._outer: Limit | None = None
 
-    async def __aenter__(self) -> "Limit":
+    def __enter__(self) -> "Limit":
         if self._wait.stopped is not None:
             raise Stopped(self._wait.stopped)
-        await self._timeout.__aenter__()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a call's waits belong to its task")
+        self._task = task
+        self._cancelling = task.cancelling()
+        if self._when is not None:
+            self._timer = task.get_loop().call_at(self._when, self._fire)
         self._outer, self._wait.scope = self._wait.scope, self
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._wait.scope = self._outer
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError:
-            if self._wait.stopped is None:
-                raise
-            raise Stopped(self._wait.stopped) from None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._fired and self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+            raise (TimeoutError() if self._wait.stopped is None else Stopped(self._wait.stopped)) from None
 
     def reschedule(self, when: float | None) -> None:
         """Raises Stopped: a timer moved after the stop would undo it."""
         if self._wait.stopped is not None:
             raise Stopped(self._wait.stopped)
-        if not self._timeout.expired():
-            self._timeout.reschedule(when)
+        if not self._fired:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = None if when is None else self._task.get_loop().call_at(when, self._fire)
 
     def interrupt(self) -> None:
         """Fires the timer now. Where it has fired already, leaving the scope finds the call stopped."""
-        if not self._timeout.expired():
-            self._timeout.reschedule(0)
+        if not self._fired:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._task.get_loop().call_soon(self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._fired = True
+        self._task.cancel()
 
 
 class InFlight:

@@ -73,7 +73,7 @@ def later(seconds: float, now: Moment = NOON) -> Moment:
 
 def a_call(run: str = "r1", agent: str = "scout", **changes: Any) -> ToolCall:
     """`run` "" is an anonymous call."""
-    return replace(CALL, agent=agent, run=RunKey(agent, run), **changes)
+    return CALL._replace(agent=agent, run=RunKey(agent, run), **changes)
 
 
 def a_plan(**changes: Any) -> Plan:

@@ -1,6 +1,5 @@
 """Records and moments for the observers' tests, every field said once."""
 
-from dataclasses import replace
 from typing import Any
 
 from gateway.model import Decision, Door, Effect, Moment, Reason, Record
@@ -34,4 +33,4 @@ def record(**changes: Any) -> Record:
     """A good call's record with the changes; the byte counts follow the payloads."""
     changes.setdefault("bytes_in", len(changes.get("args", b"")))
     changes.setdefault("bytes_out", len(changes.get("result", b"")))
-    return replace(PLAIN, **changes)
+    return PLAIN._replace(**changes)

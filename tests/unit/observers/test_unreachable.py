@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 from gateway.model import Event, Moment
 from gateway.observers.unreachable import Unreachable
 from tests.unit.observers.observer_records import PLAIN
@@ -12,10 +10,10 @@ def at(seconds: float) -> Moment:
 def test_an_outage_is_told_once_a_minute_and_upstream() -> None:
     told: list[Event] = []
     observer = Unreachable(told.append)
-    failed = replace(PLAIN, upstream="search", errors=("refused", "refused"))
+    failed = PLAIN._replace(upstream="search", errors=("refused", "refused"))
     for seconds in (0, 1, 59, 60):
-        observer.call_ended(replace(failed, at=at(seconds)))
-    observer.call_ended(replace(failed, at=at(60), upstream="notes", errors=("dns",)))
+        observer.call_ended(failed._replace(at=at(seconds)))
+    observer.call_ended(failed._replace(at=at(60), upstream="notes", errors=("dns",)))
     assert [event.fields for event in told] == [
         {"upstream": "search", "problem": "refused"},
         {"upstream": "search", "problem": "refused"},
@@ -25,5 +23,5 @@ def test_an_outage_is_told_once_a_minute_and_upstream() -> None:
 
 def test_an_upstream_that_answers_badly_was_reached() -> None:
     told: list[Event] = []
-    Unreachable(told.append).call_ended(replace(PLAIN, upstream="search", errors=("reset", "cut", "timeout")))
+    Unreachable(told.append).call_ended(PLAIN._replace(upstream="search", errors=("reset", "cut", "timeout")))
     assert told == []
