@@ -69,9 +69,9 @@ class Lifecycle:
         self._stop.set()
 
     def _interrupt(self) -> None:
-        if self._stop.is_set():
-            self._at_once.set()
-        self._hurried = True
+        if self._hurried:
+            self._at_once.set()  # so does a second SIGINT
+        self._hurried = True  # a first one, also after SIGTERM, skips the lame duck
         self._stop.set()
 
     def _quiet(self) -> bool:
