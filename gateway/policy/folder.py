@@ -85,7 +85,8 @@ def judge_policy(where: Location, around: Surroundings, reading: Reading, now: f
         content = reading.content(where.file, LARGEST)
         names = reading.names(where.folder, frozenset([SWITCHES])) if where.folder is not None else ()
     except Unreadable as error:
-        return JudgedPolicy(None, (Problem(where.name, _START, "", str(error)),))
+        # With its folder: a wrong GATEWAY_POLICY is not seen by the file's name.
+        return JudgedPolicy(None, (Problem(str(where.file), _START, "", str(error)),))
     beside = (Problem(CANDIDATE, _START, "", "not supported by this version"),) if CANDIDATE in names else ()
     ignored = tuple(name for name in names if where.folder is not None and _is_ignored(where.folder, name))
     snapshot, problems = judge_text(content, where.name, around, reading, now, ignored)

@@ -160,7 +160,7 @@ async def test_a_file_that_goes_or_turns_into_something_else_is_a_bad_file(
         spoil(folder / "policy.yaml")
         await watcher.until(lambda: bool(watcher.source.problems))
         assert watcher.allows("one")
-        assert watcher.source.problems[0].startswith("policy.yaml:1:1 ")
+        assert "policy.yaml:1:1 " in watcher.source.problems[0]
 
 
 async def test_reload_reads_at_once_and_tells_the_problems(folder: Path) -> None:
@@ -297,4 +297,6 @@ def test_check_can_leave_secrets_unread(folder: Path) -> None:
 
 
 def test_check_of_a_path_that_is_not_there_says_so(folder: Path) -> None:
-    assert check(str(folder / "none"), environ={}).problems == ("none:1:1 does not exist",)
+    assert check(str(folder / "none"), environ={}).problems == (f"{folder}/none:1:1 does not exist",)
+    (folder / "empty").mkdir()
+    assert check(str(folder / "empty"), environ={}).problems == (f"{folder}/empty/policy.yaml:1:1 does not exist",)
