@@ -151,7 +151,8 @@ class Gateway:
         """Opens everything, the data plane last: whoever can connect is served."""
         self._open_log()
         self.policies.load()
-        self.listener.max_connections = raise_descriptor_limit(self.settings.max_connections)
+        asked = self.settings.max_connections
+        self.listener.max_connections = granted = raise_descriptor_limit(asked)
         await self._start_admin()
         await self._listen(self.settings.listen, "GATEWAY_LISTEN", self.listener)
         self._chores = [
@@ -166,7 +167,8 @@ class Gateway:
             "gateway_started",
             listen=self.data_url,
             admin_listen=self.admin_url,
-            max_connections=self.listener.max_connections,
+            max_connections=granted,
+            warnings=[] if granted == asked else [too_few_descriptors(asked, granted)],
             policy=self.policies.snapshot.version,
         )
 
@@ -359,3 +361,12 @@ def raise_descriptor_limit(max_connections: int) -> int:
     granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
     return min(max_connections, max(1, (granted - SPARE_DESCRIPTORS) // 2))
+
+
+def too_few_descriptors(asked: int, granted: int) -> str:
+    """Why there will be `overloaded` earlier than the settings say."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return (
+        f"GATEWAY_MAX_CONNECTIONS: lowered from {asked} to {granted}, since this process may open only {limit} files;"
+        f" raise that limit (ulimit -n) to {2 * asked + SPARE_DESCRIPTORS}"
+    )

@@ -1,7 +1,11 @@
-"""A start that fails, in this process: nothing of it is left that could get into the way of the exit."""
+"""What a start tells where it cannot be as it was asked for; one that fails leaves nothing that gets into the way of the exit."""
 
+import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -45,3 +49,31 @@ async def test_a_host_name_without_an_address_is_told_in_words(
     assert capsys.readouterr().err == (
         "tool-gateway: GATEWAY_LISTEN: cannot listen on nowhere.invalid:0: the host name has no address here\n"
     )
+
+
+WITH_FEW_FILES = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (456, 456))
+sys.argv = ["tool-gateway", "serve"]
+from gateway.cli import main
+main()
+"""
+
+
+def test_too_low_a_descriptor_limit_lowers_the_bound_and_is_told(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WITH_FEW_FILES],
+        env={"PATH": os.environ["PATH"], **settings_of(tmp_path, GATEWAY_LOG="-")},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        started = next(line for line in map(json.loads, process.stdout) if line["event"] == "gateway_started")
+        process.send_signal(signal.SIGINT)
+    assert started["max_connections"] == 100
+    assert started["warnings"] == [
+        "GATEWAY_MAX_CONNECTIONS: lowered from 2000 to 100, since this process may open only 456 files;"
+        " raise that limit (ulimit -n) to 4256"
+    ]
