@@ -195,11 +195,15 @@ class Ledger:
     def remaining(self, key: RunKey, budgets: Budgets, now: Moment) -> Remaining:
         """What is left; all of it where the run has not started."""
         run = self.find(key, budgets, now)
-        seconds = None if is_window(key) else budgets.max_seconds - (run.elapsed(now) if run else 0.0)
+        calls, steps, seconds = budgets.max_tool_calls, budgets.max_steps, budgets.max_seconds
+        if run is not None:
+            calls -= run.tool_calls
+            steps -= run.steps or 0
+            seconds -= run.elapsed(now)
         return Remaining(
-            tool_calls=max(0, budgets.max_tool_calls - (run.tool_calls if run else 0)),
-            steps=max(0, budgets.max_steps - ((run.steps or 0) if run else 0)),
-            seconds=None if seconds is None else max(0, int(seconds)),
+            calls if calls > 0 else 0,
+            steps if steps > 0 else 0,
+            None if is_window(key) else int(seconds) if seconds > 0 else 0,
         )
 
     def runs(self) -> Iterator[Run]:

@@ -60,9 +60,8 @@ async def test_a_call_counts_from_its_entry_until_it_leaves() -> None:
 
 async def test_the_scopes_own_time_is_a_timeout() -> None:
     wait = InFlight().enter(a_call(), Effect.READ)
-    with pytest.raises(TimeoutError):
-        with wait.limit(now() - 1):
-            await asyncio.Event().wait()
+    with pytest.raises(TimeoutError), wait.limit(now() - 1):
+        await asyncio.Event().wait()
     assert wait.stopped is None
 
 
@@ -144,9 +143,8 @@ async def test_a_call_stopped_before_it_waits_does_not_begin_to() -> None:
     wait = calls.enter(a_call(), Effect.READ)
     calls.interrupt(kill, cancel_in_flight=False)
     entered = False
-    with pytest.raises(Stopped):
-        with wait.attempting(an_attempt(sent=False), None):
-            entered = True
+    with pytest.raises(Stopped), wait.attempting(an_attempt(sent=False), None):
+        entered = True
     assert not entered
 
 
@@ -344,17 +342,15 @@ async def test_an_outer_scopes_timeout_is_not_the_inner_ones() -> None:
 async def test_what_the_body_raises_comes_out_as_it_is() -> None:
     calls = InFlight()
     wait = calls.enter(a_call(), Effect.READ)
-    with pytest.raises(ZeroDivisionError):
-        with wait.limit(now() + LONG):
-            raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), wait.limit(now() + LONG):
+        raise ZeroDivisionError
 
 
 async def test_a_scope_after_a_timeout_starts_afresh() -> None:
     wait = InFlight().enter(a_call(), Effect.READ)
     for _ in range(3):
-        with pytest.raises(TimeoutError):
-            with wait.attempting(an_attempt(sent=False), now() - 1):
-                await asyncio.Event().wait()
+        with pytest.raises(TimeoutError), wait.attempting(an_attempt(sent=False), now() - 1):
+            await asyncio.Event().wait()
         with wait.pausing():
             await asyncio.sleep(0)
 
