@@ -74,6 +74,8 @@ def test_too_low_a_descriptor_limit_lowers_the_bound_and_is_told(tmp_path: Path)
         process.send_signal(signal.SIGINT)
     assert started["max_connections"] == 100
     assert started["warnings"] == [
-        "GATEWAY_MAX_CONNECTIONS: lowered from 2000 to 100, since this process may open only 456 files;"
-        " raise that limit (ulimit -n) to 4256"
+        (
+            "GATEWAY_MAX_CONNECTIONS: lowered from 2000 to 100, since this process may open only 456 files;"
+            " raise that limit (ulimit -n) to 4256"
+        )
     ]
