@@ -81,6 +81,8 @@ class Arrival:
         request, plan = self.request, self.plan
         if plan is None or (not plan.allowed and not plan.report):
             return ()
-        items = [*request.headers.items()]
-        kept = end_to_end(items, authorization=plan.forward_authorization and not self.own_bearer)
-        return (*kept, *forwarding(request.remote, request.headers.get("Host", ""), items))
+        headers, none = request.headers, ()
+        authorization = plan.forward_authorization and not self.own_bearer
+        kept = end_to_end(headers.items(), headers.getall("Connection", none), authorization=authorization)
+        via, forwarded = headers.getall("Via", none), headers.getall("Forwarded", none)
+        return (*kept, *forwarding(request.remote, headers.get("Host", ""), via, forwarded))

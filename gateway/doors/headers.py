@@ -1,6 +1,6 @@
 """Which headers go on, which are ours, which are nobody's business. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 from gateway.model import HOP_BY_HOP
 
@@ -14,19 +14,20 @@ NOT_FORWARDED = HOP_BY_HOP | {
     "forwarded",
 }
 """Framing and Host are written anew (TRAPS: a copied Transfer-Encoding smuggles); Via and Forwarded are extended."""
+WITH_AUTHORIZATION = NOT_FORWARDED - {"authorization"}
 OURS = ("agent-", "tool-gateway-")
 
-Headers = Collection[tuple[str, str]]
 
+def end_to_end(
+    headers: Iterable[tuple[str, str]], connection: Iterable[str], *, authorization: bool
+) -> list[tuple[str, str]]:
+    """What of the caller's headers an upstream of the policy sees.
 
-def end_to_end(headers: Headers, *, authorization: bool) -> list[tuple[str, str]]:
-    """What of the caller's headers an upstream of the policy sees. `authorization`: the tool forwards the caller's own."""
-    dropped: frozenset[str] | set[str] = NOT_FORWARDED - {"authorization"} if authorization else NOT_FORWARDED
-    named = {
-        token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")
-    }
-    if named:
-        dropped = dropped | named
+    `connection`: the Connection lines, which name more of them. `authorization`: the tool forwards the caller's own.
+    """
+    dropped = WITH_AUTHORIZATION if authorization else NOT_FORWARDED
+    for line in connection:
+        dropped = dropped | {name.strip().lower() for name in line.split(",")}
     return [
         (name, value)
         for name, value in headers
@@ -34,16 +35,10 @@ def end_to_end(headers: Headers, *, authorization: bool) -> list[tuple[str, str]
     ]
 
 
-def forwarding(peer: str | None, host: str, earlier: Headers) -> list[tuple[str, str]]:
+def forwarding(peer: str | None, host: str, via: Iterable[str], forwarded: Iterable[str]) -> list[tuple[str, str]]:
     """Via (RFC 9110, 7.6.3) and Forwarded (RFC 7239), each behind what earlier proxies wrote."""
-    via, forwarded = [], []
-    for name, value in earlier:
-        lower = name.lower()
-        if lower == "via":
-            via.append(value)
-        elif lower == "forwarded":
-            forwarded.append(value)
     node = "unknown" if not peer else f'"[{peer}]"' if ":" in peer else peer
-    via.append("1.1 tool-gateway")
-    forwarded.append(f'for={node};host="{host}";proto=http')
-    return [("Via", ", ".join(via)), ("Forwarded", ", ".join(forwarded))]
+    return [
+        ("Via", ", ".join((*via, "1.1 tool-gateway"))),
+        ("Forwarded", ", ".join((*forwarded, f'for={node};host="{host}";proto=http'))),
+    ]

@@ -5,6 +5,7 @@ Header strings carry raw bytes as UTF-8 with surrogate escapes, the way aiohttp'
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from gateway.model import HOP_BY_HOP
 
@@ -42,11 +43,11 @@ class RequestHeads:
         if _TOKEN.fullmatch(method) is None or _NOT_IN_TARGET.search(path) is not None:
             raise ValueError("the request line holds a character that HTTP forbids")
         lines = [f"{method} {path} HTTP/1.1", *self._fixed]
-        replaced, token = self._replaced, _TOKEN.fullmatch
+        replaced = self._replaced
         for name, value in headers:
             if name.lower() in replaced:
                 continue
-            if token(name) is None:
+            if not _is_token(name):
                 raise ValueError("a header name holds a character that HTTP forbids")
             lines.append(f"{name}: {value}")
         if framing is not None:
@@ -56,6 +57,11 @@ class RequestHeads:
         if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
             raise ValueError("a header value holds a line break or NUL")
         return text.encode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=1024)  # the same few names come with every call
+def _is_token(name: str) -> bool:
+    return _TOKEN.fullmatch(name) is not None
 
 
 def framing(method: str, size: int | None) -> str | None:
