@@ -15,12 +15,14 @@ from gateway.admin.problems import Refused, sealed
 
 KEEPALIVE = 15.0
 """Seconds an idle connection is kept: operators and probes come and go."""
+MOST_CONNECTIONS = 100
+"""Beyond it the oldest goes. Refusing the newest would let an agent that shares our address keep the operator out by holding them."""
 
 
 class Connection(RequestHandler):
     """One client connection. `on_bug` is told of errors that no handler answered."""
 
-    __slots__ = ("_on_bug",)
+    __slots__ = ("_on_bug", "_server")
 
     def __init__(
         self, server: web.Server, on_bug: Callable[[Exception], None], loop: asyncio.AbstractEventLoop
@@ -28,6 +30,13 @@ class Connection(RequestHandler):
         no_log: Any = None  # which aiohttp takes, though its types do not say so
         super().__init__(server, loop=loop, access_log=no_log, keepalive_timeout=KEEPALIVE)
         self._on_bug = on_bug
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        oldest, *others = self._server.connections
+        if len(others) >= MOST_CONNECTIONS:
+            oldest.force_close()
 
     def handle_error(
         self,

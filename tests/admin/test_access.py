@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gateway.admin.connection import MOST_CONNECTIONS
 from tests.admin.admin_plane import BEARER, TOKEN, Operator, started
 
 PROTECTED = [
@@ -121,6 +122,16 @@ async def test_what_is_no_http_is_answered_without_repeating_it_and_prints_nothi
     assert json.loads(answer[2])["detail"] == "The request is not valid HTTP/1.1."
     assert "aiohttp" not in answer[0]
     assert (capfd.readouterr().err, caplog.records) == ("", [])
+
+
+async def test_connections_that_are_only_held_keep_no_operator_out_and_no_descriptors(operator: Operator) -> None:
+    address = urlsplit(operator.gateway.admin_url)
+    held = [await asyncio.open_connection(address.hostname, address.port) for _ in range(MOST_CONNECTIONS + 20)]
+    await operator.get("/v1/status", 200)
+    for reader, _ in held[:20]:
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    for _, writer in held:
+        writer.close()
 
 
 async def sent_raw(operator: Operator, text: str) -> str:
