@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 
 from aiohttp import web
 
@@ -33,7 +34,7 @@ from gateway.pipeline.pipeline import Pipeline
 from gateway.policy.document.problems import PolicyError
 from gateway.policy.snapshot import Observability, Plan, Snapshot
 from gateway.policy.source import PolicySource
-from gateway.settings import Address, Settings, SettingsError
+from gateway.settings import VARIABLES, Address, Settings, SettingsError
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.stores import StoreError
@@ -138,6 +139,7 @@ class Gateway:
     async def start(self) -> None:
         """Opens everything, the data plane last: whoever can connect is served."""
         self._open_log()
+        self._find_policy()
         self.policies.load()
         asked = self.settings.max_connections
         self.listener.max_connections = granted = raise_descriptor_limit(asked)
@@ -196,7 +198,8 @@ class Gateway:
             await self._admin.cleanup()
         await self.upstreams.close()
         await self.keeper.close(self.counts.ledger, clock())
-        self._tell("gateway_stopped")
+        if self.operations.unready != Phase.STARTING:
+            self._tell("gateway_stopped")
         self.log.close(LOG_CLOSE_SECONDS)
 
     def _front(self) -> Front:
@@ -219,6 +222,11 @@ class Gateway:
         except OSError as error:
             problem = os.strerror(error.errno or 0).lower()
             raise StartError(f"GATEWAY_LOG: cannot write to {self.settings.log}: {problem}") from None
+
+    def _find_policy(self) -> None:
+        if not Path(self.settings.policy).exists():
+            form = VARIABLES["GATEWAY_POLICY"].form
+            raise StartError(f"GATEWAY_POLICY: {self.settings.policy} does not exist; expected {form}")
 
     async def _start_admin(self) -> None:
         app = make_admin(self.operations, self.token, self.settings.admin_hosts)

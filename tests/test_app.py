@@ -38,7 +38,9 @@ async def test_the_logs_thread_does_not_outlive_a_start_that_failed(
         f"tool-gateway: GATEWAY_LISTEN: cannot listen on 127.0.0.1:{port}: {os.strerror(98).lower()}\n"
     )
     assert [thread for thread in threading.enumerate() if thread.name == "log"] == []
-    assert '"policy_loaded"' in (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
+    assert "policy_loaded" in log
+    assert "gateway_st" not in log  # it neither started nor stopped
 
 
 async def test_a_host_name_without_an_address_is_told_in_words(
@@ -48,6 +50,17 @@ async def test_a_host_name_without_an_address_is_told_in_words(
     assert await serve(settings) == 2
     assert capsys.readouterr().err == (
         "tool-gateway: GATEWAY_LISTEN: cannot listen on nowhere.invalid:0: the host name has no address here\n"
+    )
+
+
+async def test_a_policy_that_is_not_there_is_told_by_its_variable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = read_settings(settings_of(tmp_path, GATEWAY_POLICY=f"{tmp_path}/none"))
+    assert await serve(settings) == 2
+    assert capsys.readouterr().err == (
+        f"tool-gateway: GATEWAY_POLICY: {tmp_path}/none does not exist;"
+        " expected the path of a policy folder or of one policy file\n"
     )
 
 
