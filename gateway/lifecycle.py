@@ -5,6 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 
 from gateway.state.counts import Counts
 
@@ -57,7 +58,7 @@ class Lifecycle:
         end = loop.time() + (LAST_SECONDS if self._hurried else self._drain)
         if not self._hurried:
             self._on_phase(Phase.LAME_DUCK)
-            await self._until(self._quiet, end - LAST_SECONDS)
+            await self._until(partial(self._quiet, loop.time()), end - LAST_SECONDS)
         self._counts.draining = True
         self._on_phase(Phase.DRAINING)
         await self._until(lambda: not len(self._counts.in_flight), min(end, loop.time() + LAST_SECONDS))
@@ -74,9 +75,13 @@ class Lifecycle:
         self._hurried = True  # a first one, also after SIGTERM, skips the lame duck
         self._stop.set()
 
-    def _quiet(self) -> bool:
-        """No call was in flight for the idle time; a stream that has been silent as long is no traffic."""
-        quiet = self._counts.in_flight.quiet_for(asyncio.get_running_loop().time())
+    def _quiet(self, signalled: float) -> bool:
+        """No call was in flight for the idle time; a stream that has been silent as long is no traffic.
+
+        Counted from the signal on: an agent that was thinking when it came may still want to call.
+        """
+        now = asyncio.get_running_loop().time()
+        quiet = min(self._counts.in_flight.quiet_for(now), now - signalled)
         return self._hurried or quiet > self._idle  # 0 while a call is at work: no idle time is short enough for that
 
     async def _until(self, done: Callable[[], bool], end: float) -> None:

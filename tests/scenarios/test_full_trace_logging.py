@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 CALLS = 12_000
 
 GATEWAY = f"""
-import dataclasses, json, resource, sys, time
+import json, resource, sys, time
 from gateway.model import Decision, Event, Moment, Reason
 from gateway.observers.log import Log
 from gateway.policy.snapshot import Observability
@@ -29,10 +29,10 @@ log.start()
 results = [record(result=bytes([65 + n]) * 1_000_000) for n in range(20)]
 before, most = megabytes(), 0
 for n in range({CALLS}):
-    log.call_ended(dataclasses.replace(results[n % 20], call_id=f"c-{{n}}", at=clock()))
+    log.call_ended(results[n % 20]._replace(call_id=f"c-{{n}}", at=clock()))
     most = max(most, log.queued_bytes)
 for n in range(4_000):
-    log.call_ended(dataclasses.replace(results[0], decision=Decision.DENY, reason=Reason.KILL_SWITCH))
+    log.call_ended(results[0]._replace(decision=Decision.DENY, reason=Reason.KILL_SWITCH))
 log.happened(Event("kill_switch", clock(), {{"scope": "all"}}))
 grown = megabytes() - before
 print(json.dumps({{"most": most, "grown": grown, "dropped": dict(log.dropped)}}), file=sys.stderr, flush=True)

@@ -60,6 +60,7 @@ async def test_an_agent_that_goes_quiet_for_the_idle_time_lets_the_gateway_end(
     process = await installation.begin()
     async with installation.agent() as agent:
         await call(agent, "search.read", "r1")
+        await asyncio.sleep(0.7)  # an agent that thinks longer than the idle time still finds the lame duck
         process.send_signal(signal.SIGTERM)
         for _ in range(4):  # a call every 0.2 s keeps the lame duck at it
             await asyncio.sleep(0.2)
