@@ -239,7 +239,7 @@ class Operations:
 
     def upstreams(self) -> View:
         """Those the policy names, with the connections of those in use."""
-        in_use = {str(view["upstream"]): view for view in self.connections()}
+        in_use = {str(view.pop("upstream")): view for view in self.connections()}
         named = self.policies.snapshot.upstreams.values()
         return {"upstreams": [{**upstream_view(plan), **in_use.get(plan.name, {})} for plan in named]}
 

@@ -88,7 +88,9 @@ def judge_policy(where: Location, around: Surroundings, reading: Reading, now: f
         # With its folder: a wrong GATEWAY_POLICY is not seen by the file's name.
         return JudgedPolicy(None, (Problem(str(where.file), _START, "", str(error)),))
     beside = (Problem(CANDIDATE, _START, "", "not supported by this version"),) if CANDIDATE in names else ()
-    ignored = tuple(name for name in names if where.folder is not None and _is_ignored(where.folder, name))
+    ignored = (
+        tuple(name for name in names if _is_ignored(where.folder, name)) if where.folder else _beside(where, reading)
+    )
     snapshot, problems = judge_text(content, where.name, around, reading, now, ignored)
     return JudgedPolicy(snapshot, problems, beside)
 
@@ -132,6 +134,15 @@ def judge_switches(where: Location, reading: Reading, now: float) -> JudgedSwitc
     if read.problems or read.value is None:
         return JudgedSwitches(None, tuple(sorted(read.problems)))
     return JudgedSwitches(compile_switches(read.value, SWITCHES, Source.FILE, now))
+
+
+def _beside(where: Location, reading: Reading) -> tuple[str, ...]:
+    """A kill_switch.yaml beside a single policy file stops nothing: whoever writes one should hear that."""
+    try:
+        reading.content(where.file.parent / SWITCHES, LARGEST)
+    except Unreadable:
+        return ()
+    return (SWITCHES,)
 
 
 def _is_ignored(folder: Path, name: str) -> bool:

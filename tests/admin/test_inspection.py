@@ -144,6 +144,7 @@ async def test_upstreams_tell_their_connections_by_name(operator: Operator) -> N
     assert [(u["name"], u["url"], u["injected_headers"]) for u in upstreams] == [
         ("search", "http://127.0.0.1:9", ["X-Team"])
     ]
+    assert all("upstream" not in upstream for upstream in upstreams)  # its name is there, once
     assert upstreams[0]["connections"] == 0
 
 

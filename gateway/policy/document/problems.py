@@ -9,6 +9,8 @@ Path = tuple[str | int, ...]
 """Keys and list positions from the top of a file down to one value."""
 
 MOST_LINES = 20
+MOST_PROBLEMS = 1000
+"""Beyond that nobody counts, and looking for more would only take time."""
 _MOST_STEPS = 16
 _SHOWABLE = re.compile(r"[A-Za-z0-9_.:/*@-]{1,64}")
 _CREDENTIAL = re.compile(
@@ -84,7 +86,7 @@ class Findings:
 
     def add(self, path: Path, text: str) -> None:
         """Tells a problem, unless what stands at, above or below the path is known to be wrong already."""
-        if not self.doubts(path):
+        if len(self.problems) <= MOST_PROBLEMS and not self.doubts(path):
             self.problems.append(Problem(self.file, self._mark.find(path), dotted(path), text))
 
     def doubts(self, path: Path) -> bool:
@@ -97,7 +99,8 @@ def lines(problems: Iterable[Problem]) -> tuple[str, ...]:
     told = [str(problem) for problem in problems]
     if len(told) <= MOST_LINES:
         return tuple(told)
-    return (*told[:MOST_LINES], f"… and {len(told) - MOST_LINES} more")
+    at_least = "more than " if len(told) > MOST_PROBLEMS else ""
+    return (*told[:MOST_LINES], f"… and {at_least}{min(len(told), MOST_PROBLEMS) - MOST_LINES} more")
 
 
 def dotted(path: Path) -> str:

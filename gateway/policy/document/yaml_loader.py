@@ -10,13 +10,15 @@ from typing import NoReturn
 
 import yaml
 
-from gateway.policy.document.problems import Mark, Path, Place, PolicyError, Problem, dotted, shown_name
+from gateway.policy.document.problems import MOST_PROBLEMS, Mark, Path, Place, PolicyError, Problem, dotted, shown_name
 from gateway.policy.document.scalars import Ambiguous, read_plain
 
 LARGEST = 8 * 1024 * 1024
 DEEPEST = 64
-MOST_VALUES = 500_000
-"""Some seconds of one processor; far beyond any policy written by people or generators."""
+MOST_VALUES = 100_000
+"""A policy of ten thousand tools has fewer. What one call into native code chews on holds up every other thread for that long."""
+LONGEST_TEXT = 64 * 1024
+_PIECE = 1 << 20
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _START = Place(1, 1)
@@ -60,7 +62,9 @@ def _decode(content: bytes, file: str) -> str:
     except UnicodeDecodeError as error:
         place = _place_at(content[: error.start].decode(errors="replace"))
         raise PolicyError([Problem(file, place, "", "not UTF-8")]) from None
-    odd = _UNPRINTABLE.search(text)
+    # Piece by piece, for one search of it all would hold up every other thread.
+    pieces = (_UNPRINTABLE.search(text, start, start + _PIECE) for start in range(0, len(text), _PIECE))
+    odd = next(filter(None, pieces), None)
     if odd:
         place = _place_at(text[: odd.start()])
         raise PolicyError([Problem(file, place, "", f"control character U+{ord(odd.group()):04X}")])
@@ -129,6 +133,8 @@ class _Builder:
                 self._add(event, _ALIAS, scalar=True)
             case yaml.ScalarEvent():
                 self._refuse_properties(event)
+                if len(event.value) > LONGEST_TEXT:
+                    self._give_up(event, f"a text of {len(event.value)} characters: at most {LONGEST_TEXT} are taken")
                 plain = not event.style
                 self._add(event, read_plain(event.value) if plain else event.value, scalar=True)
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
@@ -210,6 +216,8 @@ class _Builder:
     def _report(self, place: Place, text: str, path: Path | None = None) -> None:
         key = dotted(self._path() if path is None else path)
         self.problems.append(Problem(self._file, place, key, text))
+        if len(self.problems) > MOST_PROBLEMS:
+            raise _GaveUp
 
     def _give_up(self, event: yaml.Event, text: str) -> NoReturn:
         self._refuse(event, text)

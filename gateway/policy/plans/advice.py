@@ -72,6 +72,9 @@ def _resting_rollout(policy: Policy) -> Iterator[str]:
 
 def _ignored_files(given: Given) -> Iterator[str]:
     for name in given.ignored_files:
+        if name == "kill_switch.yaml":
+            yield f"{name} is ignored: it stops calls in a policy folder, and the policy here is a single file"
+            continue
         yield f"{shown_name(name)} is ignored: a policy folder holds policy.yaml, candidate.yaml and kill_switch.yaml"
 
 

@@ -46,6 +46,12 @@ _PHRASES = {
 
 _NOT_JUDGED = "the arguments: cannot be judged, not plain JSON or nested too deep"
 _MOST_TOLD = 100
+_MOST_VALUES = 5000
+_LONGEST_PATTERN = 500
+_LONGEST_PATTERNS = 10_000
+_LARGEST_PATTERN = 1 << 20
+"""Bytes of one compiled pattern. Like the bounds above, far beyond what arguments need, and short enough in native code that no
+other thread waits: the time a pattern takes grows with the square of its length."""
 _DEEPEST = 128
 """The validator follows a schema that refers to itself as deep as the arguments go: some ten thousand levels end the process."""
 
@@ -96,7 +102,7 @@ def _phrase(keyword: str, facts: dict[str, Any]) -> str:
 
 def compile_arguments(schema: dict[str, Any]) -> tuple[ArgumentsSchema | None, list[tuple[Path, str]]]:
     """The compiled schema, or what is wrong with it, by place below the schema."""
-    problems = list(islice(_unknown_keywords(schema), _MOST_TOLD))
+    problems = list(islice(_unknown_keywords(schema), _MOST_TOLD)) or list(islice(_too_much(schema), 1))
     if problems:
         return None, problems
     # Imported here: a native library that only policies with argument schemas pay for.
@@ -108,7 +114,7 @@ def compile_arguments(schema: dict[str, Any]) -> tuple[ArgumentsSchema | None, l
             validate_formats=True,
             ignore_unknown_formats=False,
             offline=True,
-            pattern_options=jsonschema_rs.RegexOptions(),
+            pattern_options=jsonschema_rs.RegexOptions(size_limit=_LARGEST_PATTERN),
         )
     except jsonschema_rs.ValidationError as error:
         place = tuple(error.instance_path)
@@ -127,6 +133,32 @@ def _schema_problem(place: Path, kind: str) -> str:
     if last == "format":
         return "a format that is not known, so it could not be asserted"
     return "not a valid JSON Schema (draft 2020-12)"
+
+
+def _too_much(schema: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    """What would take long to compile."""
+    values, length = 0, 0
+    stack: list[tuple[Path, object]] = [((), schema)]
+    while stack:
+        path, node = stack.pop()
+        values += 1
+        named = node if isinstance(node, dict) else {}
+        for pattern in _patterns(path, node):
+            length += len(pattern)
+            if len(pattern) > _LONGEST_PATTERN:
+                yield path, f"a pattern of {len(pattern)} characters: at most {_LONGEST_PATTERN} are taken"
+        stack.extend(((*path, key), below) for key, below in named.items())
+        stack.extend(((*path, index), below) for index, below in enumerate(node if isinstance(node, list) else []))
+    if values > _MOST_VALUES:
+        yield (), f"a schema of {values} values: at most {_MOST_VALUES} are taken"
+    if length > _LONGEST_PATTERNS:
+        yield (), f"patterns of {length} characters in all: at most {_LONGEST_PATTERNS} are taken"
+
+
+def _patterns(path: Path, node: object) -> list[str]:
+    if path[-1:] == ("pattern",) and isinstance(node, str):
+        return [node]
+    return list(node) if path[-1:] == ("patternProperties",) and isinstance(node, dict) else []
 
 
 def _unknown_keywords(schema: dict[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -6,13 +6,15 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain, islice
+from math import isqrt
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.policy.document.problems import Findings, Path, Problem, looks_secret
+from gateway.policy.document.problems import MOST_PROBLEMS, Findings, Path, Problem, looks_secret
 from gateway.policy.document.scalars import Ambiguous
-from gateway.policy.document.yaml_loader import Document
+from gateway.policy.document.yaml_loader import MOST_VALUES, Document
 from gateway.policy.schema.fields import EXPECTED
 from gateway.policy.schema.sections import NOT_YET, KillSwitches, Policy
 
@@ -27,6 +29,8 @@ _PHRASES = {
     "string_type": "text",
     "tuple_type": "a list",
 }
+_MOST_ERRORS = 2 * MOST_PROBLEMS
+"""Telling more than that takes so long in native code that other threads feel it."""
 _MOST_JUDGED = 200
 """With more errors than that a file is no policy: no names are suggested, and the rest is not judged."""
 _NOT_TEXT = ("an integer", "a number", "a size", "true or false", "one of", "a list", "a mapping")
@@ -80,7 +84,8 @@ def _read(model: type[M], document: Document, under: Path) -> Read[M]:
     for step in under:
         value = value[step] if isinstance(value, dict) else None
     if model is Policy:
-        for path, text in [*_not_yet(value, ()), *_ambiguous_arguments(value)]:
+        known_wrong = chain(_not_yet(value, ()), _ambiguous_arguments(value))
+        for path, text in islice(known_wrong, _MOST_ERRORS):
             findings.add(path, text)
             doubtful.add(path)
     read = _validate(model, _without(value, doubtful), under, findings, doubtful)
@@ -96,7 +101,8 @@ def _validate(model: type[M], value: object, under: Path, findings: Findings | N
     try:
         return model.model_validate(value)
     except ValidationError as errors:
-        for number, error in enumerate(errors.errors(include_url=False)):
+        few = errors if errors.error_count() <= _MOST_ERRORS else _errors_of_the_first(model, value)
+        for number, error in enumerate(few.errors(include_url=False)):
             known_to = model if number < _MOST_JUDGED else None
             path, text = _explain(
                 known_to, error["type"], tuple(error["loc"]), error["msg"], error.get("ctx"), error["input"]
@@ -105,6 +111,34 @@ def _validate(model: type[M], value: object, under: Path, findings: Findings | N
                 findings.add(under + path, text)
             doubtful.add(path)
     return None
+
+
+def _errors_of_the_first(model: type[BaseModel], value: object) -> ValidationError:
+    """The errors among the first so many entries of each mapping and list: as many entries as have errors, but not too many."""
+    without, too_many = 1, MOST_VALUES
+    while True:
+        most = isqrt(without * too_many)
+        try:
+            model.model_validate(_first(value, most))
+            count = 0
+        except ValidationError as errors:
+            count = errors.error_count()
+            if count <= _MOST_ERRORS or most == without:
+                return errors
+        if count:
+            too_many = most
+        elif most == without:  # the next entry brings them all
+            without = too_many
+        else:
+            without = most
+
+
+def _first(value: object, most: int) -> object:
+    if isinstance(value, dict):
+        return {key: _first(below, most) for key, below in islice(value.items(), most)}
+    if isinstance(value, list):
+        return [_first(below, most) for below in value[:most]]
+    return value
 
 
 def _explain(

@@ -300,3 +300,14 @@ def test_check_of_a_path_that_is_not_there_says_so(folder: Path) -> None:
     assert check(str(folder / "none"), environ={}).problems == (f"{folder}/none:1:1 does not exist",)
     (folder / "empty").mkdir()
     assert check(str(folder / "empty"), environ={}).problems == (f"{folder}/empty/policy.yaml:1:1 does not exist",)
+
+
+def test_switches_beside_a_single_policy_file_are_warned_about_since_they_stop_nothing(folder: Path) -> None:
+    single = folder / "policy.yaml"
+    assert not [warning for warning in check(str(single), environ={}).warnings if "ignored" in warning]
+    (folder / "kill_switch.yaml").write_text("disable_all: true")
+    assert (
+        "kill_switch.yaml is ignored: it stops calls in a policy folder, and the policy here is a single file"
+        in check(str(single), environ={}).warnings
+    )
+    assert not [warning for warning in check(str(folder), environ={}).warnings if "ignored" in warning]
