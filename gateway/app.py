@@ -160,6 +160,7 @@ class Gateway:
             max_connections=granted,
             warnings=[] if granted == asked else [too_few_descriptors(asked, granted)],
             policy=self.policies.snapshot.version,
+            kill_switches=[str(switch.scope) for switch in self.counts.switches.active(clock())],
         )
 
     @property

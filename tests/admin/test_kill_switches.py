@@ -48,6 +48,7 @@ async def test_a_switch_survives_a_restart_and_so_does_its_lifting(tmp_path: Pat
         before = await operator.get("/v1/kill-switches")
     async with started(tmp_path) as operator:
         assert await operator.get("/v1/kill-switches") == before
+        assert [event["kill_switches"] for event in operator.seen.of("gateway_started")] == [["all"]]
         await operator.delete("/v1/kill-switches/all")
     async with started(tmp_path) as operator:
         assert scopes(await operator.get("/v1/kill-switches")) == []
