@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench format system lock clean
+.PHONY: help run test soak bench format system lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
@@ -24,6 +24,9 @@ test: $(VENV)/.dev system ## format, lint, types, import rules and tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/.dev system ## the long tests: hundreds of calls of every kind of fault, memory watched (10 minutes)
+	$(BIN)/python -m pytest -m soak -s
 
 bench: $(VENV)/.run ## the gateway beside a bare proxy, its enforcement, start and memory (4 minutes; docs/performance.md)
 	$(BIN)/python -m bench.startup

@@ -1,5 +1,6 @@
 """The whole retry policy in one pure function: given what an attempt came back with, how long until the next one, if any?"""
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
@@ -51,11 +52,14 @@ def next_wait(failure: Failure, number: int, plan: Plan, time_left: float, dice:
 
 
 def retry_after(reply: Reply, wall: float) -> float | None:
-    """Seconds the reply's Retry-After asks for: a number or a date (RFC 9110, 10.2.3); None where it is absent or garbage."""
+    """Seconds the reply's Retry-After asks for: a number or a date (RFC 9110, 10.2.3), which is in UTC where it
+    does not say so (5.6.7: asctime's); None where it is absent or garbage.
+    """
     value = next((v for n, v in reply.headers if n.lower() == "retry-after"), "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - wall)
+        date = parsedate_to_datetime(value)
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - wall)
     except (ValueError, OverflowError, OSError):
         return None

@@ -15,10 +15,9 @@ from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from gateway.model import UpstreamError
+from gateway.sips import READ_AHEAD
 from gateway.upstreams.heads import REPLY_HEAD, announced_length, flaw
 
-READ_BUFFER = 65_536
-"""Bytes of a body held before reading from the socket pauses (aiohttp doubles it)."""
 LONGEST_HEAD = 65_536
 LONGEST_FIELD = 32_768
 MOST_FIELDS = 200
@@ -55,6 +54,8 @@ class Connection(BaseProtocol):
         self._keep = False
         self._missing = 0
         """Bytes of an announced length still to come; below zero something stray followed it."""
+        self._came = self._framing = 0
+        """Bytes of the body so far, and bytes on the wire since then."""
         self._ended = False
         self._poll: select.poll | None = None
         self._wire: asyncio.Transport | None = None
@@ -75,7 +76,7 @@ class Connection(BaseProtocol):
         self._parser = HttpResponseParser(
             self,
             self._loop,
-            READ_BUFFER,
+            READ_AHEAD,
             max_line_size=LONGEST_FIELD,
             max_field_size=LONGEST_FIELD,
             max_headers=MOST_FIELDS,
@@ -136,7 +137,7 @@ class Connection(BaseProtocol):
     def rest(self) -> None:
         """The exchange is over: until the next `expect()` any byte of the upstream's ends the connection."""
         self._parser = self._head = self._body = self.writer = None
-        self._interim = self._missing = 0
+        self._interim = self._missing = self._came = self._framing = 0
         self._keep = False
         self.idle_since = self._loop.time()
 
@@ -166,6 +167,7 @@ class Connection(BaseProtocol):
         else:
             self._missing -= len(data)
             self._keep = self._keep and not messages
+            self._bound_framing(len(data), self._body)
         if self._ended and not self._reading_paused:
             self._end(clean=True)
 
@@ -200,8 +202,10 @@ class Connection(BaseProtocol):
             if message.code >= 200:
                 return self._begin(message, body, received=len(raw) - at, alone=index == len(messages) - 1)
             self._interim += 1
+            if self._interim > MOST_INTERIM:
+                return self._refuse("answered with an endless head")
         self._raw = raw[at:]
-        if self._interim > MOST_INTERIM or len(self._raw) > LONGEST_HEAD:
+        if len(self._raw) > LONGEST_HEAD:
             self._refuse("answered with an endless head")
         return None
 
@@ -217,6 +221,15 @@ class Connection(BaseProtocol):
             self._missing = sys.maxsize
         if self._head is not None and not self._head.done():
             self._head.set_result(Head(message, length, body))
+
+    def _bound_framing(self, size: int, body: StreamReader) -> None:
+        """Chunk sizes, chunk extensions and trailers may be endless too, and no timer counts the work they make."""
+        if body.total_bytes != self._came or self._reading_paused or body.is_eof():
+            self._came, self._framing = body.total_bytes, 0
+            return
+        self._framing += size
+        if self._framing > LONGEST_HEAD:
+            self._refuse("sent endless framing")
 
     def _refuse(self, what: str) -> None:
         self.fail(UpstreamError("bad_response", f"{self.label} {what}", sent=True))
