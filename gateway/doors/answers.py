@@ -163,8 +163,7 @@ async def _stream(arrival: Arrival, call: OpenCall, reply: Reply, headers: CIMul
     response = StreamResponse(status=reply.status, headers=headers)
     await response.prepare(request)
     try:
-        await call.pass_on(response.write)
-        await response.write_eof()
+        await call.pass_on(response.write, response.write_eof)
     except Cut as cut:
         if reply.event_stream and await _last_event(arrival, response, cut.denial, call.outcome.policy):
             close_soon(request)

@@ -9,6 +9,7 @@ from aiohttp.web import BaseRequest, Response, Server, StreamResponse
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.doors.front import Front
+from gateway.sips import READ_AHEAD
 
 IDLE_KEEPALIVE = 75.0
 """Seconds an idle connection is kept (SPEC 1), as nginx does."""
@@ -18,6 +19,7 @@ LINE_BYTES = 16 * 1024
 """The request line, nginx's large_client_header_buffers doubled. It differs from FIELD_BYTES: the parser's error tells only the limit."""
 FIELD_BYTES = 32 * 1024
 """One header: bearer tokens are long."""
+END_OF_HEAD = b"\r\n\r\n"
 
 
 class Listener(Server):
@@ -27,9 +29,10 @@ class Listener(Server):
         super().__init__(
             front,
             handler_cancellation=True,  # a caller that leaves must cancel the upstream call (TRAPS 13)
-            keepalive_timeout=IDLE_KEEPALIVE,  # never aiohttp's 3,630 s (TRAPS 13)
+            keepalive_timeout=min(read_timeout / 2, IDLE_KEEPALIVE),  # a first look; see Connection._process_keepalive
             lingering_time=LINGER,
             access_log=None,  # 50 µs a call, and it prints URLs; the structured log says more
+            read_bufsize=READ_AHEAD,
             auto_decompress=False,  # bodies go on as they came (TRAPS 6)
             max_line_size=LINE_BYTES,
             max_field_size=FIELD_BYTES,
@@ -52,12 +55,22 @@ class Listener(Server):
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_head_timer", "_listener")
+    __slots__ = ("_head_timer", "_listener", "_reader_timer")
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, **kwargs: object) -> None:
         super().__init__(listener, loop=loop, **kwargs)  # type: ignore[arg-type]  # aiohttp types its options one by one
         self._listener = listener
         self._head_timer: asyncio.TimerHandle | None = None
+        self._reader_timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """aiohttp's loop over the requests. Closing waits until the last bytes are out: for ever, where they are not read."""
+        transport = self.transport
+        try:
+            await super().start()
+        finally:
+            if transport is not None and transport.get_write_buffer_size():
+                self._loop.call_later(self._listener.read_timeout, transport.abort)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -69,14 +82,25 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
+        self._stop_reader_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._request_in_progress or self._messages:
+        if (
+            self._waiter is None or self._messages
+        ):  # no head is waited for: what comes is a body, or stands behind a request
             self._stop_head_timer()
         elif self._head_timer is None:
             self._start_head_timer()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_reader_timer(self.transport)
+
+    def resume_writing(self) -> None:
+        self._stop_reader_timer()
+        super().resume_writing()
 
     def handle_error(
         self,
@@ -102,6 +126,54 @@ class Connection(RequestHandler):
 
     def _head_too_slow(self) -> None:
         self._fail(HTTPStatus.REQUEST_TIMEOUT)
+
+    def _process_keepalive(self) -> None:
+        """Looks at an idle connection now and then: has part of a head come behind the last request? Is its time up?
+
+        The first look is at half of the read timeout, so that with a whole one a head that drips from then on is still in time.
+        """
+        self._keepalive_handle = None
+        if self._force_close or not self._keepalive or self._waiter is None or self._messages:
+            return
+        now, first_look, pause = self._loop.time(), self._next_keepalive_close_time, self._keepalive_timeout
+        end = first_look - pause + IDLE_KEEPALIVE
+        next_look = first_look if now < first_look else min(now + pause, max(end, now))
+        if self._head_timer is not None:
+            next_look = max(next_look, now + pause)  # part of a head has come, and its own timer runs
+        elif now >= first_look and self._within_head():
+            self._head_too_slow()
+            return
+        elif now >= end:
+            self.force_close()
+            return
+        self._keepalive_handle = self._loop.call_at(next_look, self._process_keepalive)
+
+    def _within_head(self) -> bool:
+        """Between two requests a parser skips empty lines, anywhere else they end or break a head. Not to be survived by one."""
+        if self._parser is None or self._upgraded:
+            return False
+        try:
+            messages, _, _ = self._parser.feed_data(END_OF_HEAD)
+        except HttpProcessingError:
+            return True
+        return bool(messages)
+
+    def _start_reader_timer(self, transport: asyncio.WriteTransport | None) -> None:
+        if transport is not None:
+            seconds = self._listener.read_timeout
+            self._reader_timer = self._loop.call_later(seconds, self._reader_too_slow, transport)
+
+    def _stop_reader_timer(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
+
+    def _reader_too_slow(self, transport: asyncio.WriteTransport) -> None:
+        """A call that is still at work ends by its own deadline; for a whole answer nothing else would."""
+        if self._current_request is None:
+            transport.abort()
+        else:
+            self._start_reader_timer(transport)
 
     def _fail(self, status: HTTPStatus) -> None:
         """Answers, logs and closes the way aiohttp does where its parser fails, in the place of a request that never came."""

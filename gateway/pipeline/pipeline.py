@@ -8,7 +8,7 @@ from typing import TypeVar
 from gateway.guards import judge
 from gateway.model import Denial, Event, Moment, Observer, Outcome, RunKey, ToolCall, UpstreamError
 from gateway.pipeline import failures
-from gateway.pipeline.attempts import Attempts, Send
+from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
 from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
 from gateway.policy.snapshot import Plan
@@ -18,6 +18,8 @@ from gateway.state.inflight import Stopped, Wait
 from gateway.state.ledger import Reservation, Run
 
 Write = Callable[[bytes], Awaitable[None]]
+End = Callable[[], Awaitable[None]]
+"""Writes what says that the body is whole; it may have to wait for its reader, like every piece before."""
 R = TypeVar("R")
 
 
@@ -40,11 +42,11 @@ class OpenCall:
         self._wait = wait
         self.outcome = progress.outcome()
 
-    async def pass_on(self, write: Write) -> None:
-        """Streams the reply's body through `write`, under the timers and kills of the call. Raises Cut."""
+    async def pass_on(self, write: Write, end: End) -> None:
+        """Streams the reply's body through `write` and its `end`, under the timers and kills of the call. Raises Cut."""
         plan, wait = self._progress.plan, self._wait
         if plan is not None and wait is not None:
-            await self._pipeline.stream(self._progress, plan, wait, write)
+            await self._pipeline.stream(self._progress, plan, wait, write, end)
 
 
 Answer = Callable[[OpenCall], Awaitable[R]]
@@ -67,7 +69,7 @@ class Pipeline:
         self._buffers = buffers
         self._observer = observer
         self._clock = clock
-        self._attempts = Attempts(send, counts, buffers, clock, dice)
+        self._attempts = Attempts(send, counts, clock, dice)
 
     async def handle(self, call: ToolCall, plan: Plan, policy: str, answer: Answer[R]) -> R:
         """Judges, performs and answers one call, and settles it whatever happens."""
@@ -75,6 +77,8 @@ class Pipeline:
         wait, reservation = None, None
         try:
             denial, progress.report_reason = judge(call, plan, self._counts, call.started)
+            call = progress.forget_arguments()
+            denial = denial or self._make_room(progress)
             if denial is not None:
                 progress.refuse(denial)
             else:
@@ -92,6 +96,13 @@ class Pipeline:
             raise
         finally:
             self._settle(progress, wait, reservation)
+
+    def _make_room(self, progress: Progress) -> Denial | None:
+        """Beside its request a call holds so much at most: a small reply whole, or of a larger one what was read and not yet taken."""
+        if not self._buffers.take(HELD_REPLY):
+            return failures.no_memory()
+        progress.room = HELD_REPLY
+        return None
 
     def refuse(self, call: ToolCall, plan: Plan | None, policy: str, denial: Denial) -> Outcome:
         """A door said no before there was a call to judge: logged like any other denial."""
@@ -113,7 +124,7 @@ class Pipeline:
         else:
             progress.take(result)
 
-    async def stream(self, progress: Progress, plan: Plan, wait: Wait, write: Write) -> None:
+    async def stream(self, progress: Progress, plan: Plan, wait: Wait, write: Write, end: End) -> None:
         """The body of a reply, piece by piece, each within the silence that is allowed, all within the call's time. Raises Cut."""
         reply, clock = progress.reply, self._clock
         if reply is None or reply.chunks is None:
@@ -132,6 +143,8 @@ class Pipeline:
                     await write(piece)
                     progress.keep(piece)
                     wait.reschedule(progress.until(clock().mono + silence))
+                wait.reschedule(progress.until(clock().mono + silence if endless else inf))
+                await end()
             return
         except TimeoutError:
             denial = failures.explain(failures.timed_out(progress.timer, plan, sent=True, silence=silence), plan)
@@ -152,7 +165,7 @@ class Pipeline:
             self._counts.in_flight.leave(wait)
         if reservation is not None:
             self._refund_unsent(progress, reservation)
-        self._buffers.give(progress.held + (len(call.body) if isinstance(call.body, bytes) else 0))
+        self._buffers.give(progress.room + (len(call.body) if isinstance(call.body, bytes) else 0))
         if progress.denial is not None:
             ended = self._counts.ledger.exhaust(call.run, progress.denial.reason, now)
             if ended is not None:
