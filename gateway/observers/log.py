@@ -268,7 +268,7 @@ class Log:
         parts: dict[str, bytes] = {}
         room -= len(',"target":,"args":,"result":')
         if payload.target and payload.limit:
-            target = self._redactor.scrub_target(payload.target).encode("utf-8", "backslashreplace")
+            target = self._redactor.scrub_text(payload.target).encode("utf-8", "backslashreplace")
             parts["target"] = lines.quote(target, min(lines.LONGEST_TARGET, room // 3), goes_on=False)
             room -= len(parts["target"])
         if payload.args.text and payload.limit >= _SMALLEST:

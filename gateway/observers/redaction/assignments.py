@@ -8,10 +8,13 @@ import re2
 _LATIN = re2.Options()
 _LATIN.encoding = re2.Options.Encoding.LATIN1
 
-_NAME = re2.compile(rb"([\w.\x80-\xff-]+)(?:\\*[\"'`]|\]|%5[Dd])?[ \t]*(=>|:=|=|:|%3[Dd])[ \t]*", _LATIN)
+_NAME = re.compile(rb"(?<![\w.\x80-\xff-])([\w.\x80-\xff-]++)(?:\\*+[\"'`]|\])?+[ \t]*+(=>|:=|=|:)[ \t]*+")
+"""Looked for only where a word begins: no text is read twice, however often it fails."""
 _QUOTED = re.compile(rb"""\\*(?:"(?:[^"\\]|\\.)*+"?|'(?:[^'\\\n]|\\.)*+'?|`[^`]*+`?)""", re.DOTALL)
 _ESCAPED = re.compile(rb"""\\+["'][^"'\\]*+""")
-_COOKIE = re.compile(rb"[^\r\n\"'<>]+")
+_NUMBER = re.compile(rb"[+(]?[A-Za-z]{0,2}\d(?:[ ().+/-]{0,3}\d){4,19}")
+"""Of a phone, a card, an account: its groups belong together."""
+_COOKIE = re.compile(rb"[^\r\n\"'<>=]{1,256}+=[^\r\n\"'<>]*+")
 _SCHEME = re.compile(
     rb"(?:(?:bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256|key)[ \t]+)?([^\s\"'<>&]+)", re.IGNORECASE
 )
@@ -21,7 +24,7 @@ _CODE = re.compile(
 _PLACEHOLDER = re.compile(rb"[$%{<*]|\[redacted|\[cut\]|\.\.\.")
 _NO_VALUE = frozenset(
     b"none null nil true false str string bytes int bool undefined required optional any object number password token "
-    b"secret await async new const let var function def return if not is".split()
+    b"bearer basic digest negotiate secret await async new const let var function def return if not is".split()
 )
 _OTHER = (
     (b"</", re2.compile(rb"<([\w.:-]+)(?:\s[^<>]*)?>([^<>]+)</", _LATIN)),
@@ -48,6 +51,8 @@ def assignments(text: bytes, kind_of: Callable[[str], str | None]) -> Iterator[t
         if kind is None:
             continue
         end = _value_end(text, start, name, head.group(2))
+        if kind not in ("secret", "secrets") and (number := _NUMBER.match(text, start)):
+            end = max(end, number.end())
         if end > start and (kind in ("secret", "secrets") or _identifies(text[start:end])):
             done = end
             yield start, end, kind
@@ -70,18 +75,14 @@ def _value_end(text: bytes, start: int, name: str, separator: bytes) -> int:
     if text[start : start + 1] in (b'"', b"'", b"`", b"\\"):
         quoted = _ESCAPED.match(text, start) or _QUOTED.match(text, start)
         return quoted.end() if quoted and quoted.end() - start > 2 else start
-    if (
-        name.lower().replace("-", "").endswith(_LINE_HEADERS)
-        and (line := _COOKIE.match(text, start))
-        and b"=" in line[0]
-    ):
+    if name.lower().replace("-", "").endswith(_LINE_HEADERS) and (line := _COOKIE.match(text, start)):
         return line.end()
     match = _SCHEME.match(text, start)
     if match is None:
         return start
-    value = match[1].rstrip(b",;.)]}")
+    value = match[1].rstrip(b",;.)]}`")
     end = match.start(1) + len(value)
-    tight = separator in (b"=", b"%3D", b"%3d") and text[start - 1 : start] not in (b" ", b"\t")
+    tight = separator == b"=" and text[start - 1 : start] not in (b" ", b"\t")
     return end if _literal(value, name, tight, _PROSE_AFTER.match(text, end) is not None) else start
 
 

@@ -1,176 +1,253 @@
-"""Walks JSON that may be cut or broken, token by token, and hides values by name and by shape without changing its form. Pure."""
+"""Walks JSON that may be cut or broken, token by token, and says what to hide by name and by shape without changing its form. Pure."""
 
 import json
 import re
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import orjson
 
+from gateway.observers.redaction.spans import Span, replacement
+
 JSON_START = re.compile(rb'\{\s*["}]|\[\s*(?:["{\[\]]|-?\d+(?:\.\d+)?\s*,)')
 """Where a text may turn into JSON."""
+LONGEST_KEY = 1024
+"""Bytes of a name as it stands in a document, with its escapes. A longer one is a text."""
 
-_GLUE = rb"([ \t\r\n]*[,:]?[ \t\r\n]*)"
 _TOKEN = re.compile(
-    _GLUE + rb'(?:("[^"\\]*+(?:\\.[^"\\]*+)*+")|([{\[])|([}\]])|(-?\d[\d.eE+-]*|true|false|null))', re.DOTALL
+    rb'[ \t\r\n,]*+(?:("[^"\\]*+(?:\\.[^"\\]*+)*+")([ \t\r\n]*:)?|([{\[])|([}\]])|(-?\d[\d.eE+-]*+|true|false|null)|())',
+    re.DOTALL,
 )
-_STRING, _OPENING, _CLOSING = 2, 3, 4
-_BEFORE = re.compile(_GLUE)
+"""The groups in the order of Walk._takes. The last is a surprise: nothing that JSON goes on with."""
+_STRING, _SCALAR = 1, 5
+_BEFORE = re.compile(rb"[ \t\r\n,]*+")
 _BARE = re.compile(rb"[^,}\]\n]+")
-_NAMING = frozenset({"name", "key", "header", "field", "param", "parameter", "variable"})
-_NAMED = frozenset({"value", "val", "content", "data"})
-_PAIRED = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
-_SHORTEST_SHAPE = 6
-"""Bytes: `a@b.co`."""
+_PAIRED = frozenset({b'"authorization"', b'"proxy-authorization"', b'"cookie"', b'"set-cookie"', b'"x-api-key"'})
+"""In `["Cookie", "a=b"]`: what makes the next string secret."""
+_NEVER = 1 << 62
 
 
-class Scrub(Protocol):
-    """Redactor.scrub."""
+class Name(NamedTuple):
+    """What a field's name says."""
 
-    def __call__(self, text: bytes, *, stop: int | None = None, cut: bool = False) -> bytes: ...
+    kind: str | None
+    """Of the value: None, "secret", "secrets" (numbers are counts) or an identity's kind."""
+    names: bool
+    """The value is itself the name of something: `{"name": "password", …}`."""
+    named: bool
+    """The value belongs to that name: `{…, "value": "hunter2"}`."""
+
+
+class Mark(NamedTuple):
+    """Where something may have to be hidden.
+
+    `shown` is what to put there; None: a telling name, which may have its value in the same string, so that is to be read alone.
+    """
+
+    start: int
+    end: int
+    shown: bytes | None
+
+
+class Reader(Protocol):
+    """What the walk asks about single names and strings."""
+
+    def name(self, token: bytes) -> Name: ...
+    def scrub(self, text: bytes) -> bytes: ...
+    def custom(self, text: bytes) -> Sequence[object]: ...
 
 
 class _Frame:
     """One open object or array."""
 
-    __slots__ = ("inherited", "is_object", "kind", "name", "name_read", "named")
+    __slots__ = ("awaiting", "inherited", "is_object", "kind", "named", "names", "parent")
 
-    def __init__(self, is_object: bool, inherited: str | None) -> None:
+    def __init__(self, is_object: bool, parent: "_Frame | None") -> None:
         self.is_object = is_object
-        self.inherited = inherited
-        self.kind = inherited
-        """What the value that comes next holds."""
-        self.name = ""
+        self.parent = parent
+        self.inherited: str | None = parent.kind if parent else None
+        self.kind: str | None = self.inherited
+        """What all values in here hold, and what the one that comes next holds."""
+        self.awaiting = False
+        """A name was read, its value comes next."""
+        self.names = False
         self.named: str | None = None
         """In `{"name": "password", "value": …}`: what the name says of the value."""
-        self.name_read = False
-        """A name was read, its value comes next."""
 
 
 class Walk:
     """One pass over one JSON text. A token that the grammar does not expect ends it: the rest is text again."""
 
     def __init__(
-        self, text: bytes, stop: int, cut: bool, kind_of: Callable[[str], str | None], scrub: Scrub, quick: bool
+        self, text: bytes, view: bytes, marks: Sequence[Mark], reader: Reader, *, asks: bool, cut: bool
     ) -> None:
-        """`quick`: no shape can be in the text, so strings without escapes are judged by their names alone."""
+        """`view`: what `readable` makes of the text; `marks` in order; `asks`: the reader has patterns that each string is asked for; `cut`: the text goes on where it ends."""
+        self.spans: list[Span] = []
         self._text = text
-        self._stop = stop
+        self._view = view
+        self._marks = marks
+        self._reader = reader
+        self._asks = asks
         self._cut = cut
-        self._kind_of = kind_of
-        self._scrub = scrub
-        self._quick = quick
-        self._stack: list[_Frame] = []
+        self._frame: _Frame | None = None
+        self._mark = 0
+        self._escape = -1
+        self._next = 0
+        """Nothing before this place needs a look."""
+        self._takes = (self._surprise, self._string, self._key, self._open, self._close, self._scalar, self._surprise)
 
-    def run(self, position: int, out: list[bytes]) -> int:
-        """Appends what may be shown; returns where it stopped: behind the JSON, at a surprise, or at `stop`."""
-        one_line = position == 0
-        first = position
-        while position < self._stop and (self._stack or position == first):
-            token = _TOKEN.match(self._text, position)
-            glue = token[1] if token else b""
-            shown = self._take(token, glue.strip()) if token else None
-            if token is None or shown is None:
-                return self._broken(position, out)
-            out.append(glue.strip() if one_line and b"\n" in glue else glue)
-            out.append(shown)
-            position = token.end()
-        return position
+    def run(self, position: int, stop: int) -> int:
+        """Returns where it ended: behind the JSON, at a surprise, or behind `stop`. What to hide is in `spans`."""
+        self._seek(position)
+        for token in _TOKEN.finditer(self._view, position):
+            if not self._takes[token.lastindex or 0](token):
+                return self._broken(token.start())
+            if self._frame is None or token.end() >= stop:
+                return token.end()
+        return len(self._text)
 
-    def _broken(self, position: int, out: list[bytes]) -> int:
-        """A string without its end, or what stands beside a secret's name, is hidden whole; where that ends, text goes on."""
+    def _broken(self, position: int) -> int:
+        """A string that the window cuts, or what stands beside a secret's name, is hidden whole; where that ends, text goes on."""
         before = _BEFORE.match(self._text, position)
         at = before.end() if before else position
-        frame = self._stack[-1] if self._stack else None
-        if self._text[at : at + 1] == b'"' and _TOKEN.match(self._text, at) is None:
-            out.append(self._text[position:at] + b'"[cut]"')
-            return len(self._text)
-        if (
-            frame is not None
-            and (frame.name_read or frame.inherited)
-            and frame.kind
-            and (rest := _BARE.match(self._text, at))
-        ):
-            out.append(self._text[position:at] + b"[redacted]")
+        if self._cut and self._text[at : at + 1] == b'"' and self._text[at : at + 2] != b'""':
+            token = _TOKEN.match(self._text, at)
+            if token is not None and token.lastindex == len(self._takes) - 1:
+                self.spans.append(Span(at, len(self._text), b'"[cut]"'))
+                return len(self._text)
+        frame = self._frame
+        if frame and frame.kind and (frame.awaiting or frame.inherited) and (rest := _BARE.match(self._text, at)):
+            self.spans.append(Span(at, rest.end(), b"[redacted]"))
             return rest.end()
         return position
 
-    def _take(self, token: "re.Match[bytes]", mark: bytes) -> bytes | None:
-        """What is shown for the token; None where it does not fit."""
-        frame = self._stack[-1] if self._stack else None
-        kind = token.lastindex
-        if kind == _CLOSING:
-            return self._close(frame, token[_CLOSING]) if mark == b"" else None
+    def _surprise(self, token: "re.Match[bytes]") -> bool:
+        return False
+
+    def _expected(self) -> _Frame | None:
+        """The frame that takes a value now."""
+        frame = self._frame
+        if frame is None or not frame.is_object:
+            return frame
+        if not frame.awaiting:
+            return None
+        frame.awaiting = False
+        return frame
+
+    def _open(self, token: "re.Match[bytes]") -> bool:
+        if self._frame is not None and self._expected() is None:
+            return False
+        self._frame = _Frame(self._text[token.end() - 1] == 123, self._frame)  # 123 is {
+        return True
+
+    def _close(self, token: "re.Match[bytes]") -> bool:
+        frame = self._frame
+        if frame is None or frame.awaiting or frame.is_object != (self._text[token.end() - 1] == 125):  # 125 is }
+            return False
+        self._frame = frame.parent
+        return True
+
+    def _key(self, token: "re.Match[bytes]") -> bool:
+        frame = self._frame
+        if frame is None or not frame.is_object or frame.awaiting:
+            return False
+        frame.awaiting = True
+        name = self._reader.name(token[_STRING])
+        frame.names = name.names
+        frame.kind = frame.inherited or name.kind or (frame.named if name.named else None)
+        if token.end(_STRING) > self._next:
+            self._look(*token.span(_STRING))
+        return True
+
+    def _string(self, token: "re.Match[bytes]") -> bool:
+        frame = self._expected()
         if frame is None:
-            return self._open(None, token[_OPENING]) if kind == _OPENING and mark == b"" else None
-        if frame.is_object:
-            if not frame.name_read:
-                return self._key(frame, token[_STRING]) if kind == _STRING and mark != b":" else None
-            if mark != b":":
-                return None
-            frame.name_read = False
-        elif mark == b":":
-            return None
-        if kind == _STRING:
-            return self._string(frame, token[_STRING])
-        if kind == _OPENING:
-            return self._open(frame, token[_OPENING])
-        return self._scalar(frame, token[kind or 0], token.end() == len(self._text))
-
-    def _open(self, frame: _Frame | None, opening: bytes) -> bytes:
-        self._stack.append(_Frame(opening == b"{", frame.kind if frame else None))
-        return opening
-
-    def _close(self, frame: _Frame | None, closing: bytes) -> bytes | None:
-        if frame is None or frame.is_object != (closing == b"}"):
-            return None
-        self._stack.pop()
-        return closing
-
-    def _key(self, frame: _Frame, token: bytes) -> bytes:
-        frame.name_read = True
-        frame.name = _decoded(token).decode("utf-8", "replace")
-        frame.kind = frame.inherited or self._kind_of(frame.name)
-        if frame.kind is None and frame.named and frame.name.lower() in _NAMED:
-            frame.kind = frame.named
-        return self._shown(token)
-
-    def _string(self, frame: _Frame, token: bytes) -> bytes:
-        kind = frame.kind
-        if kind:
-            content = _decoded(token)
-            if kind in ("secret", "secrets"):
-                return b'"[redacted]"' if content else token
-            if b"@" in content or any(48 <= byte <= 57 for byte in content):
-                return b'"[redacted:' + kind.encode() + b']"'
+            return False
+        start, end = token.span(_STRING)
+        if frame.kind and self._hidden_by_name(start, end, frame.kind):
+            return True
         if not frame.is_object:
-            paired = token[1:-1].lower().decode("utf-8", "replace") in _PAIRED
-            frame.kind = "secret" if paired else frame.inherited
-        elif frame.name.lower() in _NAMING:
-            frame.named = self._kind_of(_decoded(token).decode("utf-8", "replace"))
-        return self._shown(token)
+            if end - start < 24 and token[_STRING].lower() in _PAIRED:
+                frame.kind = "secret"
+        elif frame.names:
+            frame.named = self._reader.name(token[_STRING]).kind
+        if end > self._next:
+            self._look(start, end)
+        return True
 
-    def _scalar(self, frame: _Frame, scalar: bytes, at_the_end: bool) -> bytes:
-        if scalar in (b"true", b"false", b"null"):
-            return scalar
-        if self._cut and at_the_end:
-            return b'"[cut]"'
-        if frame.kind and frame.kind != "secrets":
-            return b'"[redacted]"' if frame.kind == "secret" else b'"[redacted:' + frame.kind.encode() + b']"'
-        if self._quick or len(scalar) < _SHORTEST_SHAPE:
-            return scalar
-        hidden = self._scrub(scalar)
-        return scalar if hidden == scalar else b'"' + hidden + b'"'
+    def _hidden_by_name(self, start: int, end: int, kind: str) -> bool:
+        if kind in ("secret", "secrets"):
+            if end - start > 2:
+                self.spans.append(Span(start + 1, end - 1, b"[redacted]"))
+            return True
+        content = _decoded(self._text[start:end])
+        if b"@" not in content and not any(48 <= byte <= 57 for byte in content):
+            return False
+        self.spans.append(Span(start + 1, end - 1, replacement(kind)))
+        return True
 
-    def _shown(self, token: bytes) -> bytes:
-        """A string with what is hidden in it replaced; the very same bytes where nothing is."""
-        if len(token) < _SHORTEST_SHAPE + 2 or (self._quick and b"\\" not in token):
-            return token
-        content = _decoded(token)
-        hidden = self._scrub(content)
-        if hidden == content:
-            return token
-        return orjson.dumps(hidden.decode("utf-8", "replace"))
+    def _scalar(self, token: "re.Match[bytes]") -> bool:
+        frame = self._expected()
+        if frame is None:
+            return False
+        start, end = token.span(_SCALAR)
+        shown = None
+        if self._text[start] in b"tfn":
+            return True
+        if self._cut and end == len(self._text):
+            shown = b"[cut]"
+        elif frame.kind and frame.kind != "secrets":
+            shown = replacement(frame.kind)
+        elif end > self._next:
+            shown = next((mark.shown for mark in self._inside(start, end)), None)
+        if shown is not None:
+            self.spans.append(Span(start, end, b'"' + shown + b'"'))
+        return True
+
+    def _look(self, start: int, end: int) -> None:
+        """Hides what is in a string: by the marks in it, or, where they do not settle it, by reading what it says alone."""
+        token = self._text[start:end]
+        marks = self._inside(start + 1, end - 1)
+        if (
+            self._view.find(b"\\", start, end) >= 0
+            or any(mark.shown is None for mark in marks)
+            or (self._asks and self._reader.custom(token))
+        ):
+            content = _decoded(token)
+            hidden = self._reader.scrub(content)
+            if hidden != content:
+                self.spans.append(Span(start + 1, end - 1, orjson.dumps(hidden.decode("utf-8", "replace"))[1:-1]))
+            return
+        self.spans += [Span(mark.start, mark.end, mark.shown) for mark in marks if mark.shown is not None]
+
+    def _inside(self, start: int, end: int) -> list[Mark]:
+        """The marks within. A telling name that ends beyond has its value there; of what else reaches beyond, a look alone tells."""
+        self._seek(start)
+        found = []
+        while self._mark < len(self._marks) and (mark := self._marks[self._mark]).start < end:
+            if mark.end <= end:
+                found.append(mark)
+            elif mark.shown is not None:
+                found.append(Mark(mark.start, end, None))
+            self._mark += 1
+        self._seek(end)
+        return found
+
+    def _seek(self, position: int) -> None:
+        while self._mark < len(self._marks) and self._marks[self._mark].start < position:
+            self._mark += 1
+        if self._escape < position:
+            found = self._view.find(b"\\", position)
+            self._escape = _NEVER if found < 0 else found
+        mark = self._marks[self._mark].start if self._mark < len(self._marks) else _NEVER
+        self._next = 0 if self._asks else min(mark, self._escape)
+
+
+def readable(text: bytes) -> bytes:
+    """The text with `\\n`, `\\r` and `\\t` as the characters they stand for, each at its place: most strings need no decoding then."""
+    if b"\\" not in text or b"\\\\" in text:
+        return text
+    return text.replace(b"\\n", b" \n").replace(b"\\r", b" \r").replace(b"\\t", b" \t")
 
 
 def _decoded(token: bytes) -> bytes:
@@ -178,6 +255,15 @@ def _decoded(token: bytes) -> bytes:
     if b"\\" not in token:
         return token[1:-1]
     try:
+        return str(orjson.loads(token)).encode()
+    except ValueError:
+        pass  # a lone surrogate, or a control character that is not escaped
+    try:
         return str(json.loads(token.decode("utf-8", "replace"), strict=False)).encode("utf-8", "backslashreplace")
     except ValueError:
         return token[1:-1]
+
+
+def decoded_name(token: bytes) -> str:
+    """A key's name in a document; "" for what is too long to be one."""
+    return _decoded(token).decode("utf-8", "replace") if len(token) <= LONGEST_KEY else ""

@@ -60,6 +60,10 @@ IDENTITY = {
 }  # fmt: skip
 """Names of personal data, and what the replacement calls it. Only values that hold a digit or an @ are hidden by these."""
 
+NAMING = _words("name key header field param parameter variable")
+NAMED = _words("value val content data")
+"""In `{"name": "password", "value": "hunter2"}`: which field names another, and which holds what that other would."""
+
 STEMS = (
     rb"pass|pwd|secret|token|auth|cookie|jwt|bearer|\bpin|otp|cred|key|\bpat\b|sess|sid|csrf|xsrf|mnemonic|seed|"
     rb"dsn|sig|connection|kennwort|contrase|senha|wachtwoord|motdepasse|phone|mobile|fax|msisdn|telefon|handy|ssn|"

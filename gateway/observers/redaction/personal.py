@@ -1,9 +1,12 @@
 """What personal data looks like: addresses, numbers and identities, told from look-alikes by their checksums and surroundings."""
 
+import re
+
 from gateway.observers.redaction.shapes import Shape
 
 _JOINS = frozenset(b"-_.:+=#@%")
 _ALNUM = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
+_DATE = re.compile(rb"(?:19|20)\d\d[-/.][01]?\d[-/.]")
 _FILE_ENDINGS = frozenset(
     b"png jpg jpeg gif svg webp ico css js ts mjs json html htm md txt py java go rs map woff woff2 ttf pdf zip gz".split()
 )
@@ -28,9 +31,9 @@ def luhn(digits: list[int]) -> bool:
     return sum(doubled) % 10 == 0
 
 
-def _card_length(digits: list[int]) -> bool:
+def _card_length(digits: bytes) -> bool:
     """Issuer ranges of the big networks and the lengths each of them uses."""
-    head, n = int("".join(map(str, digits[:4]))), len(digits)
+    head, n = int(digits[:4]), len(digits)
     if head // 1000 == 4:
         return n in (13, 16, 19)
     if 5100 <= head <= 5599 or 2221 <= head <= 2720:
@@ -43,8 +46,8 @@ def _card_length(digits: list[int]) -> bool:
 
 
 def _card(text: bytes, start: int, end: int) -> bool:
-    digits = _digits(text, start, end)
-    if len(set(digits)) < 2 or not _card_length(digits) or not luhn(digits):
+    digits = text[start:end].translate(None, b" -")
+    if not _card_length(digits) or len(set(digits)) < 2 or not luhn(_digits(digits, 0, len(digits))):
         return False
     return _alone(text, start, end)
 
@@ -59,13 +62,20 @@ _IBAN_LENGTHS = {
     "SI": 19, "SK": 24, "SM": 27, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
 }  # fmt: skip
 """Length by country, from the SWIFT IBAN registry."""
+_IBAN = "|".join(
+    f"(?:{'|'.join(c for c, n in _IBAN_LENGTHS.items() if n == length)})\\d\\d(?:[ -]?[a-z0-9]){{{length - 4}}}"
+    for length in sorted(set(_IBAN_LENGTHS.values()))
+)
+"""Each country's own length, so that a word behind the number is no part of it."""
 
 
 def iban(value: str) -> bool:
     """ISO 13616: the country's length, and the remainder 1 modulo 97."""
     if _IBAN_LENGTHS.get(value[:2]) != len(value):
         return False
-    return int("".join(str(int(c, 36)) for c in value[4:] + value[:4])) % 97 == 1
+    return (
+        value[2:4] not in ("00", "01", "99") and int("".join(str(int(c, 36)) for c in value[4:] + value[:4])) % 97 == 1
+    )
 
 
 def _iban(text: bytes, start: int, end: int) -> bool:
@@ -74,7 +84,7 @@ def _iban(text: bytes, start: int, end: int) -> bool:
 
 def _email(text: bytes, start: int, end: int) -> bool:
     """`icon@2x.png` is a file and `git@github.com` an account everyone shares."""
-    local, _, domain = text[start:end].replace(b"%40", b"@").partition(b"@")
+    local, _, domain = text[start:end].partition(b"@")
     return local != b"git" and domain.rsplit(b".", 1)[-1].lower() not in _FILE_ENDINGS
 
 
@@ -83,11 +93,22 @@ def _grouped(beside: bytes) -> bool:
     return beside[:1].isdigit() and beside[1:] in (b" ", b"-")
 
 
+def _one_group(text: bytes, start: int, end: int) -> bool:
+    """No piece of a longer number that is written in groups."""
+    grouped = _grouped(text[max(0, start - 2) : start]) or _grouped(text[end : end + 2][::-1])
+    return not grouped and _alone(text, start, end)
+
+
+def _told_phone(text: bytes, start: int, end: int) -> bool:
+    """What a word calls a phone number; a date or a small number behind such a word is none."""
+    return 7 <= len(_digits(text, start, end)) <= 15 and not _DATE.match(text, start)
+
+
 def _phone(text: bytes, start: int, end: int) -> bool:
     """E.164 allows 15 digits; fewer than 7 (after a plus: 8) are no subscriber's number."""
     value = text[start:end]
     digits = _digits(text, start, end)
-    if not value.startswith(b"+") and (_grouped(text[start - 2 : start]) or _grouped(text[end : end + 2][::-1])):
+    if not value.startswith(b"+") and not _one_group(text, start, end):
         return False
     if not (8 if value.startswith(b"+") else 9) <= len(digits) <= 15 or len(set(digits)) < 3:
         return False
@@ -169,7 +190,7 @@ def _finnish(text: bytes, start: int, end: int) -> bool:
 def _canadian(text: bytes, start: int, end: int) -> bool:
     """SIN: Luhn, and no number that starts with 0 or 8."""
     digits = _digits(text, start, end)
-    return _alone(text, start, end) and luhn(digits) and digits[0] not in (0, 8)
+    return _one_group(text, start, end) and luhn(digits) and digits[0] not in (0, 8)
 
 
 def _swiss(text: bytes, start: int, end: int) -> bool:
@@ -196,7 +217,7 @@ def verhoeff(digits: list[int]) -> bool:
 
 def _aadhaar(text: bytes, start: int, end: int) -> bool:
     digits = _digits(text, start, end)
-    return _alone(text, start, end) and digits[0] > 1 and verhoeff(digits)
+    return _one_group(text, start, end) and digits[0] > 1 and verhoeff(digits)
 
 
 _LONG = rb"\d[\d .()/-]{5,}\d"
@@ -204,8 +225,8 @@ _LONG = rb"\d[\d .()/-]{5,}\d"
 PERSONAL: tuple[Shape, ...] = (
     Shape(
         "email",
-        rb"@|%40",
-        rb"[A-Za-z0-9\x80-\xff][\w.%+'\x80-\xff-]*?(?:@|%40)(?:[A-Za-z0-9\x80-\xff](?:[\w\x80-\xff-]*[\w\x80-\xff])?\.)+"
+        rb"@",
+        rb"[A-Za-z0-9\x80-\xff][\w.+'\x80-\xff-]*@(?:[A-Za-z0-9\x80-\xff](?:[\w\x80-\xff-]*[\w\x80-\xff])?\.)+"
         rb"[A-Za-z\x80-\xff]{2,}",
         _email,
     ),
@@ -213,13 +234,13 @@ PERSONAL: tuple[Shape, ...] = (
     Shape(
         "iban",
         rb"[A-Za-z]{2}\d\d[ -]?[A-Za-z0-9]{4}",
-        rb"\b(?:[A-Z]{2}|[a-z]{2})\d\d(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,3})?\b",
+        rb"(?i)\b(?:" + _IBAN.encode() + rb")\b",
         _iban,
     ),
     Shape("national_id", _LONG, rb"\b\d{3}-\d\d-\d{4}\b", _ssn),
     Shape("national_id", _LONG, rb"\b\d{3}\.\d{3}\.\d{3}-\d\d\b", _cpf),
     Shape("national_id", _LONG, rb"\b\d{6}(?:19|20)\d\d[01]\d[0-3]\d{4}[\dXx]\b", _chinese),
-    Shape("national_id", rb"\d[A-Za-z]", rb"\b(?:\d{8}|[XYZxyz]-?\d{7})-?[A-Za-z]\b", _spanish),
+    Shape("national_id", rb"\d-?[A-Za-z]", rb"\b(?:\d{8}|[XYZxyz]-?\d{7})-?[A-Za-z]\b", _spanish),
     Shape(
         "national_id",
         _LONG,
@@ -241,7 +262,7 @@ PERSONAL: tuple[Shape, ...] = (
     Shape("national_id", _LONG, rb"\b\d{3}[ -]\d{3}[ -]\d{3}\b", _canadian),
     Shape("national_id", _LONG, rb"\b756[. ]?\d{4}[. ]?\d{4}[. ]?\d\d\b", _swiss),
     Shape("national_id", _LONG, rb"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b", _aadhaar),
-    Shape("phone", rb"\+[\d(]|%2[Bb]\d", rb"(?:\+|%2[Bb])\(?\d{1,3}\)?(?:[ .()/-]{0,3}\d){6,14}", _phone),
+    Shape("phone", rb"\+[\d(]", rb"\+\(?\d{1,3}\)?(?:[ .()/-]{0,3}\d){6,14}", _phone),
     Shape(
         "phone",
         _LONG,
@@ -252,7 +273,15 @@ PERSONAL: tuple[Shape, ...] = (
         "phone",
         _LONG,
         rb"(?:\b0\d{1,4}|\(0\d{1,5}\))[ /-]{1,3}\d{2,8}(?:[ /-]\d{2,8}){0,4}\b|\b0\d(?:[ .]\d\d){4}\b|"
-        rb"\b00[1-9]\d{0,2}(?:[ .()/-]{0,2}\d){7,12}\b",
+        rb"\b00 ?[1-9]\d{0,2}(?:[ .()/-]{0,2}\d){7,12}\b|(?:\b[78] ?)?\(\d{3,5}\) ?\d{2,3}-\d\d-\d\d\b|\(\d\d\) ?\d{4,5}-\d{4}\b",
         _phone,
+    ),
+    Shape(
+        "phone",
+        _LONG,
+        rb"(?i)\b(?:tel(?:e(?:ph|f)one?|efono|\xc3\xa9fono|\xc3\xa9phone)?|phone|mobile?|m\xc3\xb3vil|cell|call|dial|ring|fax|sms|whatsapp|"
+        rb"signal|handy|ph|tlf|\xd1\x82\xd0\xb5\xd0\xbb|\xe9\x9b\xbb\xe8\xa9\xb1|\xe7\x94\xb5\xe8\xaf\x9d)\b?[.:]?(?: ?(?:me|us|no|nr|number|at|on|is|under|unter)[.:]?){0,3}"
+        rb"[ :=]{0,3}([(\d][\d .()/-]{5,20}\d)",
+        _told_phone,
     ),
 )

@@ -52,6 +52,15 @@ def _aws_secret(text: bytes, start: int, end: int) -> bool:
     )
 
 
+def _whole_base64(text: bytes, start: int, end: int) -> bool:
+    """Behind a path, but no digest (`sha512-…`) and not the end of a longer base64 text such as an image."""
+    if text[max(0, start - 8) : start].lower().endswith((b"sha512-", b"sha-512=")):
+        return False
+    before = text[max(0, start - 40) : start]
+    return len(before) - len(before.rstrip(_BASE64)) < 40
+
+
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _PEM = rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 _PEM_END = rb"-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 
@@ -76,7 +85,7 @@ CREDENTIALS: tuple[Shape, ...] = (
     Shape("slack_token", rb"xox|xapp-", rb"\b(?:xox[a-z](?:\.xox[a-z])?-[\w-]{10,}|xapp-\d-[\w-]{10,})"),
     Shape("slack_webhook", rb"hooks\.slack", rb"hooks\.slack\.com/(?:services|workflows|triggers)/[\w/-]{20,}"),
     Shape("discord_webhook", rb"/api/webhooks", rb"discord(?:app)?\.com/api/webhooks/\d+/[\w-]{20,}"),
-    Shape("discord_token", rb"[MNO][\w-]{23}", rb"\b[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,}"),
+    Shape("discord_token", rb"\.[\w-]{6}\.", rb"\b[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,}"),
     Shape("stripe_key", rb"[rsp]k_(?:live|test)|whsec_", rb"\b(?:[rsp]k_(?:live|test)_\w{10,}|whsec_[\w+/=]{20,})"),
     Shape("anthropic_key", rb"sk-ant-", rb"\bsk-ant-[\w-]{16,}"),
     Shape("openai_key", rb"sk-", rb"\bsk-[\w-]{20,}", _mixed),
@@ -85,7 +94,7 @@ CREDENTIALS: tuple[Shape, ...] = (
         rb"AIza|ya29\.|GOCSPX-|1//0",
         rb"\b(?:AIza[\w-]{35}|ya29\.[\w.-]{20,}|GOCSPX-[\w-]{20,}|1//0[\w-]{20,})",
     ),
-    Shape("azure_key", rb"[A-Za-z0-9+/]{8}==", rb"(?:^|[^A-Za-z0-9+/])([A-Za-z0-9+/]{86}==)"),
+    Shape("azure_key", rb"[A-Za-z0-9+/]{8}==", rb"(?:^|[^A-Za-z0-9+])([A-Za-z0-9+/]{86}==)", _whole_base64),
     Shape("azure_key", rb"\dQ~", rb"\b[\w~.]{3}\dQ~[\w~.-]{31,}"),
     Shape("npm_token", rb"npm_", rb"\bnpm_[A-Za-z0-9]{30,}"),
     Shape("pypi_token", rb"pypi-", rb"\bpypi-[\w-]{50,}"),
@@ -118,13 +127,13 @@ CREDENTIALS: tuple[Shape, ...] = (
     Shape("supabase_key", rb"sbp_|sb_secret_", rb"\b(?:sbp_[0-9a-f]{40}|sb_secret_[\w-]{20,})"),
     Shape("tailscale_key", rb"tskey-", rb"\btskey-[a-z]+-[\w-]{16,}"),
     Shape("sentry_token", rb"sntry[su]_", rb"\bsntry[su]_[\w=+/-]{30,}"),
-    Shape("bearer", rb"(?i)bearer", rb"(?i)\bbearer(?:\s|%20|\+)+([\w.~+/=-]{8,})", _bearer),
-    Shape("basic", rb"(?i)basic", rb"(?i)\bbasic(?:\s|%20|\+)+([A-Za-z0-9+/]{8,}={0,2})", _basic),
+    Shape("bearer", rb"(?i)bearer", rb"(?i)\bbearer\s+([\w.~+/=-]{8,})", _bearer),
+    Shape("basic", rb"(?i)basic", rb"(?i)\bbasic\s+([A-Za-z0-9+/]{8,}={0,2})", _basic),
     Shape("url_credentials", rb"://[^/]*@", rb"[A-Za-z][A-Za-z0-9+.-]*://([^\s/\"'<>?#]+@)", _userinfo),
     Shape(
         "url_signature",
         rb"[?&]",
-        rb"(?i)[?&](?:x-(?:amz|goog)-(?:signature|credential|security-token)|[a-z_-]*sig(?:nature)?|key|code_verifier)"
+        rb"(?i)[?&;](?:x-(?:amz|goog)-(?:signature|credential|security-token)|[a-z_-]*sig(?:nature)?|key|code_verifier)"
         rb"=([^&\s\"'<>#]{16,})",
     ),
 )

@@ -1,6 +1,6 @@
 import json
 import random
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 import orjson
 import pytest
@@ -45,9 +45,9 @@ def test_a_secret_is_hidden_in_text_json_nested_json_and_a_url(kind: str) -> Non
 def test_a_secret_in_a_percent_encoded_query_is_hidden(kind: str) -> None:
     secret = ALL[kind]
     for target in (f"?q={quote(secret, safe='')}", f"/x/{quote(secret, safe='')}?page=2", f"?q={secret}"):
-        shown = REDACTOR.scrub_target(target)
+        shown = REDACTOR.scrub_text(target)
         assert hidden(secret, shown.encode()), shown
-        assert quote(secret, safe="")[-8:] not in shown
+        assert hidden(secret, unquote_to_bytes(shown)), shown
 
 
 @pytest.mark.parametrize("look_alike", LOOK_ALIKES)
@@ -72,7 +72,7 @@ def test_a_look_alike_is_kept(look_alike: str) -> None:
         ('data: {"token": "abc", "n": 1}\n\n', 'data: {"token": "[redacted]", "n": 1}\n\n'),
         ("{'secret': 'it is me', 'n': 1}", "{'secret': [redacted], 'n': 1}"),
         ('{"secret": it is me, "n": 1}', '{"secret": [redacted], "n": 1}'),
-        ('{"a": 1, "secret" = \'it is me\'}', '{"a": 1, "secret" [redacted]}'),
+        ('{"a": 1, "secret" = \'it is me\'}', '{"a": 1, "secret" = [redacted]}'),
         ("<user><password>it is me</password><n>1</n></user>", "<user><password>[redacted]</password><n>1</n></user>"),
         ("deploy --api-key abc --region eu", "deploy --api-key [redacted] --region eu"),
         ('form-data; name="pin"\r\n\r\n1234\r\n--x', 'form-data; name="pin"\r\n\r\n[redacted]\r\n--x'),
