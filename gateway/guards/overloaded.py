@@ -26,7 +26,7 @@ def no_room_for_run(key: RunKey, counts: Counts) -> Denial | None:
         return None
     return Denial(
         Reason.OVERLOADED,
-        f"{counts.ledger.max_live:,} runs are live, and no more fit beside them. Wait a second, then repeat the call,"
-        " or finish a run that is done.",
+        f"The gateway has no room for one more run: at most {counts.ledger.max_live:,} may be live, and {counts.ledger.most_kept:,}"
+        " remembered for 24 hours. Wait a second, then repeat the call, or go on in a run that you have.",
         retry_after=RETRY_AFTER,
     )

@@ -14,6 +14,8 @@ from gateway.model import Budgets, Moment, Reason, Remaining, RunKey
 
 MAX_LIVE = 100_000
 """Live runs held at once (SPEC 2). None is evicted: forgetting one would renew its budget."""
+MOST_KEPT = 250_000
+"""Runs held at once, ended ones included (about 110 MB): as far as an agent that invents run ids can drive memory."""
 REMEMBERED = 24 * 3600.0
 """Seconds an ended run is remembered, for the same reason."""
 LARGEST_STEP = 2**31 - 1
@@ -117,8 +119,9 @@ class Changes(NamedTuple):
 class Ledger:
     """All runs, live and remembered. Limits are not in here: they come with each question, from the policy in force."""
 
-    def __init__(self, max_live: int = MAX_LIVE) -> None:
+    def __init__(self, max_live: int = MAX_LIVE, most_kept: int = MOST_KEPT) -> None:
         self.max_live = max_live
+        self.most_kept = most_kept
         self.live = 0
         """Runs and windows that have not ended."""
         self._runs: dict[RunKey, Run] = {}
@@ -135,8 +138,8 @@ class Ledger:
         return run
 
     def is_full(self, key: RunKey) -> bool:
-        """Would a call of this run start one more than may live?"""
-        return self.live >= self.max_live and key not in self._runs
+        """Would a call of this run start one more than may live, or than may be kept?"""
+        return (self.live >= self.max_live or len(self._runs) >= self.most_kept) and key not in self._runs
 
     def reserve(self, key: RunKey, budgets: Budgets, step: int | None, now: Moment) -> Reservation:
         """Charges one tool call and notes the announced step, starting the run where there is none.
@@ -201,8 +204,8 @@ class Ledger:
             steps -= run.steps or 0
             seconds -= run.elapsed(now)
         return Remaining(
-            calls if calls > 0 else 0,
-            steps if steps > 0 else 0,
+            max(0, calls),
+            max(0, steps),
             None if is_window(key) else int(seconds) if seconds > 0 else 0,
         )
 

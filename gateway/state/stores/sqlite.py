@@ -36,7 +36,10 @@ _ELSEWHERE = "or set GATEWAY_STATE to another sqlite:PATH"
 _DAMAGED = "move it away to start with empty counts and no runtime kill switches, " + _ELSEWHERE
 _REMEDIES = {
     sqlite3.SQLITE_BUSY: ("is in use by another process", f"stop that gateway, {_ELSEWHERE}"),
-    sqlite3.SQLITE_NOTADB: ("is not a SQLite database", _DAMAGED),
+    sqlite3.SQLITE_NOTADB: (
+        "is not a SQLite database",
+        "set GATEWAY_STATE to another sqlite:PATH, or move the file away if it was this gateway's and is damaged",
+    ),
     sqlite3.SQLITE_CORRUPT: ("is damaged", _DAMAGED),
     sqlite3.SQLITE_ERROR: ("lacks a table or column", _DAMAGED),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", f"let the gateway's user write to its directory, {_ELSEWHERE}"),

@@ -163,7 +163,8 @@ CASES: dict[str, tuple[Callable[[Counts], None], ToolCall, Plan, float, Denial]]
         0,
         Denial(
             Reason.OVERLOADED,
-            "2 runs are live, and no more fit beside them. Wait a second, then repeat the call, or finish a run that is done.",
+            "The gateway has no room for one more run: at most 2 may be live, and 250,000 remembered for 24 hours."
+            " Wait a second, then repeat the call, or go on in a run that you have.",
             retry_after=1.0,
         ),
     ),

@@ -333,3 +333,15 @@ def test_a_window_goes_on_over_a_restart() -> None:
     new = restarted(ledger, later(20), now)
     assert found(new, WINDOW, now).tool_calls == 12
     assert new.find(WINDOW, BUDGETS, later(30, now)) is None
+
+
+def test_runs_that_ended_are_remembered_up_to_a_bound_and_none_is_forgotten_for_a_new_one() -> None:
+    ledger = Ledger(max_live=10, most_kept=3)
+    for name in ("r1", "r2", "r3"):
+        ledger.reserve(RunKey("scout", name), BUDGETS, None, NOON)
+        ledger.finish(RunKey("scout", name), "finish", NOON)
+    assert ledger.live == 0
+    assert ledger.is_full(RunKey("scout", "r4"))
+    assert not ledger.is_full(RunKey("scout", "r1"))
+    ledger.expire(later(24 * 3600), lambda _agent: BUDGETS)
+    assert not ledger.is_full(RunKey("scout", "r4"))

@@ -194,7 +194,7 @@ def someone_elses(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (write_garbage, "is not a SQLite database: move it away to start with empty counts"),
+        (write_garbage, "is not a SQLite database: set GATEWAY_STATE to another sqlite:PATH"),
         (damage_pages, "is damaged: move it away to start with empty counts"),
         (change("UPDATE runs SET ended_by = 'boredom'"), "holds a row that cannot be read: move it away"),
         (change("UPDATE switches SET scope = 'some'"), "holds a row that cannot be read: move it away"),
