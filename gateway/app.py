@@ -35,6 +35,7 @@ from gateway.policy.document.problems import PolicyError
 from gateway.policy.snapshot import Observability, Plan, Snapshot
 from gateway.policy.source import PolicySource
 from gateway.settings import VARIABLES, Address, Settings, SettingsError
+from gateway.sips import Sips
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.stores import StoreError
@@ -131,7 +132,10 @@ class Gateway:
         )
         self._servers: list[asyncio.Server] = []
         self.listener = Listener(
-            self._front(), max_connections=settings.max_connections, read_timeout=settings.read_timeout
+            self._front(),
+            buffers=self.buffers,
+            max_connections=settings.max_connections,
+            read_timeout=settings.read_timeout,
         )
         self._admin: web.AppRunner | None = None
         self._chores: list[asyncio.Task[None]] = []
@@ -144,7 +148,7 @@ class Gateway:
         asked = self.settings.max_connections
         self.listener.max_connections = granted = raise_descriptor_limit(asked)
         await self._start_admin()
-        await self._listen(self.settings.listen, "GATEWAY_LISTEN", self.listener)
+        await self._listen(self.settings.listen, "GATEWAY_LISTEN", lambda: Sips(self.listener()))
         self._chores = [
             asyncio.create_task(self.policies.watch()),
             asyncio.create_task(housekeeping(self._lift_expired, self._end_runs, self._save_runs)),

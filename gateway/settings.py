@@ -107,7 +107,7 @@ VARIABLES: Mapping[str, Variable] = {
     "GATEWAY_MAX_IN_FLIGHT": Variable("1000", "an integer 1..100000", "calls at once; beyond it `overloaded`"),
     "GATEWAY_MAX_CONNECTIONS": Variable("2000", "an integer 1..100000", "agent connections at once"),
     "GATEWAY_MAX_BUFFERED_BYTES": Variable(
-        "67108864", "a size 64KiB..64GiB (an integer, or one with KiB, MiB, GiB)", "bytes of all bodies held at once"
+        "67108864", "a size 128KiB..64GiB (an integer, or one with KiB, MiB, GiB)", "bytes of all bodies held at once"
     ),
     "GATEWAY_READ_TIMEOUT": Variable(
         "10", "a number of seconds 0.1..3600", "for a request's head, and again for each 64 KiB of its body"
@@ -155,7 +155,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         drain_idle_seconds=idle,
         max_in_flight=_read(environ, "GATEWAY_MAX_IN_FLIGHT", _integer(1, 100_000)),
         max_connections=_read(environ, "GATEWAY_MAX_CONNECTIONS", _integer(1, 100_000)),
-        max_buffered_bytes=_read(environ, "GATEWAY_MAX_BUFFERED_BYTES", _size(64 << 10, 64 << 30)),
+        max_buffered_bytes=_read(environ, "GATEWAY_MAX_BUFFERED_BYTES", _size(128 << 10, 64 << 30)),
         read_timeout=_read(environ, "GATEWAY_READ_TIMEOUT", _seconds(0.1, 3600)),
         log=_read(environ, "GATEWAY_LOG", _path),
         budgets=_budgets(environ),

@@ -121,11 +121,24 @@ def _relay_headers(arrival: Arrival, reply: Reply, headers: CIMultiDict[str]) ->
         if lower.startswith("tool-gateway-"):
             continue  # only this gateway speaks for itself
         if lower == "location":
-            headers.add(name, location(arrival, value))
+            headers.add(name, text(location(arrival, value)))
         elif lower == "server":
-            headers["Server"] = value
+            headers["Server"] = text(value)
         else:
-            headers.add(name, value)
+            headers.add(name, text(value))
+
+
+def text(value: str) -> str:
+    """A header value that can be written: aiohttp writes UTF-8 and would leave out bytes that are none. Those are Latin-1, the older
+    rule (RFC 9110, 5.5).
+    """
+    if value.isascii():
+        return value
+    raw = value.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def location(arrival: Arrival, value: str) -> str:
@@ -161,9 +174,15 @@ def _path_on(upstream: UpstreamPlan, asked: str, value: str) -> str | None:
 async def _stream(arrival: Arrival, call: OpenCall, reply: Reply, headers: CIMultiDict[str]) -> StreamResponse:
     request = arrival.request
     response = StreamResponse(status=reply.status, headers=headers)
-    await response.prepare(request)
+    writer = await response.prepare(request)
+
+    async def write(piece: bytes) -> None:
+        await response.write(piece)
+        if writer is not None:
+            await writer.drain()  # aiohttp would let 64 KiB gather
+
     try:
-        await call.pass_on(response.write, response.write_eof)
+        await call.pass_on(write, response.write_eof)
     except Cut as cut:
         if reply.event_stream and await _last_event(arrival, response, cut.denial, call.outcome.policy):
             close_soon(request)

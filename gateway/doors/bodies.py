@@ -10,7 +10,7 @@ from aiohttp.web import BaseRequest, RequestPayloadError
 
 from gateway.doors.refusal import Refusal
 from gateway.model import Denial, Reason, UpstreamError
-from gateway.pipeline.failures import RETRY_LATER
+from gateway.pipeline.failures import no_memory
 from gateway.policy.snapshot import Plan
 from gateway.state.buffers import Buffers
 
@@ -118,7 +118,7 @@ async def read_body(request: BaseRequest, plan: Plan, buffers: Buffers, read_tim
         while size <= whole and not request.content.at_eof():
             piece = await pace.piece(request)
             if not buffers.take(len(piece)):
-                raise Refusal(_no_memory())
+                raise Refusal(no_memory())
             pieces.append(piece)
             size += len(piece)
     except BaseException:
@@ -146,8 +146,3 @@ def _too_large(limit: int) -> str:
 
 def _unreadable(detail: str, status: int | None = None) -> Denial:
     return Denial(Reason.INVALID_REQUEST, detail, status_override=status, closes_connection=True)
-
-
-def _no_memory() -> Denial:
-    detail = "The gateway holds as many bytes of requests and replies as it may (GATEWAY_MAX_BUFFERED_BYTES). Try again later."
-    return Denial(Reason.OVERLOADED, detail, retry_after=RETRY_LATER)

@@ -81,7 +81,9 @@ class Front:
             call = fetch.destined(arrival, body) if plan.builtin else arrival.call(body)
         except Refusal as refusal:
             return self.refuse(arrival, refusal.denial, body if isinstance(body, bytes) else b"")
-        return await self._pipeline.handle(call, plan, arrival.snapshot.version, partial(answer, arrival))
+        handling = self._pipeline.handle(call, plan, arrival.snapshot.version, partial(answer, arrival))
+        del call  # the pipeline lets go of its parsed arguments, so this must, too
+        return await handling
 
     def refuse(self, arrival: Arrival, denial: Denial, body: bytes = b"") -> Response:
         """A denial before the guards: answered and logged like theirs."""

@@ -10,6 +10,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.doors.front import Front
 from gateway.sips import READ_AHEAD
+from gateway.state.buffers import Buffers
 
 IDLE_KEEPALIVE = 75.0
 """Seconds an idle connection is kept (SPEC 1), as nginx does."""
@@ -25,7 +26,7 @@ END_OF_HEAD = b"\r\n\r\n"
 class Listener(Server):
     """Makes a Connection for every accepted socket, and counts them."""
 
-    def __init__(self, front: Front, *, max_connections: int, read_timeout: float) -> None:
+    def __init__(self, front: Front, *, buffers: Buffers, max_connections: int, read_timeout: float) -> None:
         super().__init__(
             front,
             handler_cancellation=True,  # a caller that leaves must cancel the upstream call (TRAPS 13)
@@ -38,6 +39,7 @@ class Listener(Server):
             max_field_size=FIELD_BYTES,
         )
         self.front = front
+        self.buffers = buffers
         self.max_connections = max_connections
         self.read_timeout = read_timeout
         self.refused = 0
@@ -55,13 +57,15 @@ class Listener(Server):
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_head_timer", "_listener", "_reader_timer")
+    __slots__ = ("_head_timer", "_listener", "_reader_timer", "_unread")
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, **kwargs: object) -> None:
         super().__init__(listener, loop=loop, **kwargs)  # type: ignore[arg-type]  # aiohttp types its options one by one
         self._listener = listener
         self._head_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
+        self._unread = 0
+        """Bytes of a whole answer that its reader has yet to take. Its call has ended; those of one at work are in the call's room."""
 
     async def start(self) -> None:
         """aiohttp's loop over the requests. Closing waits until the last bytes are out: for ever, where they are not read."""
@@ -74,6 +78,8 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self.transport is not None:
+            self.transport.set_write_buffer_limits(0)  # whoever writes waits until all is with the kernel
         if self._listener.crowded:
             self._listener.refused += 1
             self._fail(HTTPStatus.SERVICE_UNAVAILABLE)
@@ -83,23 +89,25 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
         self._stop_reader_timer()
+        self._count_unread(0)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if (
-            self._waiter is None or self._messages
-        ):  # no head is waited for: what comes is a body, or stands behind a request
-            self._stop_head_timer()
+        if self._waiter is None or self._messages:
+            self._stop_head_timer()  # no head is waited for: what comes is a body, or stands behind a request
         elif self._head_timer is None:
             self._start_head_timer()
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._start_reader_timer(self.transport)
+        if self._current_request is None and self.transport is not None:
+            self._count_unread(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         self._stop_reader_timer()
+        self._count_unread(0)
         super().resume_writing()
 
     def handle_error(
@@ -167,6 +175,10 @@ class Connection(RequestHandler):
         if self._reader_timer is not None:
             self._reader_timer.cancel()
             self._reader_timer = None
+
+    def _count_unread(self, size: int) -> None:
+        self._listener.buffers.owe(size - self._unread)
+        self._unread = size
 
     def _reader_too_slow(self, transport: asyncio.WriteTransport) -> None:
         """A call that is still at work ends by its own deadline; for a whole answer nothing else would."""

@@ -10,7 +10,6 @@ from gateway.pipeline.limits import Timer
 from gateway.pipeline.progress import Progress
 from gateway.pipeline.retry import Failure, next_wait, retry_after, worth_retrying
 from gateway.policy.snapshot import Plan
-from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.inflight import Stopped, Wait
 
@@ -28,13 +27,11 @@ class Attempts:
         self,
         send: Send,
         counts: Counts,
-        buffers: Buffers,
         clock: Callable[[], Moment],
         dice: Callable[[], float],
     ) -> None:
         self._send = send
         self._counts = counts
-        self._buffers = buffers
         self._clock = clock
         self._dice = dice
 
@@ -90,11 +87,9 @@ class Attempts:
             progress.sent = progress.sent or attempt.sent
 
     async def _hold(self, reply: Reply, progress: Progress, plan: Plan, wait: Wait) -> None:
-        """Reads a small body to its end. Where memory is short it is left to stream instead."""
-        size = reply.length or 0
-        if reply.chunks is None or not self._buffers.take(size):
+        """Reads a small body to its end: into the call's ROOM."""
+        if reply.chunks is None:
             return
-        progress.held += size
         pieces = []
         try:
             async for piece in reply.chunks:

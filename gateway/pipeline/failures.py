@@ -53,6 +53,12 @@ def explain(error: UpstreamError, plan: Plan) -> Denial:
     return Denial(Reason.UPSTREAM_FAILED, f"{sentence(error.detail)} Try again later or go on without it.")
 
 
+def no_memory() -> Denial:
+    """The sum of what all calls hold leaves no room."""
+    detail = "The gateway holds as many bytes of requests and replies as it may (GATEWAY_MAX_BUFFERED_BYTES). Try again later."
+    return Denial(Reason.OVERLOADED, detail, retry_after=RETRY_LATER)
+
+
 def response_too_large(plan: Plan) -> UpstreamError:
     """The reply outgrew what the policy lets through."""
     detail = f"the answer of {plan.tool} is larger than {plan.max_response_bytes} bytes (max_response_bytes)"

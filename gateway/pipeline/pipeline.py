@@ -77,7 +77,8 @@ class Pipeline:
         wait, reservation = None, None
         try:
             denial, progress.report_reason = judge(call, plan, self._counts, call.started)
-            call = progress.forget_arguments()
+            if call.arguments is not None:
+                call = progress.forget_arguments()
             denial = denial or self._make_room(progress)
             if denial is not None:
                 progress.refuse(denial)

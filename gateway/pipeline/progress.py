@@ -43,10 +43,15 @@ class Progress:
     waited: float = 0.0
     timer: Timer = Timer.ATTEMPT
     """Which of the limits the running timer stands for."""
-    held: int = 0
-    """Bytes taken from the Buffers for this call's reply."""
+    room: int = 0
+    """Bytes taken from the Buffers for what this call holds of its reply."""
     bytes_out: int = 0
     window: list[bytes] = field(default_factory=list)
+
+    def forget_arguments(self) -> ToolCall:
+        """They are judged. Parsed, they weigh many times their bytes, which alone are counted."""
+        self.call = self.call._replace(arguments=None)
+        return self.call
 
     def keep(self, piece: bytes) -> None:
         """Counts a piece of a streamed reply and remembers the first ones for the log."""

@@ -15,5 +15,9 @@ class Buffers:
         self.held += size
         return True
 
+    def owe(self, size: int) -> None:
+        """Counts what is held already and cannot be refused; others are, until it is given back."""
+        self.held += size
+
     def give(self, size: int) -> None:
         self.held -= size

@@ -6,9 +6,11 @@ Nothing of a call is sent here.
 import asyncio
 import ssl
 from collections.abc import Sequence
+from functools import partial
 
 from gateway.model import UpstreamError
 from gateway.policy.snapshot import Tls
+from gateway.sips import Sips
 from gateway.upstreams.addresses import Address
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.resolver import Resolver
@@ -43,7 +45,8 @@ async def connect(
     for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
         try:
             async with asyncio.timeout((deadline - loop.time()) / left):
-                _, connection = await loop.create_connection(lambda: Connection(loop, label), str(address), port)
+                connection = Connection(loop, label)
+                await loop.create_connection(partial(Sips, connection), str(address), port)
                 if tls is not None:
                     await connection.encrypt(tls, server_name)  # closes the connection where it fails
             return connection

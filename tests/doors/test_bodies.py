@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 
 from gateway.model import Reason
+from gateway.pipeline.attempts import HELD_REPLY
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import ToolServer, hang, status
 from tests.doors.wire import Wire, ask, dial, request
@@ -209,12 +210,12 @@ async def test_beyond_the_buffered_bytes_calls_are_overloaded_and_then_taken_aga
     released = asyncio.Event()
     async with loopback(later) as upstream:
         running = await start(
-            POLICY, GATEWAY_UPSTREAM=f"http://127.0.0.1:{upstream.port}", GATEWAY_MAX_BUFFERED_BYTES="64KiB"
+            POLICY, GATEWAY_UPSTREAM=f"http://127.0.0.1:{upstream.port}", GATEWAY_MAX_BUFFERED_BYTES="128KiB"
         )
         body = b"x" * 60_000
         first = asyncio.create_task(ask(running.gateway.data_url, request(f"POST /tools/{READ}", body=body)))
         await upstream.seen(1)
-        assert running.gateway.buffers.held == 60_000
+        assert running.gateway.buffers.held == 60_000 + HELD_REPLY
         answer = await ask(running.gateway.data_url, request(f"POST /tools/{READ}", body=body))
         assert (answer.status, answer.problem()["reason"]) == (503, "overloaded")
         assert answer.header("Retry-After") == "1"

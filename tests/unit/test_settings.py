@@ -76,7 +76,7 @@ def test_another_form_of_address_is_refused(text: str) -> None:
         ({"GATEWAY_MAX_CONNECTIONS": "100001"}, f'GATEWAY_MAX_CONNECTIONS: expected {COUNT}, got "100001"'),
         (
             {"GATEWAY_MAX_BUFFERED_BYTES": "1MB"},
-            'GATEWAY_MAX_BUFFERED_BYTES: expected a size 64KiB..64GiB (an integer, or one with KiB, MiB, GiB), got "1MB"',
+            'GATEWAY_MAX_BUFFERED_BYTES: expected a size 128KiB..64GiB (an integer, or one with KiB, MiB, GiB), got "1MB"',
         ),
         ({"GATEWAY_READ_TIMEOUT": "0"}, 'GATEWAY_READ_TIMEOUT: expected a number of seconds 0.1..3600, got "0"'),
         ({"GATEWAY_DRAIN_SECONDS": "-1"}, f'GATEWAY_DRAIN_SECONDS: expected {SECONDS}, got "-1"'),
@@ -159,7 +159,7 @@ def test_the_default_idle_time_gives_way_to_a_short_drain() -> None:
     assert read_settings({"GATEWAY_DRAIN_SECONDS": "5"}).drain_idle_seconds == 5
 
 
-@pytest.mark.parametrize(("text", "size"), [("65536", 65536), ("64KiB", 65536), ("4 MiB", 4 << 20), ("1GiB", 1 << 30)])
+@pytest.mark.parametrize(("text", "size"), [("131072", 131072), ("128KiB", 131072), ("4 MiB", 4 << 20), ("1GiB", 1 << 30)])
 def test_a_size_takes_a_unit(text: str, size: int) -> None:
     assert read_settings({"GATEWAY_MAX_BUFFERED_BYTES": text}).max_buffered_bytes == size
 
