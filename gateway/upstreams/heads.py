@@ -17,10 +17,11 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_TARGET = re.compile(r"[\x00-\x20\x7f]")
 
 REPLY_HEAD = re.compile(
-    rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [^\r\n\0]*+)?\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[^\r\n\0]*+\r\n)*+\r\n"
+    rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
 )
 """A reply head without anything that two parsers could read differently. aiohttp's parser is lenient outside its debug mode: it takes
-bare LF, folded lines, a blank before the colon (and then believes `Content-Length : 2`), other versions and empty lines in front."""
+bare LF, folded lines, a blank before the colon (and then believes `Content-Length : 2`), other versions, control characters (which its
+server then refuses to pass on) and empty lines in front."""
 
 
 class RequestHeads:

@@ -323,6 +323,16 @@ async def test_hop_by_hop_headers_and_the_gateways_own_names_do_not_come_back(st
     assert len(names) - names.count("set-cookie") == len(set(names))
 
 
+async def test_a_header_keeps_its_letters_in_utf_8_and_in_latin_1(start: StartGateway) -> None:
+    said = reply(b"ok", "X-Utf: caf\u00e9", "X-Latin: caf?").replace(b"?", b"\xe9")
+    async with behind(start, always(said)) as (_, _, wire):
+        await wire.say(request(f"GET /tools/{READ}"))
+        answer = await wire.answer()
+        assert [(answer.header(name) or "").encode("latin-1").decode() for name in ("X-Utf", "X-Latin")] == [
+            "caf\u00e9"
+        ] * 2
+
+
 LOCATIONS = [
     ("/tools/api", "{own}/v1/jobs/7?x=1", "/tools/api/v1/jobs/7?x=1"),
     ("/tools/api", "/v1/jobs/7", "/tools/api/v1/jobs/7"),

@@ -4,6 +4,7 @@ The table is in fault_table.py. The suite makes ten calls of each kind; `make so
 """
 
 import asyncio
+import ctypes
 import gc
 import resource
 import socket
@@ -65,7 +66,7 @@ class Told(NamedTuple):
     call_id: str
     end: End
     """With the seconds it took."""
-    body: bytes
+    body: bytes = b""
 
 
 async def tell(wire: Wire, tool: str, *fields: str, head_passed: asyncio.Event | None = None) -> Told:
@@ -115,9 +116,13 @@ def is_as_promised(row: Row, told: Told, promised: End, record: Record) -> None:
     assert seen == promised, (row.name, record)
     assert (record.status, record.attempts) == (seen.status, seen.attempts), row.name
     assert told.end.within <= promised.within + GRACE, row.name
-    if seen.cut:
+
+
+def is_the_body(row: Row, told: Told) -> None:
+    """Whole where the answer is, and the last word where it is cut."""
+    if told.end.cut:
         assert row.last in told.body, row.name
-    elif row.body is not None:
+    elif row.body is not None and told.end.status not in (424, 502, 504):
         assert told.body == row.body, row.name
 
 
@@ -147,13 +152,20 @@ async def repeat(running: Running, upstream: Faulty, row: Row, calls: int, concu
                     bad = await tell(wire, tool, f"X-Meeting: {meeting.name}", head_passed=meeting.head_passed)
                     await meeting.over()
                     good = await tell(other if bad.end.cut else wire, tool)
-            told.append((bad, promised))
+            is_the_body(row, bad)
+            told.append((bad._replace(body=b""), promised))
+            forget_payloads(running)
             assert (good.end[:4], good.body) == ((200, Reason.OK, 1, False), GOOD), row.name
 
     async with asyncio.TaskGroup() as group:
         for _ in range(1 if row.alone else concurrency):
             group.create_task(worker())
     return told
+
+
+def forget_payloads(running: Running) -> None:
+    """What the test remembers must not look like memory of the gateway's."""
+    running.seen.records[:] = [record._replace(args=b"", result=b"") for record in running.seen.records]
 
 
 async def put_to_the_test(
@@ -220,8 +232,9 @@ def report(kind: str, over: float, *figures: str) -> None:
 
 
 def resident() -> int:
-    """Bytes of memory that this process, gateway and upstream and agents, holds."""
+    """Bytes of memory that this process, gateway and upstream and agents, holds; not what the allocator keeps for the next burst."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 

@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 
 import pytest
@@ -98,6 +99,15 @@ def test_what_would_only_be_met_again_is_final(kind: str) -> None:
 def test_retry_after_is_a_number_a_date_or_nothing(value: str, seconds: float | None) -> None:
     wall = 1445412480.0  # Wed, 21 Oct 2015 07:28:00 GMT
     assert retry_after(Reply(429, (("Retry-After", value),), b""), wall) == seconds
+
+
+def test_a_retry_after_without_a_zone_is_in_utc_wherever_the_gateway_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "JST-9")
+        time.tzset()
+        seconds = retry_after(Reply(503, (("Retry-After", "Wed Oct 21 07:28:10 2015"),), b""), 1445412480.0)
+    time.tzset()
+    assert seconds == 10.0
 
 
 def test_a_reply_without_the_header_asks_for_nothing() -> None:

@@ -156,6 +156,9 @@ def test_only_plain_chunked_is_trusted(status: int, version: tuple[int, int], co
         b"HTTP/1.1 000 OK\r\n\r\n",
         b"HTTP/1.1  200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n: b\r\n\r\n",
+        b"HTTP/1.1 200 O\x1bK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: \x01\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: \x7f\r\n\r\n",
     ],
 )
 def test_a_reply_head_that_parsers_read_differently_does_not_match(head: bytes) -> None:
