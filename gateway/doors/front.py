@@ -96,6 +96,7 @@ class Front:
 
         Answered and logged like every denial, with the little that is known.
         """
+        speak_http_1_1(request)
         arrival = Arrival(request, self._snapshot(), next(self._call_ids), self._clock())
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             return self.refuse(arrival, crowded())
@@ -166,6 +167,7 @@ class Front:
 def check_http(request: BaseRequest) -> None:
     """What aiohttp's parser lets through and no door takes (SPEC 11, malformed HTTP). Raises Refusal."""
     if request.version not in (HttpVersion10, HttpVersion11):
+        speak_http_1_1(request)
         raise _malformed("The gateway speaks HTTP/1.1 and HTTP/1.0.", 505)
     if request.method == "CONNECT" or not request.raw_path.startswith("/"):
         raise _malformed(
@@ -173,9 +175,16 @@ def check_http(request: BaseRequest) -> None:
         )
     if request.method == "TRACE":
         raise _malformed("TRACE is not taken.", 405)
+    if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+        raise _malformed("The only transfer coding known is chunked.", 501)  # the parser takes any that end in it
     expect = request.headers.get("Expect")
     if expect is not None and expect.lower() != "100-continue":
         raise _malformed("The only expectation known is 100-continue.", 417)
+
+
+def speak_http_1_1(request: BaseRequest) -> None:
+    """aiohttp answers in the version a request names, and in HTTP/1.0 where it could not be read. Ours says what we are (RFC 9110, 2.5)."""
+    request._cache["version"] = HttpVersion11  # noqa: SLF001  the status line is made from it, and there is no other way to it
 
 
 def crowded() -> Denial:

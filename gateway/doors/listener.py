@@ -94,10 +94,18 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._messages:
+            self._doubt_upgrade()
         if self._waiter is None or self._messages:
             self._stop_head_timer()  # no head is waited for: what comes is a body, or stands behind a request
         elif self._head_timer is None:
             self._start_head_timer()
+
+    def _doubt_upgrade(self) -> None:
+        """aiohttp's parser loses what comes in one piece with the body of a request for an upgrade: such a request is the last one."""
+        message, payload = self._messages[-1]
+        if payload is not EMPTY_PAYLOAD and not isinstance(message, _ErrInfo) and message.upgrade:
+            self._messages[-1] = (message._replace(should_close=True), payload)
 
     def pause_writing(self) -> None:
         super().pause_writing()
