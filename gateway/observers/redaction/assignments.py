@@ -21,7 +21,7 @@ _SCHEME = re.compile(
 _CODE = re.compile(
     rb"[A-Za-z_][\w.]*[\[(]|(?:self|this|os|process|config|settings|env|args|request|req|options|params|ctx|props|kwargs|cfg)\."
 )
-_PLACEHOLDER = re.compile(rb"[$%{<*]|\[redacted|\[cut\]|\.\.\.")
+_PLACEHOLDER = re.compile(rb"[$%{<*]|\[[A-Za-z]{3,12}[:\]]|\.\.\.")
 _NO_VALUE = frozenset(
     b"none null nil true false str string bytes int bool undefined required optional any object number password token "
     b"bearer basic digest negotiate secret await async new const let var function def return if not is".split()
@@ -32,7 +32,8 @@ _OTHER = (
     (b"form-data", re2.compile(rb"\bname=\"?([\w.-]+)\"?[^\n]*\n(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]+)", _LATIN)),
 )
 """XML elements, command line options and form parts: a byte string they all have, and (name, value)."""
-_PROSE_AFTER = re.compile(rb"[ \t]+[A-Za-z(]")
+_PROSE_AFTER = re.compile(rb"[ \t]+(?:[A-Za-z(]|[-+*/]=)")
+_WORD = re.compile(rb"[A-Za-z]?[a-z]*(?:[A-Z][a-z]+)*|[A-Z]+")
 _LINE_HEADERS = ("cookie", "setcookie")
 
 
@@ -83,13 +84,15 @@ def _value_end(text: bytes, start: int, name: str, separator: bytes) -> int:
     value = match[1].rstrip(b",;.)]}`")
     end = match.start(1) + len(value)
     tight = separator == b"=" and text[start - 1 : start] not in (b" ", b"\t")
+    if _PLACEHOLDER.match(text, match.start(1)) or _CODE.match(text, match.start(1)):
+        return start
     return end if _literal(value, name, tight, _PROSE_AFTER.match(text, end) is not None) else start
 
 
 def _literal(value: bytes, name: str, tight: bool, goes_on: bool) -> bool:
-    """A value, not a placeholder, an expression or the next word of a sentence."""
-    if not value or _PLACEHOLDER.match(value) or _CODE.match(value) or value.lower() in _NO_VALUE:
+    """A value, not the next word of a sentence or of a program."""
+    if not value or value.lower() in _NO_VALUE:
         return False
     if value.decode("utf-8", "replace") == name:
         return False
-    return tight or not goes_on or not value.isalpha()
+    return tight or not goes_on or not _WORD.fullmatch(value)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from gateway.observers.redaction.spans import Span, replacement
 
-_PERCENT_RUN = re.compile(rb"[^\s\"'<>\\%]*+(?:%[0-9A-Fa-f]{2}[^\s\"'<>\\%]*+)+")
-"""A URL, a query or a form: in forms `+` is a space."""
+_PERCENT_RUN = re.compile(rb"(?<![^\s\"'<>\\])[^\s\"'<>\\%]*+(?:%[^\s\"'<>\\%]*+)+")
+"""A URL, a query or a form: in forms `+` is a space. Looked for only where a word begins, so that none is read twice."""
 _FORM_RUN = re.compile(rb"(?<![^\s\"'?])[\w.\[\]-]{1,64}+=[^\s\"'<>\\%+?]*+\+[^\s\"'<>\\%?]*+")
 """A form with blanks and nothing else encoded."""
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})|\+")

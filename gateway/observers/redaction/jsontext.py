@@ -53,7 +53,7 @@ class Reader(Protocol):
     """What the walk asks about single names and strings."""
 
     def name(self, token: bytes) -> Name: ...
-    def scrub(self, text: bytes) -> bytes: ...
+    def inner(self, text: bytes, depth: int) -> bytes: ...
     def custom(self, text: bytes) -> Sequence[object]: ...
 
 
@@ -76,12 +76,13 @@ class _Frame:
 
 
 class Walk:
-    """One pass over one JSON text. A token that the grammar does not expect ends it: the rest is text again."""
+    """One pass over the JSON in a text. A token that the grammar does not expect ends it: the rest is text again."""
 
     def __init__(
-        self, text: bytes, view: bytes, marks: Sequence[Mark], reader: Reader, *, asks: bool, cut: bool
+        self, text: bytes, view: bytes, marks: Sequence[Mark], reader: Reader, *, asks: bool, cut: bool, depth: int
     ) -> None:
-        """`view`: what `readable` makes of the text; `marks` in order; `asks`: the reader has patterns that each string is asked for; `cut`: the text goes on where it ends."""
+        """`view`: what `readable` makes of the text; `marks` in order; `asks`: the reader has patterns that each string is asked for; `cut`: the text goes on where it ends;
+        `depth`: how many texts this one stands in."""
         self.spans: list[Span] = []
         self._text = text
         self._view = view
@@ -89,6 +90,7 @@ class Walk:
         self._reader = reader
         self._asks = asks
         self._cut = cut
+        self._depth = depth
         self._frame: _Frame | None = None
         self._mark = 0
         self._escape = -1
@@ -97,7 +99,11 @@ class Walk:
         self._takes = (self._surprise, self._string, self._key, self._open, self._close, self._scalar, self._surprise)
 
     def run(self, position: int, stop: int) -> int:
-        """Returns where it ended: behind the JSON, at a surprise, or behind `stop`. What to hide is in `spans`."""
+        """Returns where it ended: behind the JSON, at a surprise, or behind `stop`. What to hide is in `spans`.
+
+        May be called again for a later place, not for an earlier one.
+        """
+        self._frame = None
         self._seek(position)
         for token in _TOKEN.finditer(self._view, position):
             if not self._takes[token.lastindex or 0](token):
@@ -214,7 +220,7 @@ class Walk:
             or (self._asks and self._reader.custom(token))
         ):
             content = _decoded(token)
-            hidden = self._reader.scrub(content)
+            hidden = self._reader.inner(content, self._depth + 1)
             if hidden != content:
                 self.spans.append(Span(start + 1, end - 1, orjson.dumps(hidden.decode("utf-8", "replace"))[1:-1]))
             return

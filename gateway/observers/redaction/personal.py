@@ -35,7 +35,7 @@ def _card_length(digits: bytes) -> bool:
     """Issuer ranges of the big networks and the lengths each of them uses."""
     head, n = int(digits[:4]), len(digits)
     if head // 1000 == 4:
-        return n in (13, 16, 19)
+        return n in (16, 19)  # 13 digits are long out of use, and article numbers have as many
     if 5100 <= head <= 5599 or 2221 <= head <= 2720:
         return n == 16
     if head // 100 in (34, 37):
@@ -45,8 +45,14 @@ def _card_length(digits: bytes) -> bool:
     return (head == 6011 or 6440 <= head <= 6599 or 3528 <= head <= 3589 or head // 100 == 62) and 16 <= n <= 19
 
 
+_CARD_GROUPS = re.compile(rb"\d{4}[ -](?:\d{4}[ -]\d{4}[ -]\d{2,7}|\d{6}[ -]\d{4})")
+"""As cards are written and printed: 4-4-4-4 (or fewer or more at the end), 4-6-5, 4-6-4."""
+
+
 def _card(text: bytes, start: int, end: int) -> bool:
     digits = text[start:end].translate(None, b" -")
+    if len(digits) < end - start and not _CARD_GROUPS.match(text, start, end):
+        return False
     if not _card_length(digits) or len(set(digits)) < 2 or not luhn(_digits(digits, 0, len(digits))):
         return False
     return _alone(text, start, end)
@@ -272,7 +278,7 @@ PERSONAL: tuple[Shape, ...] = (
     Shape(
         "phone",
         _LONG,
-        rb"(?:\b0\d{1,4}|\(0\d{1,5}\))[ /-]{1,3}\d{2,8}(?:[ /-]\d{2,8}){0,4}\b|\b0\d(?:[ .]\d\d){4}\b|"
+        rb"(?:\b0[1-9]\d{0,3}|\(0\d{1,5}\))[ /-]{1,3}\d{2,8}(?:[ /-]\d{2,8}){0,4}\b|\b0\d(?:[ .]\d\d){4}\b|"
         rb"\b00 ?[1-9]\d{0,2}(?:[ .()/-]{0,2}\d){7,12}\b|(?:\b[78] ?)?\(\d{3,5}\) ?\d{2,3}-\d\d-\d\d\b|\(\d\d\) ?\d{4,5}-\d{4}\b",
         _phone,
     ),

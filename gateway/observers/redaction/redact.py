@@ -19,6 +19,10 @@ from gateway.policy.snapshot import Redaction
 
 SURPLUS = 1024
 """Bytes beyond the logged ones that the redactor sees, so that a value across the edge is still recognised."""
+DEEPEST = 12
+"""How often a document in a document in a document is opened."""
+DEEPEST_CODE = 3
+"""How often percent-encoding or base64 is looked through on the way."""
 
 _LATIN = re2.Options()
 _LATIN.encoding = re2.Options.Encoding.LATIN1
@@ -53,6 +57,10 @@ class Redactor:
         stop = len(text) if stop is None else min(stop, len(text))
         return replaced(text, self._spans(text, stop, cut), stop) if self._enabled else text[:stop]
 
+    def inner(self, text: bytes, depth: int) -> bytes:
+        """What a string says, which may be a document again; what is wrapped deeper than DEEPEST is hidden whole."""
+        return replaced(text, self._spans(text, len(text), depth=depth), len(text))
+
     def scrub_text(self, text: str) -> str:
         """For error texts and event fields, paths and queries. Lone surrogates come out escaped."""
         return self.scrub(text.encode("utf-8", "backslashreplace")).decode("utf-8", "replace")
@@ -77,26 +85,29 @@ class Redactor:
         name = decoded_name(token)
         return Name(self.kind_of(name), name.lower() in NAMING, name.lower() in NAMED)
 
-    def _spans(self, text: bytes, stop: int, cut: bool = False) -> list[Span]:
+    def _spans(self, text: bytes, stop: int, cut: bool = False, depth: int = 0) -> list[Span]:
+        if depth > DEEPEST:
+            return [Span(0, len(text), replacement("encoded"))]
         view = readable(text)
         found = self._rules.spans(view)
-        found += encoded(view, lambda plain: self._spans(plain, len(plain)))
+        if depth < DEEPEST_CODE:
+            found += encoded(view, lambda plain: self._spans(plain, len(plain), depth=depth + 1))
         telling = self._heads.search(text) is not None
         if not (found or telling or cut or self._asks) and self._no_document(text):
             return []
         found.sort()
         spans: list[Span] = []
         position = 0
-        marks: list[Mark] | None = None
+        walk: Walk | None = None
         while position < stop and (start := JSON_START.search(text, position)):
-            marks = self._marks(text, found, telling) if marks is None else marks
+            walk = walk or Walk(
+                text, view, self._marks(text, found, telling), self, asks=self._asks, cut=cut, depth=depth
+            )
             spans += self._plain(text, position, start.start(), found, telling)
-            walk = Walk(text, view, marks, self, asks=self._asks, cut=cut)
-            end = walk.run(start.start(), stop)
-            spans += walk.spans
+            position = max(walk.run(start.start(), stop), start.start() + 1)
             if start.start() == 0:
-                spans += (Span(*line.span(), b"") for line in _LINE_BREAK.finditer(text, 0, end))
-            position = max(end, start.start() + 1)
+                spans += (Span(line.start(), line.end(), b"") for line in _LINE_BREAK.finditer(text, 0, position))
+        spans += walk.spans if walk else []
         spans += self._plain(text, position, len(text), found, telling)
         if cut and position < len(text) and (run := len(text.rstrip(_TOKEN_BYTES))) < len(text):
             spans.append(Span(max(run, position), len(text), replacement("cut")))
