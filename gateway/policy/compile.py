@@ -5,7 +5,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+
+from pydantic import BaseModel
 
 from gateway.model import Budgets, KillSwitch, Scope, Source
 from gateway.policy.document.problems import Findings, Problem
@@ -81,18 +83,13 @@ class CompiledPolicy:
             if definition.route is not None:
                 self._routes.add(tool, definition.route, findings, reserved=reserved)
         self._names = frozenset(self._tools.names)
-        self._plans = lru_cache(maxsize=_MOST_PLANS)(self._compose)
+        self._plans = lru_cache(maxsize=_MOST_PLANS)(partial(_compose, self._agents, self._default, self._tools))
         self.overrides = _overrides(policy, given)
         self.warnings = advice.warnings(policy, given, self._tools)
-        self.version = _version(policy, given)
+        self.version = "" if findings.problems else _version(policy, given)
 
     def plan(self, agent: str, tool: str) -> Plan:
         return self._plans(agent, tool)
-
-    def _compose(self, agent: str, tool: str) -> Plan:
-        rules = self._agents.get(agent, self._default)
-        allowed, rule = rules.judge(tool)
-        return self._tools.template(tool)(agent=agent, allowed=allowed, rule=rule, budgets=rules.budgets)
 
     def budgets(self, agent: str) -> Budgets:
         return self._agents.get(agent, self._default).budgets
@@ -111,6 +108,13 @@ class CompiledPolicy:
 
     def agents(self) -> tuple[str, ...]:
         return tuple(sorted(self._agents))
+
+
+def _compose(agents: Mapping[str, AgentRules], default: AgentRules, tools: Tools, agent: str, tool: str) -> Plan:
+    """(Not a method: a memo that held its own policy would keep it from going when it is replaced.)"""
+    rules = agents.get(agent, default)
+    allowed, rule = rules.judge(tool)
+    return tools.template(tool)(agent=agent, allowed=allowed, rule=rule, budgets=rules.budgets)
 
 
 def compile_switches(section: KillSwitches, who: str, source: Source, since: float) -> tuple[KillSwitch, ...]:
@@ -225,12 +229,14 @@ def _digest(token: str) -> bytes:
 
 def _version(policy: Policy, given: Given) -> str:
     """Over the policy with its defaults filled in and secrets as written: comments, order of keys and rotated secrets do not change it."""
-    # Tool by tool, for native code that chews on ten thousand at once holds up every other thread.
+    # Entry by entry, for native code that chews on ten thousand at once holds up every other thread.
     digest = hashlib.sha256()
-    for name, definition in sorted(policy.tools.definitions.items()):
-        digest.update(_canonical([name, definition.model_dump(mode="json")]))
+    large: tuple[Mapping[str, BaseModel], ...] = (policy.tools.definitions, policy.upstreams, policy.agents)
+    for number, section in enumerate(large):
+        for name, entry in sorted(section.items()):
+            digest.update(_canonical([number, name, entry.model_dump(mode="json")]))
     whole = {
-        "policy": policy.model_dump(mode="json", exclude={"tools": {"definitions"}}),
+        "policy": policy.model_dump(mode="json", exclude={"tools": {"definitions"}, "upstreams": True, "agents": True}),
         "upstream": given.upstream,
         "budgets": dict(given.budgets),
     }

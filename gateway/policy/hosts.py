@@ -64,8 +64,10 @@ def _read_ip(text: str) -> str:
 
 def read_url(text: str) -> BaseUrl:
     """An upstream's address. Raises ValueError with what was expected; the text is never repeated, it may hold a password."""
-    if not _URL_CHARACTERS.fullmatch(text) or text.startswith("${"):
-        raise ValueError("an http or https URL")
+    if "${" in text:
+        raise ValueError("a URL written out: ${env:NAME} and ${file:PATH} are taken in headers and tokens only")
+    if not _URL_CHARACTERS.fullmatch(text):
+        raise ValueError("an http or https URL without blanks, control characters or backslashes")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port

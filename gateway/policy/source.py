@@ -1,6 +1,7 @@
 """Where the policy comes from: reads the folder, watches it, swaps whole snapshots, keeps the last good one."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -121,6 +122,7 @@ class PolicySource:
         self._version: str | None = None
         self._policy_problems: tuple[Problem, ...] = ()
         self._switch_problems: tuple[Problem, ...] = ()
+        self._at_work = 0
         # Two, so that a policy that takes long to compile does not delay kill_switch.yaml.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="policy")
 
@@ -185,7 +187,15 @@ class PolicySource:
                 watched.take(verdict)
 
     async def _off_loop(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        """In a thread, with the garbage collector at rest: walking all that a large policy makes would hold up every thread."""
+        self._at_work += 1
+        gc.disable()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        finally:
+            self._at_work -= 1
+            if not self._at_work:
+                gc.enable()
 
     def _judge_policy(self, reading: Reading) -> JudgedPolicy:
         return judge_policy(self._where, self._around, reading, self._clock().wall)

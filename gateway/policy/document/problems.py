@@ -1,18 +1,20 @@
 """What is wrong with a policy file, and where: the lines a user sees (SPEC 3). Which values may be wrong is judged elsewhere."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 """Keys and list positions from the top of a file down to one value."""
 
 MOST_LINES = 20
+_COLUMN_BITS = 32
 MOST_PROBLEMS = 1000
 """Beyond that nobody counts, and looking for more would only take time."""
 _MOST_STEPS = 16
-_SHOWABLE = re.compile(r"[A-Za-z0-9_.:/*@-]{1,64}")
+_SHOWABLE = re.compile(r"[A-Za-z0-9_.:/*@$-]{1,64}")
 _CREDENTIAL = re.compile(
     r"(?i)\b(?:bearer|basic|token)\s+\S|\b(?:sk|pk|rk|gh[opsur]|github_pat|glpat|xox[abprs]|hf|npm|pypi|AKIA|ASIA|AIza|ya29)"
     r"[-_A-Z0-9]{12,}|\beyJ[A-Za-z0-9_-]{8,}|-----BEGIN|://[^/\s]*@"
@@ -20,6 +22,9 @@ _CREDENTIAL = re.compile(
 _DENSE = re.compile(r"(?=[A-Za-z+=]*[0-9][A-Za-z+=]*[0-9])(?=[0-9+=]*[A-Za-z])[A-Za-z0-9+=]{20,}")
 """Letters and digits mixed without a break: a random token, but no UUID and no name of a service."""
 _LONGEST_JUDGED = 1000
+_LONGEST_COMPARED = 60
+_MOST_COMPARED = 100
+_MOST_NAMED = 8
 
 
 class Place(NamedTuple):
@@ -28,6 +33,13 @@ class Place(NamedTuple):
     line: int
     column: int
 
+    def pack(self) -> int:
+        return self.line << _COLUMN_BITS | self.column
+
+    @classmethod
+    def unpack(cls, packed: int) -> "Place":
+        return cls(packed >> _COLUMN_BITS, packed & ((1 << _COLUMN_BITS) - 1))
+
 
 @dataclass(slots=True)
 class Mark:
@@ -35,7 +47,8 @@ class Mark:
 
     place: Place
     """Of the key, for the value of a mapping; else of the value itself."""
-    children: "dict[str | int, Mark]" = field(default_factory=dict)
+    children: "dict[str | int, Mark | int]" = field(default_factory=dict)
+    """A scalar has its packed place alone: one of these for each would be most of what the garbage collector walks in a reload."""
 
     def find(self, path: Path) -> Place:
         """The place of the value at `path`, or of the nearest value above it that the file has."""
@@ -44,6 +57,8 @@ class Mark:
             below = mark.children.get(step)
             if below is None:
                 break
+            if isinstance(below, int):
+                return Place.unpack(below)
             mark = below
         return mark.place
 
@@ -117,6 +132,17 @@ def dotted(path: Path) -> str:
 def shown_name(name: str) -> str:
     """A key or name as it may be printed."""
     return name if _SHOWABLE.fullmatch(name) and not looks_secret(name) else "…"
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """How a line about an unknown name ends: the nearest name there is, or those there are where they are few."""
+    if len(known) > _MOST_COMPARED:
+        return ""
+    by_letters = {other.lower(): other for other in sorted(known, reverse=True)}
+    near = get_close_matches(name[:_LONGEST_COMPARED].lower(), list(by_letters), n=1, cutoff=0.5)
+    if near:
+        return f', did you mean "{shown_name(by_letters[near[0]])}"?'
+    return f", known are: {', '.join(map(shown_name, sorted(known)))}" if 0 < len(known) <= _MOST_NAMED else ""
 
 
 def looks_secret(text: str) -> bool:

@@ -5,7 +5,7 @@ Anchors, aliases, merge keys and tags are refused outright: a policy has no use 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn
 
 import yaml
@@ -22,6 +22,19 @@ _PIECE = 1 << 20
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _START = Place(1, 1)
+_HINTS = {
+    "cannot start any token": "a tab? Indent with spaces, and quote a text that starts with @, % or `",
+    "expected alphabetic or numeric": "quote a text that starts with * or &",
+    "did not find expected key": "look at the indentation, and at the line above",
+    "did not find expected '-'": "look at the indentation, and at the line above",
+    "did not find expected ','": "a bracket that is not closed, or a ${…} without quotes?",
+    "unexpected end of stream": "a quote that is not closed?",
+    "mapping values are not allowed": "a text with a colon needs quotes; a key and its value stand on a line of their own",
+    "simple key": "a key without its colon?",
+    "unknown escape": "in double quotes a backslash is written twice",
+    "found undefined tag": "tags (!…) are not taken, write the plain value",
+}
+"""The parser's words, and what usually lies behind them."""
 _ALIAS = Ambiguous("*", "an alias")
 
 
@@ -61,13 +74,14 @@ def _decode(content: bytes, file: str) -> str:
         text = content.decode()
     except UnicodeDecodeError as error:
         place = _place_at(content[: error.start].decode(errors="replace"))
-        raise PolicyError([Problem(file, place, "", "not UTF-8")]) from None
+        raise PolicyError([Problem(file, place, "", "not UTF-8: save the file as UTF-8")]) from None
     # Piece by piece, for one search of it all would hold up every other thread.
     pieces = (_UNPRINTABLE.search(text, start, start + _PIECE) for start in range(0, len(text), _PIECE))
     odd = next(filter(None, pieces), None)
     if odd:
         place = _place_at(text[: odd.start()])
-        raise PolicyError([Problem(file, place, "", f"control character U+{ord(odd.group()):04X}")])
+        remedy = "save the file as UTF-8 text" if odd.group() == "\0" else "remove it"
+        raise PolicyError([Problem(file, place, "", f"control character U+{ord(odd.group()):04X}: {remedy}")])
     return text
 
 
@@ -83,12 +97,26 @@ def _place_of(error: yaml.YAMLError) -> Place:
 def _cause(error: yaml.YAMLError) -> str:
     """The parser's own words, which repeat no value."""
     problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else None
-    hint = " (a tab?)" if problem is not None and "cannot start any token" in problem else ""
-    return f"{problem}{hint}" if problem else "the text cannot be read"
+    if problem is None:
+        return "the text cannot be read"
+    return problem + next((f" ({hint})" for words, hint in _HINTS.items() if words in problem), "")
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
-    yield from yaml.parse(text, Loader=yaml.CSafeLoader)
+    yield from yaml.parse(_Pieces(text), Loader=yaml.CSafeLoader)  # type: ignore[arg-type]  # asks for a default that nobody uses
+
+
+class _Pieces:
+    """A text as a stream. The native parser comes out to ask for more, which is when other threads get their turn."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def read(self, size: int, /) -> str:
+        piece = self._text[self._at : self._at + size]
+        self._at += size
+        return piece
 
 
 class _GaveUp(Exception):
@@ -105,7 +133,6 @@ class _Frame:
     key: str | None = None
     """The key whose value comes next; None after a key that was refused: its value is read and dropped."""
     key_place: Place = _START
-    seen: dict[str, Place] = field(default_factory=dict)
 
 
 class _Builder:
@@ -130,13 +157,13 @@ class _Builder:
                 self._refuse(
                     event, f"alias *{shown_name(event.anchor or '')}: aliases are not taken, write the value out"
                 )
-                self._add(event, _ALIAS, scalar=True)
+                self._add(event, _ALIAS)
             case yaml.ScalarEvent():
                 self._refuse_properties(event)
                 if len(event.value) > LONGEST_TEXT:
                     self._give_up(event, f"a text of {len(event.value)} characters: at most {LONGEST_TEXT} are taken")
                 plain = not event.style
-                self._add(event, read_plain(event.value) if plain else event.value, scalar=True)
+                self._add(event, read_plain(event.value) if plain else event.value)
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
                 self._refuse_properties(event)
                 self._open(event)
@@ -150,11 +177,12 @@ class _Builder:
             self._give_up(event, f"nested deeper than {DEEPEST} levels")
         is_mapping = isinstance(event, yaml.MappingStartEvent)
         value: dict[str, object] | list[object] = {} if is_mapping else []
-        mark = self._add(event, value, scalar=False)
+        mark = Mark(_place(event)) if self._frames else self.mark
+        self._add(event, value, mark)
         self._frames.append(_Frame(value, mark, awaits_key=is_mapping))
 
-    def _add(self, event: yaml.Event, value: object, *, scalar: bool) -> Mark:
-        """Puts a value where the open frame wants it: as key, under its key, or at the end of a list."""
+    def _add(self, event: yaml.Event, value: object, mark: Mark | None = None) -> None:
+        """Puts a value where the open frame wants it: as key, under its key, or at the end of a list. A scalar has no mark."""
         self._values += 1
         if self._values > MOST_VALUES:
             self._give_up(event, f"more than {MOST_VALUES} values")
@@ -162,40 +190,38 @@ class _Builder:
         if not self._frames:
             self.root = value
             self.mark.place = place
-            return self.mark
+            return
         frame = self._frames[-1]
         if isinstance(frame.value, list):
-            mark = frame.mark.children[len(frame.value)] = Mark(place)
+            frame.mark.children[len(frame.value)] = mark or place.pack()
             frame.value.append(value)
-            return mark
-        if frame.awaits_key:
+        elif frame.awaits_key:
             frame.awaits_key = False
             frame.key = None
-            frame.key = self._key(frame, value if scalar else event, place)
+            frame.key = self._key(frame, value if mark is None else event, place)
             frame.key_place = place
-            return Mark(place)
-        frame.awaits_key = True
-        mark = Mark(frame.key_place)
-        if frame.key is not None:
-            frame.mark.children[frame.key] = mark
-            frame.value[frame.key] = value
-        return mark
+        else:
+            frame.awaits_key = True
+            if mark is not None:
+                mark.place = frame.key_place
+            if frame.key is not None:
+                frame.mark.children[frame.key] = mark or frame.key_place.pack()
+                frame.value[frame.key] = value
 
     def _key(self, frame: _Frame, value: object, place: Place) -> str | None:
         if not isinstance(value, str):
             if value != _ALIAS:
                 self._report(place, _key_problem(value))
             return None
-        if value in frame.seen:
-            first = frame.seen[value]
+        if value in frame.value:
+            first = frame.mark.find((value,))
             self._report(place, f"duplicate key, first at {first.line}:{first.column}", (*self._path(), value))
             return None
-        frame.seen[value] = place
         return value
 
     def _refuse_properties(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
         if event.anchor is not None:
-            self._refuse(event, f"anchor &{shown_name(event.anchor)}: anchors are not taken")
+            self._refuse(event, f"anchor &{shown_name(event.anchor)}: anchors are not taken, remove it")
         if event.tag is not None:
             self._refuse(event, "tags (!…) are not taken, write the plain value")
 

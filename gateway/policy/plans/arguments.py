@@ -118,21 +118,21 @@ def compile_arguments(schema: dict[str, Any]) -> tuple[ArgumentsSchema | None, l
         )
     except jsonschema_rs.ValidationError as error:
         place = tuple(error.instance_path)
-        return None, [(place, _schema_problem(place, error.kind.name))]
+        return None, [(place, _schema_problem(place, error.kind.name, error.kind.as_dict()))]
     except (ValueError, OverflowError, RecursionError):
         return None, [((), "not a valid JSON Schema (draft 2020-12)")]
     return ArgumentsSchema(validator, recursive="'$ref'" in repr(schema)), []
 
 
-def _schema_problem(place: Path, kind: str) -> str:
+def _schema_problem(place: Path, kind: str, facts: dict[str, Any]) -> str:
     if kind == "$ref":
         return "a $ref that leads nowhere: only places within this schema are taken, like #/$defs/name"
     last = place[-1] if place else None
     if last == "pattern" or (len(place) > 1 and place[-2] == "patternProperties"):
-        return "not a regular expression that runs in linear time (no look-around, no back references)"
+        return "not a regular expression that runs in linear time in little memory (no look-around, no back references, no large repeats)"
     if last == "format":
         return "a format that is not known, so it could not be asserted"
-    return "not a valid JSON Schema (draft 2020-12)"
+    return f"not a valid JSON Schema (draft 2020-12): {_phrase(kind, facts)}"
 
 
 def _too_much(schema: dict[str, Any]) -> Iterator[tuple[Path, str]]:

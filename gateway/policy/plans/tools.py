@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from gateway.model import Effect
-from gateway.policy.document.problems import Findings, shown_name
+from gateway.policy.document.problems import Findings, suggestion
 from gateway.policy.plans.arguments import compile_arguments
 from gateway.policy.plans.patterns import Patterns
 from gateway.policy.plans.routes import methods_of
 from gateway.policy.plans.upstreams import DEFAULT
 from gateway.policy.schema.fields import REST
-from gateway.policy.schema.sections import Definition, Policy
+from gateway.policy.schema.sections import Definition, Policy, ToolRetries
 from gateway.policy.snapshot import Arguments, Egress, Plan, Retries, UpstreamPlan
 
 BUILT_IN = {"http.get": Effect.READ, "http.head": Effect.READ}
@@ -26,7 +26,10 @@ Template = Callable[..., Plan]
 
 
 class Tools:
-    """Templates by tool name. Names that the policy spells out are prepared at load, all others are put together when asked for."""
+    """Templates by tool name. Tools with a definition are prepared at load, all others are put together when asked for."""
+
+    names: tuple[str, ...]
+    """Every tool name the policy spells out, sorted."""
 
     def __init__(
         self, policy: Policy, upstreams: Mapping[str, UpstreamPlan], egress: Egress, findings: Findings
@@ -37,27 +40,22 @@ class Tools:
         timeouts = dict(policy.tools.timeouts_ms)
         self._default_timeout = timeouts.pop("default", _DEFAULT_TIMEOUT_MS)
         self._timeouts = Patterns(timeouts)
+        self._usual_retries = self._retries_of(ToolRetries())
         self._templates: dict[str, Template] = {}
-        for name in self._spelled_out():
-            definition = policy.tools.definitions.get(name)
-            if definition is not None:
-                self._judge(name, definition, findings)
-            self._templates[name] = self._prepare(name, definition or _NOTHING_SAID, findings)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every tool name the policy spells out, sorted."""
-        return tuple(self._templates)
+        for name, definition in policy.tools.definitions.items():
+            self._judge(name, definition, findings)
+            self._templates[name] = self._prepare(name, definition, findings)
+        self.names = self._spelled_out()
 
     def template(self, tool: str) -> Template:
         return self._templates.get(tool) or self._prepare(tool, _NOTHING_SAID, None)
 
-    def _spelled_out(self) -> list[str]:
+    def _spelled_out(self) -> tuple[str, ...]:
         tools = self._policy.tools
         names = {*tools.definitions, *tools.allowlist, *tools.denylist, *tools.timeouts_ms} - {"default"}
         for agent in self._policy.agents.values():
             names.update(agent.allowlist or (), agent.denylist)
-        return sorted(name for name in names if not name.endswith("*"))
+        return tuple(sorted(name for name in names if not name.endswith("*")))
 
     def _prepare(self, name: str, definition: Definition, findings: Findings | None) -> Template:
         in_family = name.startswith(_FAMILY)
@@ -98,7 +96,10 @@ class Tools:
         return found[1] if found is not None else self._default_timeout
 
     def _retries(self, definition: Definition) -> Retries:
-        own, general = definition.retries, self._policy.tools.retries
+        return self._retries_of(definition.retries) if definition.retries.model_fields_set else self._usual_retries
+
+    def _retries_of(self, own: ToolRetries) -> Retries:
+        general = self._policy.tools.retries
         backoff = own.backoff_ms if own.backoff_ms is not None else general.backoff_ms
         return Retries(
             max=own.max if own.max is not None else general.max,
@@ -117,10 +118,9 @@ class Tools:
                     findings.add((*here, key), f"{name} is built in: it takes limits, but no {key}")
             return
         wanted = definition.upstream
-        if wanted is not None and wanted not in self._policy.upstreams and wanted not in self._upstreams:
-            known = ", ".join(shown_name(upstream) for upstream in sorted(self._policy.upstreams)) or "none"
-            if not findings.doubts(("upstreams", wanted)):
-                findings.add((*here, "upstream"), f"no such upstream, known are: {known}")
+        unknown = wanted is not None and wanted not in self._policy.upstreams and wanted not in self._upstreams
+        if wanted is not None and unknown and not findings.doubts(("upstreams", wanted)):
+            findings.add((*here, "upstream"), "no such upstream" + suggestion(wanted, self._policy.upstreams))
         self._judge_methods(name, definition, findings)
 
     def _judge_methods(self, name: str, definition: Definition, findings: Findings) -> None:

@@ -5,14 +5,13 @@ import re
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import chain, islice
 from math import isqrt
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.policy.document.problems import MOST_PROBLEMS, Findings, Path, Problem, looks_secret
+from gateway.policy.document.problems import MOST_PROBLEMS, Findings, Path, Problem, looks_secret, suggestion
 from gateway.policy.document.scalars import Ambiguous
 from gateway.policy.document.yaml_loader import MOST_VALUES, Document
 from gateway.policy.schema.fields import EXPECTED
@@ -33,8 +32,7 @@ _MOST_ERRORS = 2 * MOST_PROBLEMS
 """Telling more than that takes so long in native code that other threads feel it."""
 _MOST_JUDGED = 200
 """With more errors than that a file is no policy: no names are suggested, and the rest is not judged."""
-_NOT_TEXT = ("an integer", "a number", "a size", "true or false", "one of", "a list", "a mapping")
-_MOST_KEYS_NAMED = 8
+_NOT_TEXT = ("an integer", "a number", "a size", "true or false", "one of", "a list", "a mapping", "a time")
 
 _Table = dict[str, "_Table | bool"]
 
@@ -163,10 +161,7 @@ def _explain(
 
 def _unknown_key(model: type[BaseModel], loc: Path) -> str:
     known = [key for key in _known_keys(model, loc[:-1]) if _in_table((*loc[:-1], key)) is not True]
-    near = get_close_matches(str(loc[-1])[:_LONGEST_SHOWN].lower(), known, n=1, cutoff=0.5)
-    if near:
-        return f'unknown key, did you mean "{near[0]}"?'
-    return "unknown key" + (f", known are: {', '.join(known)}" if 0 < len(known) <= _MOST_KEYS_NAMED else "")
+    return "unknown key" + suggestion(str(loc[-1]), known)
 
 
 def _known_keys(annotation: Any, path: Path) -> list[str]:

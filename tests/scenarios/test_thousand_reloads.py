@@ -1,0 +1,91 @@
+"""Policies reloaded again and again, half of them bad, while calls run: each is judged by one whole policy, and nothing is lost."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from gateway.app import Gateway
+from tests.doors.conftest import Running, StartGateway
+
+RULES = (
+    {"tools": {"allowlist": ["search.read"], "definitions": {"search.read": {"effect": "read"}}}},
+    {"tools": {"allowlist": ["notes.write"], "definitions": {"search.read": {"effect": "read"}}}},
+)
+BAD = (
+    "tools: {allowlist: 3}",
+    "",
+    "mode: [",
+    "\0",
+    "unknown: 1\n" * 2000,
+    "tools: &a {definitions: *a}",
+    "mode: " + "9" * 5000,
+)
+CALLERS = 8
+MOST_GROWTH = 16 << 20
+
+
+@dataclass
+class Answers:
+    """What callers were told, and by which policy."""
+
+    seen: list[tuple[str, int]] = field(default_factory=list)
+    over: bool = False
+
+    async def call(self, running: Running, number: int) -> None:
+        while not self.over:
+            run = f"{number}-{len(self.seen)}"
+            async with running.agent.post(f"/runs/{run}/tools/search.read", json={}) as answer:
+                await answer.read()
+                self.seen.append((answer.headers["Tool-Gateway-Policy"], answer.status))
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+async def put(gateway: Gateway, file: Path, content: str) -> tuple[str, ...]:
+    file.with_suffix(".new").write_text(content)
+    file.with_suffix(".new").rename(file)
+    return await gateway.policies.reload()
+
+
+async def reload_under_load(start: StartGateway, folder: Path, reloads: int, every: float) -> None:
+    running = await start(json.dumps(RULES[0]))
+    gateway, file = running.gateway, folder / "policies" / "policy.yaml"
+    expected = {gateway.policies.snapshot.version: 200}
+    answers = Answers()
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as group:
+        for number in range(CALLERS):
+            group.create_task(answers.call(running, number))
+        warm = 0
+        begin = loop.time()
+        for number in range(reloads):
+            if number % 2:
+                assert await put(gateway, file, BAD[number // 2 % len(BAD)])
+            else:
+                which = (number // 2 + 1) % 2
+                assert await put(gateway, file, json.dumps(RULES[which])) == ()
+                expected[gateway.policies.snapshot.version] = 403 if which else 200
+            if number == reloads // 2:
+                warm = resident()
+            await asyncio.sleep(begin + (number + 1) * every - loop.time())
+        answers.over = True
+    assert len(expected) == 2
+    assert {version for version, _ in answers.seen} == set(expected)
+    assert [answer for answer in answers.seen if expected[answer[0]] != answer[1]] == []
+    assert len(running.seen.records) == len(answers.seen)
+    assert resident() - warm < MOST_GROWTH + 2000 * len(answers.seen)  # the tests keep every record and answer
+
+
+async def test_each_answer_of_many_reloads_is_judged_by_one_policy(start: StartGateway, tmp_path: Path) -> None:
+    await reload_under_load(start, tmp_path, reloads=60, every=0.03)
+
+
+@pytest.mark.soak
+async def test_a_thousand_reloads_in_a_minute(start: StartGateway, tmp_path: Path) -> None:
+    await reload_under_load(start, tmp_path, reloads=1000, every=0.06)

@@ -1,0 +1,143 @@
+"""Every kind of bad file put in place of a policy in force: the old one stays, and the event loop hardly notices."""
+
+import asyncio
+import gc
+import shutil
+import weakref
+from pathlib import Path
+
+import pytest
+
+from gateway.model import Moment
+from gateway.policy.document.problems import MOST_LINES
+from gateway.policy.document.yaml_loader import LARGEST, MOST_VALUES
+from gateway.policy.source import PolicySource
+from tests.unit.policy.test_golden import ENVIRON, OWN, cases, expected
+
+GOOD = "tools: {allowlist: [search.read]}\nkill_switch: {disable_tools: [notes.write]}\n"
+MOST_STALL = 0.5
+"""Seconds. The promise is 0.05; a busy machine keeps the loop itself waiting, and what this is to catch took many seconds."""
+
+
+def several(count: int, item: str, between: str = ", ") -> str:
+    return between.join(item.replace("#", str(n)) for n in range(count))
+
+
+HUGE = {
+    "larger than a policy may be": "a" * (LARGEST + 1),
+    "one long text": "mode: " + "a" * (LARGEST - 100),
+    "one long key": "a" * (LARGEST - 100) + ": 1",
+    "one long comment": "#" + "a" * (LARGEST - 100),
+    "blank lines": "\n" * (LARGEST - 100) + "x",
+    "a number of millions of digits": "mode: " + "9" * (LARGEST - 100),
+    "a control character at the end": "mode: " + "a" * (LARGEST - 100) + "\x01",
+    "many values": "x: [" + "1, " * (MOST_VALUES - 10) + "]",
+    "too many values": "x: [" + "1, " * MOST_VALUES + "]",
+    "many dates": "x: [" + "2026-01-01, " * 50_000 + "]",
+    "many unknown keys": several(MOST_VALUES // 2 - 1, "unknown_#: 1", "\n"),
+    "many duplicate keys": "a: 1\n" * 49_000,
+    "many anchors": several(49_000, "k#: &a# 1", "\n"),
+    "many aliases": "x: &a 1\ny: [" + "*a, " * 90_000 + "]",
+    "many bad names": "tools: {allowlist: [" + several(90_000, "'a b#'") + "]}",
+    "good names, then bad ones": f"tools: {{allowlist: [{several(45_000, 'a#')}, {several(45_000, 'b#.')}]}}",
+    "many misspelt tools": "tools: {definitions: {" + several(24_000, "t#: {efect: read}") + "}}",
+    "many tools without an upstream": "tools: {definitions: {" + several(24_000, "t#: {upstream: u}") + "}}",
+    "many of both": f"tools: {{definitions: {{{several(12_000, 't#: {upstream: u}')}}}}}\n"
+    f"upstreams: {{{several(12_000, 'u#: {url: http://a}')}}}",
+    "deep": "[" * 1_000_000,
+    "a pattern that takes long": "tools: {definitions: {a: {arguments: {pattern: '" + "\\w{1,10}" * 8_000 + "'}}}}",
+    "many patterns": "tools: {definitions: {a: {arguments: {properties: {"
+    + several(15_000, "p#: {pattern: '\\w{1,99}'}")
+    + "}}}}}",
+    "many unknown keywords": "tools: {definitions: {a: {arguments: {" + several(45_000, "k#: 1") + "}}}}",
+}
+
+
+class Reloader:
+    """A PolicySource on a folder of its own, in force with GOOD."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.put_back()
+        self.source = PolicySource(
+            str(folder),
+            environ=ENVIRON,
+            upstream=None,
+            own_listeners=OWN,
+            budgets={},
+            emit=lambda event: None,
+            clock=lambda: Moment(1.0, 1000.0),
+            on_snapshot=lambda snapshot: None,
+            on_file_switches=lambda switches: None,
+        )
+        self.source.load()
+
+    def put_back(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        (self.folder / "policy.yaml").write_text(GOOD)
+
+    def put(self, case: Path) -> None:
+        shutil.rmtree(self.folder)
+        if case.is_dir():
+            shutil.copytree(case, self.folder)
+        else:
+            self.folder.mkdir()
+            shutil.copy(case, self.folder / "policy.yaml")
+
+
+@pytest.fixture
+def reloader(tmp_path: Path) -> Reloader:
+    return Reloader(tmp_path / "policies")
+
+
+async def test_every_kind_of_bad_file_leaves_the_old_policy_in_force(reloader: Reloader) -> None:
+    bad = cases("bad")
+    assert len(bad) >= 100
+    for case in bad:
+        reloader.put(case)
+        of_the_policy = [line for line in expected(case) if line.startswith("policy.yaml:")]
+        before = reloader.source.snapshot
+        told = await reloader.source.reload()
+        assert tuple(line.removeprefix(f"{reloader.folder}/") for line in told) == expected(case), case.name
+        if of_the_policy:
+            assert reloader.source.snapshot is before, case.name
+        reloader.put_back()
+        assert await reloader.source.reload() == (), case.name
+        assert reloader.source.snapshot.plan("default", "search.read").allowed
+
+
+async def largest_stall(source: PolicySource) -> float:
+    """Seconds for which nothing else ran on the loop while it reloaded."""
+    loop = asyncio.get_running_loop()
+    reloading = asyncio.create_task(source.reload())
+    largest, last = 0.0, loop.time()
+    while not reloading.done():
+        await asyncio.sleep(0.001)
+        largest, last = max(largest, loop.time() - last), loop.time()
+    await reloading
+    return largest
+
+
+@pytest.mark.parametrize("text", HUGE.values(), ids=HUGE.keys())
+async def test_a_file_made_to_take_long_is_refused_without_holding_up_the_loop(text: str, reloader: Reloader) -> None:
+    before = reloader.source.snapshot
+    (reloader.folder / "policy.yaml").write_text(text)
+    stall = await largest_stall(reloader.source)
+    assert 1 <= len(reloader.source.problems) <= MOST_LINES + 1
+    assert max(map(len, reloader.source.problems)) < 500
+    assert reloader.source.snapshot is before
+    assert stall < MOST_STALL
+
+
+async def test_a_policy_that_is_replaced_goes_at_once(reloader: Reloader) -> None:
+    """Not only when the garbage collector finds it: reloads would pile policies up."""
+    old = weakref.ref(reloader.source.snapshot)
+    reloader.source.snapshot.plan("default", "search.read")
+    (reloader.folder / "policy.yaml").write_text("tools: {allowlist: []}\n")
+    gc.disable()
+    try:
+        await reloader.source.reload()
+        assert old() is None
+    finally:
+        gc.enable()
