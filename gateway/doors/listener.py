@@ -3,6 +3,7 @@
 import asyncio
 from http import HTTPStatus
 
+from aiohttp import web_protocol
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import BaseRequest, Response, Server, StreamResponse
@@ -21,6 +22,9 @@ LINE_BYTES = 16 * 1024
 FIELD_BYTES = 32 * 1024
 """One header: bearer tokens are long."""
 END_OF_HEAD = b"\r\n\r\n"
+
+web_protocol.MAX_MSG_QUEUE_SIZE = 4
+"""Requests sent on without waiting for answers that are parsed ahead. aiohttp's 32 are 200 KB a connection, and it has no option for it."""
 
 
 class Listener(Server):
