@@ -164,7 +164,9 @@ def _overrides(policy: Policy, given: Given) -> tuple[str, ...]:
     if given.upstream is not None and default is not None and default.url is not None:
         own = default.url.origin + default.url.path
         if given.upstream.rstrip("/") != own:
-            told.append(f"GATEWAY_UPSTREAM: the environment's {given.upstream} overrides upstreams.default.url's {own}")
+            told.append(
+                f"GATEWAY_UPSTREAM: the environment's {_origin(given.upstream)} overrides upstreams.default.url's {_origin(own)}"
+            )
     return tuple(told)
 
 
@@ -199,6 +201,12 @@ def _observability(policy: Policy, findings: Findings) -> Observability:
         max_log_bytes_per_second=section.max_log_bytes_per_second,
         redaction=Redaction(redaction.enabled, redaction.keys, redaction.patterns, redaction.allow),
     )
+
+
+def _origin(url: str) -> str:
+    """Scheme and authority: a path may be a secret of its own (a webhook's)."""
+    origin = "/".join(url.split("/", 3)[:3])
+    return origin if origin == url.rstrip("/") else f"{origin}/…"
 
 
 def _tokens(policy: Policy, given: Given, findings: Findings) -> dict[bytes, str]:

@@ -31,6 +31,7 @@ def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
     """All of them, in a stable order."""
     plans = [tools.template(name)(agent="", allowed=True, rule="", budgets=None) for name in tools.names]
     return (
+        *_performed_by_nobody(policy, plans),
         *_undeclared_effects(policy, plans),
         *_open_default_agent(policy),
         *_contained(policy, plans),
@@ -40,8 +41,21 @@ def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
     )
 
 
+def _performed_by_nobody(policy: Policy, plans: list[Plan]) -> Iterator[str]:
+    allowed = _allowed(policy)
+    for plan in plans:
+        if plan.tool in allowed and plan.missing is not None:
+            remedy = "it needs" if plan.tool.startswith("http.") else "set GATEWAY_UPSTREAM or write"
+            yield f"{plan.tool}: allowed, but nothing performs it (tool_not_configured): {remedy} {plan.missing}"
+
+
+def _allowed(policy: Policy) -> set[str]:
+    """Names and patterns of every allowlist."""
+    return set(policy.tools.allowlist).union(*(agent.allowlist or () for agent in policy.agents.values()))
+
+
 def _undeclared_effects(policy: Policy, plans: list[Plan]) -> Iterator[str]:
-    allowed = set(policy.tools.allowlist).union(*(agent.allowlist or () for agent in policy.agents.values()))
+    allowed = _allowed(policy)
     for plan in plans:
         definition = policy.tools.definitions.get(plan.tool)
         undeclared = definition is None or definition.effect is None

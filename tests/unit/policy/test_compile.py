@@ -107,12 +107,12 @@ def test_an_environment_that_says_the_same_overrides_nothing() -> None:
     assert compiled(SAFE_DEFAULT, Given(budgets={"AGENT_MAX_STEPS": 25})).overrides == ()
 
 
-def test_gateway_upstream_wins_over_the_policys_default_and_both_are_named() -> None:
+def test_gateway_upstream_wins_over_the_policys_default_and_both_are_named_without_their_paths() -> None:
     snapshot = compiled("upstreams: {default: {url: 'http://other', headers: {X-Team: blue}}}", BASE)
     assert snapshot.upstreams["default"].origin == "http://tools.internal:9000"
     assert snapshot.upstreams["default"].headers == (("X-Team", "blue"),)
     assert snapshot.overrides == (
-        "GATEWAY_UPSTREAM: the environment's http://tools.internal:9000/base overrides upstreams.default.url's http://other",
+        "GATEWAY_UPSTREAM: the environment's http://tools.internal:9000/… overrides upstreams.default.url's http://other",
     )
 
 
