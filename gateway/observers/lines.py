@@ -19,9 +19,12 @@ _DEEPEST = 500
 """Brackets in a document that is logged as one: more could be deeper than readers' parsers go, and is logged as text."""
 
 _UNSAFE = re.compile(
-    "[\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\U0001d173-\U0001d17a]"
+    "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
-"""What orjson leaves as it is and a terminal obeys: C1 controls, line separators, bidi marks, invisible characters, tags."""
+"""What orjson leaves as it is and a terminal obeys or hides: Unicode's Cc, Cf, Zl and Zp, that is C1 controls, line separators, bidi marks,
+invisible characters, tags.
+"""
 _LONG_NUMBER = re.compile(rb"\d{300}")
 
 METADATA = (

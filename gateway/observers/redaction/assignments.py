@@ -16,7 +16,7 @@ _NUMBER = re.compile(rb"[+(]?[A-Za-z]{0,2}\d(?:[ ().+/-]{0,3}\d){4,19}")
 """Of a phone, a card, an account: its groups belong together."""
 _COOKIE = re.compile(rb"[^\r\n\"'<>=]{1,256}+=[^\r\n\"'<>]*+")
 _SCHEME = re.compile(
-    rb"(?:(?:bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256|key)[ \t]+)?([^\s\"'<>&]+)", re.IGNORECASE
+    rb"(?:(?:bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256|key)[ \t]+)?([^\s\"'<>&;]+)", re.IGNORECASE
 )
 _CODE = re.compile(
     rb"[A-Za-z_][\w.]*[\[(]|(?:self|this|os|process|config|settings|env|args|request|req|options|params|ctx|props|kwargs|cfg)\."

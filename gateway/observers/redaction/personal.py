@@ -7,6 +7,8 @@ from gateway.observers.redaction.shapes import Shape
 _JOINS = frozenset(b"-_.:+=#@%")
 _ALNUM = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 _DATE = re.compile(rb"(?:19|20)\d\d[-/.][01]?\d[-/.]")
+_DOTTED = re.compile(rb"\+(?:\d+\.\d+|\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}|[\d.]*\.0\.[\d.]*)")
+"""Behind a plus a decimal, an IP address, a version: an added line of a diff, say."""
 _FILE_ENDINGS = frozenset(
     b"png jpg jpeg gif svg webp ico css js ts mjs json html htm md txt py java go rs map woff woff2 ttf pdf zip gz".split()
 )
@@ -111,12 +113,14 @@ def _told_phone(text: bytes, start: int, end: int) -> bool:
 
 
 def _phone(text: bytes, start: int, end: int) -> bool:
-    """E.164 allows 15 digits; fewer than 7 (after a plus: 8) are no subscriber's number."""
+    """E.164 allows 15 digits, no country uses as many; fewer than 9 (after a plus: 8) are no whole number."""
     value = text[start:end]
     digits = _digits(text, start, end)
+    if value.startswith(b"+") and (_DATE.match(value, 1) or _DOTTED.fullmatch(value)):
+        return False
     if not value.startswith(b"+") and not _one_group(text, start, end):
         return False
-    if not (8 if value.startswith(b"+") else 9) <= len(digits) <= 15 or len(set(digits)) < 3:
+    if not (8 if value.startswith(b"+") else 9) <= len(digits) <= 14 or len(set(digits)) < 3:
         return False
     return _alone(text, start, end)
 

@@ -53,8 +53,10 @@ def _aws_secret(text: bytes, start: int, end: int) -> bool:
 
 
 def _whole_base64(text: bytes, start: int, end: int) -> bool:
-    """Behind a path, but no digest (`sha512-…`) and not the end of a longer base64 text such as an image."""
+    """Behind a path, but no digest (`sha512-…`), no text, and not the end of a longer base64 text such as an image."""
     if text[max(0, start - 8) : start].lower().endswith((b"sha512-", b"sha-512=")):
+        return False
+    if binascii.a2b_base64(text[start:end]).isascii():
         return False
     before = text[max(0, start - 40) : start]
     return len(before) - len(before.rstrip(_BASE64)) < 40
