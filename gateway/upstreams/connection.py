@@ -205,7 +205,7 @@ class Connection(BaseProtocol):
             if self._interim > MOST_INTERIM:
                 return self._refuse("answered with an endless head")
         self._raw = raw[at:]
-        if len(self._raw) > LONGEST_HEAD:
+        if len(self._raw) > LONGEST_HEAD or self._raw.count(b"\n") > MOST_FIELDS + 1:
             self._refuse("answered with an endless head")
         return None
 
