@@ -95,19 +95,7 @@ class Gateway:
         self._listeners = Listeners()
         self.upstreams = Upstreams(Resolver(), self._listeners)
         self.fetch = Fetch(Resolver(), self._listeners)
-        self.policies = PolicySource(
-            settings.policy,
-            environ=environ,
-            upstream=settings.upstream,
-            own_listeners=frozenset(
-                (a.host, a.port) for a in (settings.listen, settings.admin_listen) if a.path is None
-            ),
-            budgets=settings.budgets,
-            emit=self.observers.happened,
-            clock=clock,
-            on_snapshot=self._adopt,
-            on_file_switches=lambda switches: self._replace_switches(Source.FILE, switches),
-        )
+        self.policies = self._policy_source(environ)
         self.buffers = Buffers(settings.max_buffered_bytes)
         self.pipeline = Pipeline(
             counts=self.counts,
@@ -117,19 +105,7 @@ class Gateway:
             clock=clock,
             dice=random.random,
         )
-        self.operations = Operations(
-            settings=settings,
-            policies=self.policies,
-            counts=self.counts,
-            keeper=self.keeper,
-            recent=self.recent,
-            observer=self.observers,
-            run_finished=self.pipeline.run_finished,
-            connections=self.upstreams.status,
-            log=self.log,
-            clock=clock,
-            started=clock(),
-        )
+        self.operations = self._operations()
         self._servers: list[asyncio.Server] = []
         self.listener = Listener(
             self._front(),
@@ -206,6 +182,37 @@ class Gateway:
         if self.operations.unready != Phase.STARTING:
             self._tell("gateway_stopped")
         self.log.close(LOG_CLOSE_SECONDS)
+
+    def _policy_source(self, environ: Mapping[str, str]) -> PolicySource:
+        return PolicySource(
+            self.settings.policy,
+            environ=environ,
+            upstream=self.settings.upstream,
+            own_listeners=frozenset(
+                (a.host, a.port) for a in (self.settings.listen, self.settings.admin_listen) if a.path is None
+            ),
+            budgets=self.settings.budgets,
+            emit=self.observers.happened,
+            clock=clock,
+            on_snapshot=self._adopt,
+            on_file_switches=lambda switches: self._replace_switches(Source.FILE, switches),
+        )
+
+    def _operations(self) -> Operations:
+        return Operations(
+            settings=self.settings,
+            policies=self.policies,
+            counts=self.counts,
+            keeper=self.keeper,
+            recent=self.recent,
+            observer=self.observers,
+            run_finished=self.pipeline.run_finished,
+            connections=self.upstreams.status,
+            log=self.log,
+            listening=lambda: (self.data_url, self.admin_url),
+            clock=clock,
+            started=clock(),
+        )
 
     def _front(self) -> Front:
         listen = self.settings.listen

@@ -77,6 +77,8 @@ class Operations:
     connections: Callable[[], list[View]]
     """One object an upstream in use: how many connections are open, idle and waited for."""
     log: Lines
+    listening: Callable[[], tuple[str, str]]
+    """Where the data plane and the admin plane really listen."""
     clock: Callable[[], Moment]
     started: Moment
     unready: str | None = "starting"
@@ -104,6 +106,7 @@ class Operations:
     def status(self) -> View:
         """The whole picture, small enough to read."""
         snapshot = self.policies.snapshot
+        data_plane, admin_plane = self.listening()
         return {
             "version": product_version(),
             "started": instant(self.started.wall),
@@ -126,8 +129,8 @@ class Operations:
             "runs_live": self.counts.ledger.live,
             "log_dropped": dict(self.log.dropped),
             "problems": [text for text in (self.keeper.problem, self.log.problem) if text],
-            "listen": str(self.settings.listen),
-            "admin_listen": str(self.settings.admin_listen),
+            "listen": data_plane,
+            "admin_listen": admin_plane,
             "agent_id": self.settings.agent_id,
         }
 

@@ -82,7 +82,8 @@ async def test_status_is_the_whole_picture(operator: Operator) -> None:
     assert isinstance(policy, dict)
     assert policy["version"] == operator.gateway.policies.snapshot.version
     assert policy["warnings"] == list(operator.gateway.policies.snapshot.warnings)
-    assert policy["warnings"][0].startswith("lost.tool: effect undeclared, treated as write")
+    assert policy["warnings"][0].startswith("lost.tool: allowed, but nothing performs it")
+    assert status["listen"] == operator.gateway.data_url
     assert status["degraded"] == ["kill_switch"]
     assert (status["calls_in_flight"], status["max_in_flight"], status["runs_live"]) == (0, 1000, 0)
     assert (status["ready"], status["mode"], status["log_dropped"]) == (True, "enforce", {})
