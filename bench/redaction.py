@@ -12,14 +12,30 @@ import uuid
 from collections.abc import Callable
 from itertools import count
 from statistics import median
+from urllib.parse import quote_plus
 
 from gateway.observers.redaction.redact import Redactor
 from gateway.policy.snapshot import Redaction
 
 _dice = random.Random(5)
-_WORDS = (
-    "the order was sent from our store in spring and arrives within three days at your door unless it rains".split()
-)
+_WORDS = [
+    "the",
+    "order",
+    "was",
+    "sent",
+    "from",
+    "our",
+    "store",
+    "in",
+    "spring",
+    "and",
+    "arrives",
+    "within",
+    "three",
+    "days",
+    "at",
+    "noon",
+]
 
 
 def prose() -> str:
@@ -38,7 +54,12 @@ def log_line() -> str:
 
 
 def code() -> str:
-    return f"def {_dice.choice(_WORDS)}_{_dice.choice(_WORDS)}(self, key: str = 'x') -> int:\n    return self.token[{_dice.randrange(99)}] + len(key)\n"
+    name = "_".join(_dice.choices(_WORDS, k=2))
+    return f"def {name}(self, key: str = 'x') -> int:\n    return self.token[{_dice.randrange(99)}] + len(key)\n"
+
+
+def form() -> str:
+    return f"name=J.+Doe&comment={quote_plus(prose() * 2)}&mail=a%40example.com&item={_dice.randrange(10**6)}&token=x1&"
 
 
 def row() -> dict[str, object]:
@@ -91,9 +112,8 @@ def inputs(size: int) -> dict[str, bytes]:
         "prose with addresses and numbers": text_of(support, size),
         "log lines": text_of(log_line, size),
         "code": text_of(code, size),
-        "form body": text_of(
-            lambda: f"name={_dice.choice(_WORDS)}+{_dice.choice(_WORDS)}&mail=a%40example.com&token=x1&", size
-        ),
+        "form body": text_of(form, size),
+        "form of secrets alone": text_of(lambda: "mail=a%40example.com&token=x1&", size),
         "base64 image": base64.b64encode(_dice.randbytes(size)),
         "JSON of records": json_of(row, size),
         "JSON of people": json_of(contact, size),

@@ -9,7 +9,6 @@ from tests.redaction.look_alikes import LOOK_ALIKES
 from tests.redaction.personal import PERSONAL
 from tests.redaction.surroundings import HELD_BACK, TUNING, Surrounding
 
-
 Made = TypeVar("Made")
 
 
@@ -46,7 +45,7 @@ class Set(NamedTuple):
 
 
 TUNING_SET = Set("tuning", 20260921, TUNING, 30)
-HELD_BACK_SET = Set("held-back", 77003, HELD_BACK, 42)
+HELD_BACK_SET = Set("held-back", 424243, HELD_BACK, 42)
 
 
 def _planted(makers: Mapping[str, Callable[[Dice], str | Planted]], of: Set) -> list[Sample]:
@@ -62,6 +61,6 @@ def _drawn(makers: Mapping[str, Callable[[Dice], Made]], of: Set) -> list[tuple[
     drawn = []
     for kind, maker in makers.items():
         dice = Dice(f"{of.seed} {kind}")
-        for n in range(of.of_each * (4 if kind in PERSONAL else 1)):
-            drawn.append((kind, maker(dice), of.surroundings[n % len(of.surroundings)]))
+        count = of.of_each * (4 if kind in PERSONAL else 1)
+        drawn += [(kind, maker(dice), of.surroundings[n % len(of.surroundings)]) for n in range(count)]
     return drawn

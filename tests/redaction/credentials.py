@@ -39,8 +39,13 @@ def github(d: Dice) -> str:
 
 def slack(d: Dice) -> Planted:
     bot, user = d.form("############"), d.form("#############")
-    forms = (f"xoxb-{bot}-{user}-{d.some(24)}", f"xoxp-{bot}-{bot}-{user}-{d.some(32, HEX)}", f"xapp-1-A{d.some(10, UPPER)}-{user}-{d.some(64, HEX)}",
-             f"xoxe.xoxp-1-{d.some(160)}", f"xoxa-2-{bot}-{d.some(24)}")  # fmt: skip
+    forms = (
+        f"xoxb-{bot}-{user}-{d.some(24)}",
+        f"xoxp-{bot}-{bot}-{user}-{d.some(32, HEX)}",
+        f"xapp-1-A{d.some(10, UPPER)}-{user}-{d.some(64, HEX)}",
+        f"xoxe.xoxp-1-{d.some(160)}",
+        f"xoxa-2-{bot}-{d.some(24)}",
+    )
     if d.random() < 0.25:
         return Planted(
             f"https://hooks.slack.com/services/T{d.some(8, UPPER)}/B{d.some(10, UPPER)}/{(tail := d.some(24))}", tail
@@ -176,7 +181,9 @@ CREDENTIALS: Mapping[str, Maker] = {
     "databricks_token": lambda d: f"dapi{d.some(32, HEX)}",
     "linear_key": lambda d: f"lin_api_{d.some(40)}",
     "notion_key": lambda d: d.choice([f"secret_{d.some(43)}", f"ntn_{d.some(46)}"]),
-    "square_key": lambda d: d.choice([f"sq0{d.choice(['atp', 'csp'])}-{d.some(43, URLSAFE)}", f"EAAA{d.some(60, URLSAFE)}"]),
+    "square_key": lambda d: d.choice(
+        [f"sq0{d.choice(['atp', 'csp'])}-{d.some(43, URLSAFE)}", f"EAAA{d.some(60, URLSAFE)}"]
+    ),
     "groq_key": lambda d: f"gsk_{d.some(52)}",
     "xai_key": lambda d: f"xai-{d.some(80)}",
     "replicate_token": lambda d: f"r8_{d.some(37)}",
@@ -192,9 +199,14 @@ CREDENTIALS: Mapping[str, Maker] = {
     "tailscale_key": lambda d: f"tskey-{d.choice(['auth', 'api'])}-{d.some(12)}CNTRL-{d.some(32)}",
     "sentry_token": lambda d: d.choice([f"sntrys_eyJ{d.some(120, BASE64)}", f"sntryu_{d.some(64, HEX)}"]),
     "age_key": lambda d: f"AGE-SECRET-KEY-1{d.some(58, UPPER + DIGITS)}",
-    "slack_webhook": lambda d: Planted(f"https://hooks.slack.com/workflows/T{d.some(8, UPPER)}/A{d.some(10, UPPER)}/{d.form('%#################')}/{(tail := d.some(24))}", tail),
-    "discord_webhook": lambda d: Planted(f"https://discordapp.com/api/webhooks/{d.form('%##################')}/{(tail := d.some(68, URLSAFE))}", tail),
-}  # fmt: skip
+    "slack_webhook": lambda d: Planted(
+        f"https://hooks.slack.com/workflows/T{d.some(8, UPPER)}/A{d.some(10, UPPER)}/{d.form('%#################')}/{(tail := d.some(24))}",
+        tail,
+    ),
+    "discord_webhook": lambda d: Planted(
+        f"https://discordapp.com/api/webhooks/{d.form('%##################')}/{(tail := d.some(68, URLSAFE))}", tail
+    ),
+}
 """By the kind that the redactor calls it."""
 
 TOTAL = (

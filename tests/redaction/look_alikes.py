@@ -18,13 +18,43 @@ def _uuid(d: Dice) -> str:
 def _timestamp(d: Dice) -> str:
     clock = f"{d.randrange(24):02d}:{d.form('3#:4#')}"
     day = f"202{d.randrange(10)}-{d.randrange(1, 13):02d}-{d.randrange(1, 29):02d}"
-    return d.choice([f"{day}T{clock}Z", f"{day} {clock}", f"{day}T{clock}.{d.form('######')}+02:00", f"17{d.form('########')}", f"17{d.form('########')}.{d.form('######')}",
-                     f"17{d.form('###########')}", day, f"{day.replace('-', '')}{clock.replace(':', '')}", day.replace("-", "/"), f"{clock},{d.form('###')}"])  # fmt: skip
+    return d.choice(
+        [
+            f"{day}T{clock}Z",
+            f"{day} {clock}",
+            f"{day}T{clock}.{d.form('######')}+02:00",
+            f"17{d.form('########')}",
+            f"17{d.form('########')}.{d.form('######')}",
+            f"17{d.form('###########')}",
+            day,
+            f"{day.replace('-', '')}{clock.replace(':', '')}",
+            day.replace("-", "/"),
+            f"{clock},{d.form('###')}",
+        ]
+    )
 
 
 def _order(d: Dice) -> str:
-    return d.choice([d.form(f) for f in ("order 10########", "#%#######", "PO-2026-######-##", "INV-%####", "4711-####-##", "SKU %###-###", "case 00######", "ticket %####", "45########",
-                                         "302-%######-#######", "DHL JJD0000%##########", "item %##-##", "EAN 40%##########")])  # fmt: skip
+    return d.choice(
+        [
+            d.form(f)
+            for f in (
+                "order 10########",
+                "#%#######",
+                "PO-2026-######-##",
+                "INV-%####",
+                "4711-####-##",
+                "SKU %###-###",
+                "case 00######",
+                "ticket %####",
+                "45########",
+                "302-%######-#######",
+                "DHL JJD0000%##########",
+                "item %##-##",
+                "EAN 40%##########",
+            )
+        ]
+    )
 
 
 def _version(d: Dice) -> str:
@@ -68,8 +98,16 @@ def _image(d: Dice) -> str:
 
 def _digest(d: Dice) -> str:
     text = d.randbytes(8)
-    return d.choice([hashlib.sha256(text).hexdigest(), f"sha256:{hashlib.sha256(text).hexdigest()}", hashlib.md5(text).hexdigest(), f"sha512-{base64.b64encode(hashlib.sha512(text).digest()).decode()}",
-                     f'W/"{hashlib.sha1(text).hexdigest()}"', f"0x{d.some(40, HEX)}"])  # fmt: skip
+    return d.choice(
+        [
+            hashlib.sha256(text).hexdigest(),
+            f"sha256:{hashlib.sha256(text).hexdigest()}",
+            hashlib.md5(text).hexdigest(),
+            f"sha512-{base64.b64encode(hashlib.sha512(text).digest()).decode()}",
+            f'W/"{hashlib.sha1(text).hexdigest()}"',
+            f"0x{d.some(40, HEX)}",
+        ]
+    )
 
 
 _CODE = (
@@ -118,30 +156,108 @@ _PROSE = (
 
 
 def _number(d: Dice) -> str:
-    return d.choice([d.form(f) for f in ("%,###,###.##", "-1##.####, 37.####", "%####.##", "0x7fff%fbff8c#", "1920x1080", "%##%", "#.############", "1.%######e-05", "%## ### km", "$%,###.00", "978-3-16-14####-#", "%########", "00:1A:2B:3C:%#:5E",
-                                                  "192.168.1.%#", "10.%#.%#.%:8080", "2001:db8::%###:%#", "52.5200%, 13.40%#", "A4 210 x 297 mm", "%#######", "12-34-56", "100 200 300 400", "1 000 000 000", "8.8.8.8, 1.1.1.1", "3.14159265358979",
-                                                  "%##.##.##", "scores: 12 15 18 21 24 27 30", "1%##-1%##", "20%#-20##")])  # fmt: skip
+    return d.choice(
+        [
+            d.form(f)
+            for f in (
+                "%,###,###.##",
+                "-1##.####, 37.####",
+                "%####.##",
+                "0x7fff%fbff8c#",
+                "1920x1080",
+                "%##%",
+                "#.############",
+                "1.%######e-05",
+                "%## ### km",
+                "$%,###.00",
+                "978-3-16-14####-#",
+                "%########",
+                "00:1A:2B:3C:%#:5E",
+                "192.168.1.%#",
+                "10.%#.%#.%:8080",
+                "2001:db8::%###:%#",
+                "52.5200%, 13.40%#",
+                "A4 210 x 297 mm",
+                "%#######",
+                "12-34-56",
+                "100 200 300 400",
+                "1 000 000 000",
+                "8.8.8.8, 1.1.1.1",
+                "3.14159265358979",
+                "%##.##.##",
+                "scores: 12 15 18 21 24 27 30",
+                "1%##-1%##",
+                "20%#-20##",
+            )
+        ]
+    )
 
 
 def _file(d: Dice) -> str:
-    return d.choice([f"icon@2x.{d.choice(['png', 'webp'])}", f"src/{d.some(6, LOWER)}/observers/log.py:{d.form('%##')}", f"https://example.com/a/{d.form('%#######')}?page=2&sort=name#top", f"IMG_2026%_{d.form('######')}.jpg",
-                     f"arn:aws:iam::{d.form('%###########')}:role/reader", f"s3://bucket-{d.some(8, LOWER)}/{d.form('202%/0%/1%')}/part-00{d.form('###')}.parquet", f"/usr/lib/x86_64-linux-gnu/libc.so.{d.form('%')}",
-                     f"projects/{d.form('%###########')}/secrets/db/versions/1", f"i-{d.some(17, HEX)}", f"urn:isbn:{d.form('978%#########')}", f"{d.some(12, LOWER)}.s3.amazonaws.com"])  # fmt: skip
+    return d.choice(
+        [
+            f"icon@2x.{d.choice(['png', 'webp'])}",
+            f"src/{d.some(6, LOWER)}/observers/log.py:{d.form('%##')}",
+            f"https://example.com/a/{d.form('%#######')}?page=2&sort=name#top",
+            f"IMG_2026%_{d.form('######')}.jpg",
+            f"arn:aws:iam::{d.form('%###########')}:role/reader",
+            f"s3://bucket-{d.some(8, LOWER)}/{d.form('202%/0%/1%')}/part-00{d.form('###')}.parquet",
+            f"/usr/lib/x86_64-linux-gnu/libc.so.{d.form('%')}",
+            f"projects/{d.form('%###########')}/secrets/db/versions/1",
+            f"i-{d.some(17, HEX)}",
+            f"urn:isbn:{d.form('978%#########')}",
+            f"{d.some(12, LOWER)}.s3.amazonaws.com",
+        ]
+    )
 
 
 def _placeholder(d: Dice) -> str:
-    return d.choice(["password=<your password>", "API_KEY=${API_KEY}", "token: ********", "sk-...", "Bearer ...", "password: [hidden]", "xoxb-...", "api_key=%s", "secret: null", '"password": ""', "ghp_xxx", "token=", "password: string", "Bearer {token}",
-                     "AKIA...", "postgres://db.example.com/app", "https://example.com:8443/path", "mailto:", "@example.com", "user@localhost"])  # fmt: skip
+    return d.choice(
+        [
+            "password=<your password>",
+            "API_KEY=${API_KEY}",
+            "token: ********",
+            "sk-...",
+            "Bearer ...",
+            "password: [hidden]",
+            "xoxb-...",
+            "api_key=%s",
+            "secret: null",
+            '"password": ""',
+            "ghp_xxx",
+            "token=",
+            "password: string",
+            "Bearer {token}",
+            "AKIA...",
+            "postgres://db.example.com/app",
+            "https://example.com:8443/path",
+            "mailto:",
+            "@example.com",
+            "user@localhost",
+        ]
+    )
 
 
 def _document(d: Dice) -> str:
-    return json.dumps({"id": str(uuid.UUID(int=d.getrandbits(128))), "total": d.randrange(10**9), "page_token": d.some(20), "at": _timestamp(d), "usage": {"prompt_tokens": d.randrange(9999), "max_tokens": 4096},
-                       "keywords": ["token", "key"], "primary_key": d.form("%#####"), "signature_date": "2026-01-02"})  # fmt: skip
+    return json.dumps(
+        {
+            "id": str(uuid.UUID(int=d.getrandbits(128))),
+            "total": d.randrange(10**9),
+            "page_token": d.some(20),
+            "at": _timestamp(d),
+            "usage": {"prompt_tokens": d.randrange(9999), "max_tokens": 4096},
+            "keywords": ["token", "key"],
+            "primary_key": d.form("%#####"),
+            "signature_date": "2026-01-02",
+        }
+    )
 
 
 LOOK_ALIKES: Mapping[str, Callable[[Dice], str]] = {
     "uuid": _uuid,
-    "git hash": lambda d: d.choice([d.some(40, HEX), d.some(7, HEX), f"commit {d.some(40, HEX)}", f"{d.some(7, HEX)}..{d.some(7, HEX)}"]),
+    "git hash": lambda d: d.choice(
+        [d.some(40, HEX), d.some(7, HEX), f"commit {d.some(40, HEX)}", f"{d.some(7, HEX)}..{d.some(7, HEX)}"]
+    ),
     "order number": _order,
     "timestamp": _timestamp,
     "version": _version,
@@ -156,8 +272,19 @@ LOOK_ALIKES: Mapping[str, Callable[[Dice], str]] = {
     "placeholder": _placeholder,
     "JSON document": _document,
     "trace id": lambda d: f"00-{d.some(32, HEX)}-{d.some(16, HEX)}-01",
-    "ULID, nanoid, object id": lambda d: d.choice([d.some(26, "0123456789ABCDEFGHJKMNPQRSTVWXYZ"), d.some(24, HEX), "V1StGXR8_Z5jdHi6B-" + d.some(3), f"req_{d.some(24)}", f"cus_{d.some(14)}", f"msg_{d.some(22)}"]),
-    "base64 of text": lambda d: base64.b64encode(" ".join(d.some(5, LOWER) for _ in range(d.randrange(4, 30))).encode()).decode(),
+    "ULID, nanoid, object id": lambda d: d.choice(
+        [
+            d.some(26, "0123456789ABCDEFGHJKMNPQRSTVWXYZ"),
+            d.some(24, HEX),
+            "V1StGXR8_Z5jdHi6B-" + d.some(3),
+            f"req_{d.some(24)}",
+            f"cus_{d.some(14)}",
+            f"msg_{d.some(22)}",
+        ]
+    ),
+    "base64 of text": lambda d: base64.b64encode(
+        " ".join(d.some(5, LOWER) for _ in range(d.randrange(4, 30))).encode()
+    ).decode(),
     "long base64": lambda d: d.some(d.randrange(100, 400), BASE64) + "=",
-}  # fmt: skip
+}
 """By type."""

@@ -75,12 +75,18 @@ TUNING = (
 HELD_BACK = (
     Surrounding("letter", "Liebe Kollegen,\n\nes lautet {} und gilt ab morgen.\n\nGruß, Eva"),
     Surrounding("question", "¿Es correcto ({})? Gracias."),
-    Surrounding("tool result", '{"jsonrpc":"2.0","id":4,"result":{"content":[{"type":"text","text":"Found: {}."}],"isError":false}}', _json),
+    Surrounding(
+        "tool result",
+        '{"jsonrpc":"2.0","id":4,"result":{"content":[{"type":"text","text":"Found {}."}],"isError":false}}',
+        _json,
+    ),
     Surrounding("chat", '[{"role":"user","content":"what is {}"},{"role":"assistant","content":"no idea"}]', _json),
     Surrounding("JSON lines", '{"n":1,"v":"{}"}\n{"n":2,"v":"x"}\n', _json),
     Surrounding("JSON, indented", '{\n  "row": {\n    "val": "{}",\n    "list": [1, 2.5, null]\n  }\n}\n', _json),
     Surrounding("JSON, escaped", '{"said":"{}","at":12}', _escaped),
-    Surrounding("JSON in JSON", '{"event":{"body":"{\\"items\\": [{\\"t\\": \\"is {} ok\\"}], \\"k\\": 2}"}}', _json_in_json),
+    Surrounding(
+        "JSON in JSON", '{"event":{"body":"{\\"items\\": [{\\"t\\": \\"is {} ok\\"}], \\"k\\": 2}"}}', _json_in_json
+    ),
     Surrounding("JSON, 100 deep", '[{"x":' * 50 + '"pre {} post"' + "}]" * 50, _json),
     Surrounding("torn JSON", '{"rows":[{"id":1,"v":"{}"},{"id":2,"v":"unfinished', _json),
     Surrounding("event stream", 'event: message\ndata: {"delta":"{}"}\n\n', _json),
@@ -89,10 +95,10 @@ HELD_BACK = (
     Surrounding("CSV", "id;value;state\n9;{};new\n"),
     Surrounding("SQL", "INSERT INTO notes (n, body) VALUES (4, '{}');"),
     Surrounding("diff", "@@ -1,2 +1,2 @@\n-old line\n+{}\n context"),
-    Surrounding("HTML", "<td class=\"c\">{}</td><td>2</td>", _html),
+    Surrounding("HTML", '<td class="c">{}</td><td>2</td>', _html),
     Surrounding("URL in text", "see https://example.net/find?x=1&term={}#top for it", _quoted),
     Surrounding("form", "comment={}&submit=Send+it", quote_plus),
     Surrounding("stack trace", '  File "app.py", line 8, in run\nValueError: bad input {}\n'),
     Surrounding("base64", "body: {}", _base64),
-)  # fmt: skip
+)
 """Never looked at while the rules were written."""

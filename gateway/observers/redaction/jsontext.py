@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -81,8 +81,10 @@ class Walk:
     def __init__(
         self, text: bytes, view: bytes, marks: Sequence[Mark], reader: Reader, *, asks: bool, cut: bool, depth: int
     ) -> None:
-        """`view`: what `readable` makes of the text; `marks` in order; `asks`: the reader has patterns that each string is asked for; `cut`: the text goes on where it ends;
-        `depth`: how many texts this one stands in."""
+        """`view`: what `readable` makes of the text; `marks` in order; `asks`: the reader has patterns for each string alone.
+
+        `cut`: the text goes on where it ends; `depth`: how many texts this one stands in.
+        """
         self.spans: list[Span] = []
         self._text = text
         self._view = view
@@ -103,14 +105,17 @@ class Walk:
 
         May be called again for a later place, not for an earlier one.
         """
-        self._frame = None
-        self._seek(position)
+        self._begin(position)
         for token in _TOKEN.finditer(self._view, position):
             if not self._takes[token.lastindex or 0](token):
                 return self._broken(token.start())
             if self._frame is None or token.end() >= stop:
                 return token.end()
         return len(self._text)
+
+    def _begin(self, position: int) -> None:
+        self._frame = None
+        self._seek(position)
 
     def _broken(self, position: int) -> int:
         """A string that the window cuts, or what stands beside a secret's name, is hidden whole; where that ends, text goes on."""
@@ -127,7 +132,7 @@ class Walk:
             return rest.end()
         return position
 
-    def _surprise(self, token: "re.Match[bytes]") -> bool:
+    def _surprise(self, _: "re.Match[bytes]") -> bool:
         return False
 
     def _expected(self) -> _Frame | None:

@@ -290,7 +290,8 @@ PERSONAL: tuple[Shape, ...] = (
         "phone",
         _LONG,
         rb"(?i)\b(?:tel(?:e(?:ph|f)one?|efono|\xc3\xa9fono|\xc3\xa9phone)?|phone|mobile?|m\xc3\xb3vil|cell|call|dial|ring|fax|sms|whatsapp|"
-        rb"signal|handy|ph|tlf|\xd1\x82\xd0\xb5\xd0\xbb|\xe9\x9b\xbb\xe8\xa9\xb1|\xe7\x94\xb5\xe8\xaf\x9d)\b?[.:]?(?: ?(?:me|us|no|nr|number|at|on|is|under|unter)[.:]?){0,3}"
+        rb"signal|handy|ph|tlf|\xd1\x82\xd0\xb5\xd0\xbb|\xe9\x9b\xbb\xe8\xa9\xb1|\xe7\x94\xb5\xe8\xaf\x9d)"
+        rb"\b?[.:]?(?: ?(?:me|us|no|nr|number|at|on|is|under|unter)[.:]?){0,3}"
         rb"[ :=]{0,3}([(\d][\d .()/-]{5,20}\d)",
         _told_phone,
     ),
