@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -63,5 +64,8 @@ class SlowReader:
             came += len(piece)
         return came
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
+        """Cuts the connection. Safe to call twice."""
         self.writer.transport.abort()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
