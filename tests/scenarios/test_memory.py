@@ -194,7 +194,7 @@ async def test_what_a_reader_leaves_of_a_whole_answer_is_counted_until_it_is_gon
     tool.behaviour = small(60_000)
     buffers = running.gateway.buffers
     readers: list[SlowReader] = []
-    while buffers.held + HELD_REPLY <= buffers.limit:
+    while buffers.held + HELD_REPLY <= buffers.limit and len(readers) < 8:
         readers += await ask_slowly(running.gateway.data_url, 1, times=100)
         calls = -1
         while calls != tool.calls:
