@@ -101,4 +101,4 @@ HELD_BACK = (
     Surrounding("stack trace", '  File "app.py", line 8, in run\nValueError: bad input {}\n'),
     Surrounding("base64", "body: {}", _base64),
 )
-"""Never looked at while the rules were written."""
+"""No rule was written for these."""

@@ -55,7 +55,10 @@ def test_at_least_99_in_100_look_alikes_are_kept(of: Set) -> None:
 
 @SETS
 def test_what_is_taken_for_a_secret_is_one(of: Set) -> None:
-    assert all(tally(of).precision(kind) >= 0.95 for kind in (*CREDENTIALS, *PERSONAL))
+    result = tally(of)
+    assert all(result.precision(kind) >= 0.9 for kind in (*CREDENTIALS, *PERSONAL))
+    hidden, mistaken = sum(result.right[kind] for kind in (*CREDENTIALS, *PERSONAL)), result.false_marks.total()
+    assert hidden / (hidden + mistaken) >= 0.99
 
 
 def _shape(value: object) -> object:

@@ -2,7 +2,9 @@
 
 import binascii
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from urllib.parse import unquote_to_bytes
 
 from gateway.observers.redaction.spans import Span, replacement
 
@@ -10,7 +12,7 @@ _PERCENT_RUN = re.compile(rb"(?<![^\s\"'<>\\])[^\s\"'<>\\%]*+(?:%[^\s\"'<>\\%]*+
 """A URL, a query or a form: in forms `+` is a space. Looked for only where a word begins, so that none is read twice."""
 _FORM_RUN = re.compile(rb"(?<![^\s\"'?])[\w.\[\]-]{1,64}+=[^\s\"'<>\\%+?]*+\+[^\s\"'<>\\%?]*+")
 """A form with blanks and nothing else encoded."""
-_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})|\+")
+_PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 _BASE64_RUN = re.compile(rb"(?<![\w+/=-])[A-Za-z0-9+/_-]{24,}+={0,2}")
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
 _TEXT = re.compile(rb"[\t\r\n\x20-\x7e]+")
@@ -34,19 +36,11 @@ def encoded(text: bytes, scan: Scan) -> Iterator[Span]:
 
 
 def _in_percent(run: "re.Match[bytes]", scan: Scan) -> Iterator[Span]:
-    """The same pieces of the run that are to be hidden in what it says: each decoded byte knows where it came from."""
-    plain = bytearray()
-    places: list[int] = []
-    done = 0
-    for code in _PERCENT.finditer(run[0]):
-        plain += run[0][done : code.start()]
-        places.extend(range(done, code.start() + 1))
-        plain.append(int(code[1], 16) if code[1] else 32)
-        done = code.end()
-    plain += run[0][done:]
-    places.extend(range(done, len(run[0]) + 1))
-    for start, end, shown in scan(bytes(plain)):
-        yield Span(run.start() + places[start], run.start() + places[end], shown)
+    """The same pieces of the run that are to be hidden in what it says: each code before a place moves it by two."""
+    codes = [code.start() - 2 * n for n, code in enumerate(_PERCENT.finditer(run[0]))]
+    for start, end, shown in scan(unquote_to_bytes(run[0].replace(b"+", b" "))):
+        first, last = (place + 2 * bisect_left(codes, place) for place in (start, end))
+        yield Span(run.start() + first, run.start() + last, shown)
 
 
 def _plain(run: bytes) -> bytes | None:

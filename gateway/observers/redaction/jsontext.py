@@ -222,7 +222,7 @@ class Walk:
         if (
             self._view.find(b"\\", start, end) >= 0
             or any(mark.shown is None for mark in marks)
-            or (self._asks and self._reader.custom(token))
+            or (self._asks and self._reader.custom(token[1:-1]))
         ):
             content = _decoded(token)
             hidden = self._reader.inner(content, self._depth + 1)

@@ -117,7 +117,9 @@ class Redactor:
         """What the walk through a document looks out for, in order."""
         marks = [Mark(start, end, shown) for start, end, shown in found]
         if telling:
-            marks += (Mark(match.start(), match.end(), None) for match in self._heads.finditer(text))
+            heads = (match.span() for match in self._heads.finditer(text))
+            # with a quote in it, it is a key's own end, and the walk reads keys; an escaped quote has its string read alone
+            marks += (Mark(start, end, None) for start, end in heads if text.find(b'"', start, end) < 0)
             marks.sort(key=lambda mark: mark.start)
         return marks
 

@@ -192,6 +192,13 @@ def test_the_policy_adds_names_and_patterns_and_takes_kinds_names_and_values_awa
     }
 
 
+def test_a_pattern_of_the_policy_sees_each_string_alone() -> None:
+    redactor = Redactor(Redaction(patterns={"code": "^[A-Z]{3}$", "rest": "note: .*"}))
+    document = b'{"a":"ABC","b":"ABCD","c":["XYZ","note: \\"x\\", y"],"d":"z"}'
+    shown = {"a": "[redacted:code]", "b": "ABCD", "c": ["[redacted:code]", "[redacted:rest]"], "d": "z"}
+    assert orjson.loads(redactor.scrub(document)) == shown
+
+
 def test_redaction_can_be_turned_off() -> None:
     assert Redactor(Redaction(enabled=False)).scrub(b'{"password":"a"}') == b'{"password":"a"}'
 
