@@ -35,7 +35,7 @@ from gateway.policy.document.problems import PolicyError
 from gateway.policy.snapshot import Observability, Plan, Snapshot
 from gateway.policy.source import PolicySource
 from gateway.settings import VARIABLES, Address, Settings, SettingsError
-from gateway.sips import Sips
+from gateway.small_reads import SmallReads
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.stores import StoreError
@@ -124,7 +124,7 @@ class Gateway:
         asked = self.settings.max_connections
         self.listener.max_connections = granted = raise_descriptor_limit(asked)
         await self._start_admin()
-        await self._listen(self.settings.listen, "GATEWAY_LISTEN", lambda: Sips(self.listener()))
+        await self._listen(self.settings.listen, "GATEWAY_LISTEN", lambda: SmallReads(self.listener()))
         self._chores = [
             asyncio.create_task(self.policies.watch()),
             asyncio.create_task(housekeeping(self._lift_expired, self._end_runs, self._save_runs)),

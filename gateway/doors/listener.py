@@ -10,7 +10,7 @@ from aiohttp.web import BaseRequest, Response, Server, StreamResponse
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.doors.front import Front
-from gateway.sips import READ_AHEAD
+from gateway.small_reads import READ_AHEAD
 from gateway.state.buffers import Buffers
 
 IDLE_KEEPALIVE = 75.0

@@ -15,7 +15,7 @@ from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from gateway.model import UpstreamError
-from gateway.sips import READ_AHEAD
+from gateway.small_reads import READ_AHEAD
 from gateway.upstreams.heads import REPLY_HEAD, announced_length, flaw
 
 LONGEST_HEAD = 65_536

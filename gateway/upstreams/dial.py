@@ -10,7 +10,7 @@ from functools import partial
 
 from gateway.model import UpstreamError
 from gateway.policy.snapshot import Tls
-from gateway.sips import Sips
+from gateway.small_reads import SmallReads
 from gateway.upstreams.addresses import Address
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.resolver import Resolver
@@ -46,7 +46,7 @@ async def connect(
         try:
             async with asyncio.timeout((deadline - loop.time()) / left):
                 connection = Connection(loop, label)
-                await loop.create_connection(partial(Sips, connection), str(address), port)
+                await loop.create_connection(partial(SmallReads, connection), str(address), port)
                 if tls is not None:
                     await connection.encrypt(tls, server_name)  # closes the connection where it fails
             return connection

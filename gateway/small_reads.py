@@ -1,16 +1,16 @@
-"""Reading from sockets in small bites, whichever side of the gateway they are on: what is read and not yet passed on is held in memory."""
+"""Reading from sockets in small pieces, whichever side of the gateway they are on: what is read and not yet passed on is held in memory."""
 
 import asyncio
 
-BITE = 16 * 1024
+PIECE = 16 * 1024
 """Bytes a read. uvloop reads up to 256 KB at once: with many slow readers on the other side that is what fills memory."""
 READ_AHEAD = 4 * 1024
-"""Bytes read but not taken by anyone before a socket is left alone (aiohttp doubles it, and a bite may come on top)."""
+"""Bytes read but not taken by anyone before a socket is left alone (aiohttp doubles it, and a piece may come on top)."""
 
-_bite = memoryview(bytearray(BITE))  # one for all: it is copied out before the loop reads again
+_piece = memoryview(bytearray(PIECE))  # one for all: it is copied out before the loop reads again
 
 
-class Sips(asyncio.BufferedProtocol):
+class SmallReads(asyncio.BufferedProtocol):
     """Stands between a transport and the protocol it reads for."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
@@ -22,7 +22,7 @@ class Sips(asyncio.BufferedProtocol):
         self._data_received = protocol.data_received
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  the protocol's signature
-        return _bite
+        return _piece
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._data_received(bytes(_bite[:nbytes]))
+        self._data_received(bytes(_piece[:nbytes]))
