@@ -159,7 +159,9 @@ def test_the_default_idle_time_gives_way_to_a_short_drain() -> None:
     assert read_settings({"GATEWAY_DRAIN_SECONDS": "5"}).drain_idle_seconds == 5
 
 
-@pytest.mark.parametrize(("text", "size"), [("131072", 131072), ("128KiB", 131072), ("4 MiB", 4 << 20), ("1GiB", 1 << 30)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("131072", 131072), ("128KiB", 131072), ("4 MiB", 4 << 20), ("1GiB", 1 << 30)]
+)
 def test_a_size_takes_a_unit(text: str, size: int) -> None:
     assert read_settings({"GATEWAY_MAX_BUFFERED_BYTES": text}).max_buffered_bytes == size
 
