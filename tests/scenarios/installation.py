@@ -154,7 +154,7 @@ async def eventually(condition: Callable[[], object], within: float = PATIENCE) 
 async def call(agent: aiohttp.ClientSession, tool: str, run: str | None = None, **options: Any) -> tuple[int, str]:
     """One call of a tool: the status and the gateway's reason."""
     prefix = f"/runs/{run}" if run else ""
-    options = {"json": {}, "timeout": aiohttp.ClientTimeout(PATIENCE)} | options
-    async with agent.post(f"{prefix}/tools/{tool}", **options) as answer:
+    given: dict[str, Any] = {"json": {}, "timeout": aiohttp.ClientTimeout(PATIENCE), **options}
+    async with agent.post(f"{prefix}/tools/{tool}", **given) as answer:
         await answer.read()
         return answer.status, answer.headers["Tool-Gateway-Reason"]
