@@ -10,6 +10,7 @@ from aiohttp.web import BaseRequest, Response, StreamResponse
 from multidict import CIMultiDict
 
 from gateway.doors.arrival import Arrival
+from gateway.doors.plain import PlainAnswer, is_plain
 from gateway.model import ANSWERS, Denial, Door, Outcome, Reason, Remaining, Reply
 from gateway.pipeline.pipeline import Cut, OpenCall
 from gateway.policy.plans.routes import RESERVED
@@ -32,19 +33,23 @@ async def answer(arrival: Arrival, call: OpenCall) -> StreamResponse:
     reply = outcome.reply
     if reply is None:
         raise AssertionError("an outcome holds a reply or a denial")
-    _relay_headers(arrival, reply, headers)
+    relayed = _relayed(arrival, reply)
+    if reply.body and is_plain(arrival.request, reply):
+        return PlainAnswer(reply.status, (*headers.items(), *relayed), reply.body)
+    multi = CIMultiDict(headers)
+    multi.extend(relayed)
     if reply.body is not None:
-        return Response(status=reply.status, headers=headers, body=reply.body or None)
-    return await _stream(arrival, call, reply, headers)
+        return Response(status=reply.status, headers=multi, body=reply.body or None)
+    return await _stream(arrival, call, reply, multi)
 
 
-def problem(arrival: Arrival, denial: Denial, headers: CIMultiDict[str], policy: str) -> Response:
+def problem(arrival: Arrival, denial: Denial, headers: dict[str, str], policy: str) -> Response:
     """The denial as a document a model can act on (SPEC 4)."""
     if denial.waiting_helps:
         headers["Retry-After"] = str(max(1, -int(-(denial.retry_after or 0) // 1)))
     if denial.stop_reason or not denial.retryable:
         headers["x-should-retry"] = "false"
-    headers["Content-Type"] = "application/problem+json"
+    headers |= {"Content-Type": "application/problem+json", "Server": SERVER}
     if denial.status == 405:
         headers["Allow"] = ", ".join(sorted(arrival.methods))
     if denial.status == 401:
@@ -83,7 +88,7 @@ def remaining_header(remaining: Remaining) -> str:
     return counts if remaining.seconds is None else f"{counts}, seconds={remaining.seconds}"
 
 
-def outcome_headers(call_id: str, outcome: Outcome) -> CIMultiDict[str]:
+def outcome_headers(call_id: str, outcome: Outcome) -> dict[str, str]:
     """The gateway's own headers for an Outcome."""
     return gateway_headers(
         call_id,
@@ -97,17 +102,14 @@ def outcome_headers(call_id: str, outcome: Outcome) -> CIMultiDict[str]:
 
 def gateway_headers(
     call_id: str, *, reason: Reason, attempts: int, policy: str, remaining: Remaining | None, report: bool
-) -> CIMultiDict[str]:
+) -> dict[str, str]:
     """What stands on every answer, denied or not (SPEC 4)."""
-    headers = CIMultiDict(
-        {
-            "Tool-Gateway-Call-Id": call_id,
-            "Tool-Gateway-Reason": reason.value,
-            "Tool-Gateway-Attempts": str(attempts),
-            "Tool-Gateway-Policy": policy,
-            "Server": SERVER,
-        }
-    )
+    headers = {
+        "Tool-Gateway-Call-Id": call_id,
+        "Tool-Gateway-Reason": reason.value,
+        "Tool-Gateway-Attempts": str(attempts),
+        "Tool-Gateway-Policy": policy,
+    }
     if remaining is not None:
         headers["Tool-Gateway-Remaining"] = remaining_header(remaining)
     if report:
@@ -115,17 +117,18 @@ def gateway_headers(
     return headers
 
 
-def _relay_headers(arrival: Arrival, reply: Reply, headers: CIMultiDict[str]) -> None:
+def _relayed(arrival: Arrival, reply: Reply) -> list[tuple[str, str]]:
+    """The reply's headers as the caller gets them, and a Server of ours where the upstream names none."""
+    served, kept = False, []
     for name, value in reply.headers:
         lower = name.lower()
         if lower.startswith("tool-gateway-"):
             continue  # only this gateway speaks for itself
-        if lower == "location":
-            headers.add(name, text(location(arrival, value)))
-        elif lower == "server":
-            headers["Server"] = text(value)
-        else:
-            headers.add(name, text(value))
+        served = served or lower == "server"
+        kept.append((name, text(location(arrival, value) if lower == "location" else value)))
+    if not served:
+        kept.append(("Server", SERVER))
+    return kept
 
 
 def text(value: str) -> str:

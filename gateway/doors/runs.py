@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import orjson
 from aiohttp.web import Response
-from multidict import CIMultiDict
 
-from gateway.doors.answers import gateway_headers, problem
+from gateway.doors.answers import SERVER, gateway_headers, problem
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_small_body
 from gateway.doors.identity import RUN_ID
@@ -96,13 +95,13 @@ class RunControl:
             "stop_reason": stop_reason_of(run, budgets, now),
         }
         headers = self._headers(arrival, run.key, budgets, Reason.OK)
-        headers["Content-Type"] = "application/json"
+        headers |= {"Content-Type": "application/json", "Server": SERVER}
         return Response(body=orjson.dumps(body), headers=headers)
 
     def _problem(self, arrival: Arrival, key: RunKey, budgets: Budgets, denial: Denial) -> Response:
         return problem(arrival, denial, self._headers(arrival, key, budgets, denial.reason), arrival.snapshot.version)
 
-    def _headers(self, arrival: Arrival, key: RunKey, budgets: Budgets, reason: Reason) -> CIMultiDict[str]:
+    def _headers(self, arrival: Arrival, key: RunKey, budgets: Budgets, reason: Reason) -> dict[str, str]:
         return gateway_headers(
             arrival.call_id,
             reason=reason,

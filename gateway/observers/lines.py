@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
 
 import orjson
@@ -38,26 +39,53 @@ meta_of: Callable[[Record], tuple[object, ...]] = attrgetter("at.wall", *METADAT
 
 def timestamp(wall: float) -> str:
     """RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = int(wall // 1)
+    return f"{_second(second)}.{int((wall - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=4)  # lines come in the order of time, many in each second
+def _second(wall: int) -> str:
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def call_fields(meta: tuple[object, ...], name: Callable[[str], str]) -> dict[str, object]:
     """A tool_call line's keys (SPEC 7), without sampled, args, target and result. `name` cleans what the caller chose."""
-    wall, *values = meta
-    fields = dict(zip(METADATA, values, strict=True))
-    cost, reported = fields.pop("cost_micro_usd"), fields.pop("report_reason")
-    for key in ("run_id", "tool", "trace_id", "agent_id"):
-        if isinstance(value := fields[key], str):
-            fields[key] = clean(name(value[:_LONGEST_NAME]))
-    for key in ("duration_ms", "waited_ms"):
-        if isinstance(value := fields[key], float):
-            fields[key] = round(value, 3)
-    line = {"ts": timestamp(wall if isinstance(wall, float) else 0.0), "event": "tool_call", **fields}
-    policy = line.pop("policy")
-    line |= {"cost_usd": cost / 1_000_000 if isinstance(cost, int) else 0.0, "policy": policy, "candidate": None}
+    (
+        wall, call_id, run_id, agent_id, trace_id, door, tool, effect, args_hash, decision, reason, stop_reason, status, attempts,
+        errors, duration_ms, waited_ms, bytes_in, bytes_out, cost, policy, reported,
+    ) = meta  # fmt: skip
+    line: dict[str, object] = {
+        "ts": timestamp(wall if isinstance(wall, float) else 0.0),
+        "event": "tool_call",
+        "call_id": call_id,
+        "run_id": _named(run_id, name),
+        "agent_id": _named(agent_id, name),
+        "trace_id": _named(trace_id, name),
+        "door": door,
+        "tool": _named(tool, name),
+        "effect": effect,
+        "args_hash": args_hash,
+        "decision": decision,
+        "reason": reason,
+        "stop_reason": stop_reason,
+        "status": status,
+        "attempts": attempts,
+        "errors": errors,
+        "duration_ms": round(duration_ms, 3) if isinstance(duration_ms, float) else duration_ms,
+        "waited_ms": round(waited_ms, 3) if isinstance(waited_ms, float) else waited_ms,
+        "bytes_in": bytes_in,
+        "bytes_out": bytes_out,
+        "cost_usd": cost / 1_000_000 if isinstance(cost, int) else 0.0,
+        "policy": policy,
+        "candidate": None,
+    }
     if reported is not None:
         line["report_reason"] = reported
     return line
+
+
+def _named(value: object, name: Callable[[str], str]) -> object:
+    return clean(name(value[:_LONGEST_NAME])) if isinstance(value, str) else value
 
 
 def clean(text: str) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
-from multidict import CIMultiDict
 
 from gateway.doors.answers import problem, remaining_header
 from gateway.doors.arrival import Arrival
@@ -51,7 +50,7 @@ def answered(denial: Denial) -> tuple[dict[str, str], dict[str, Any]]:
     """Headers and document."""
     request = make_mocked_request("DELETE", "/tools/search.read")
     arrival = Arrival(request, None, "c1", NOON, tool="search.read", run="r1", methods=frozenset(["POST", "GET"]))  # type: ignore[arg-type]  # no snapshot is asked
-    response = problem(arrival, denial, CIMultiDict(), "0123456789ab")
+    response = problem(arrival, denial, {}, "0123456789ab")
     assert isinstance(response.body, bytes)
     assert (response.keep_alive is False) == denial.closes_connection
     return dict(response.headers), json.loads(response.body)
@@ -100,7 +99,7 @@ def test_the_golden_file_shows_nothing_else() -> None:
 
 def test_names_that_are_not_known_are_null() -> None:
     arrival = Arrival(make_mocked_request("GET", "/"), None, "c1", NOON)  # type: ignore[arg-type]  # no snapshot is asked
-    body = problem(arrival, Denial(Reason.INVALID_REQUEST, "A sentence."), CIMultiDict(), "0123456789ab").body
+    body = problem(arrival, Denial(Reason.INVALID_REQUEST, "A sentence."), {}, "0123456789ab").body
     assert isinstance(body, bytes)
     document = json.loads(body)
     assert (document["tool"], document["run_id"]) == (None, None)

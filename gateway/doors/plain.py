@@ -1,0 +1,60 @@
+"""The plain answer: a whole reply with a body, to an HTTP/1.1 caller that stays. Nearly every answer is one.
+
+It is written as one piece of bytes. aiohttp's Response would build the same ones, and ask about cookies, compression, chunks and ranges on
+the way.
+"""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from aiohttp import HttpVersion11, hdrs
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.web import BaseRequest, StreamResponse
+
+from gateway.model import Reply
+
+BODILESS = frozenset({204, 205, 304})
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class PlainAnswer(StreamResponse):
+    """What aiohttp is handed to write: head and body are in `written`, nothing is in `headers`."""
+
+    def __init__(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        super().__init__(status=status)
+        lines = [STATUS_LINES.get(status, f"HTTP/1.1 {status} ")]
+        dated = False
+        for name, value in headers:
+            lower = name.lower()
+            if lower != "content-length":  # ours below: the body is whole, and its length is known
+                lines.append(f"{name}: {value}")
+                dated = dated or lower == "date"
+        if not dated:
+            lines.append(f"{hdrs.DATE}: {rfc822_formatted_time()}")
+        lines.append(f"{hdrs.CONTENT_LENGTH}: {len(body)}\r\n\r\n")
+        self.written = "\r\n".join(lines).encode() + body
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """Writes all of it. Raises ConnectionResetError where the caller is gone."""
+        self._keep_alive = True
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the caller is gone")
+        transport.write(self.written)
+        await request.writer.drain()
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to write."""
+
+
+def is_plain(request: BaseRequest, reply: Reply) -> bool:
+    """May the reply be written so?"""
+    return (
+        bool(reply.body)
+        and request.version == HttpVersion11
+        and request.keep_alive
+        and request.method != "HEAD"
+        and reply.status not in BODILESS
+    )
