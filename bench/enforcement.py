@@ -22,6 +22,7 @@ from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
 from gateway.policy.snapshot import Plan
 from gateway.settings import read_settings
+from gateway.state.journal import Charge
 
 CALLS = 2000
 """A batch: fewer than the log's queue holds, so that every line is taken."""
@@ -45,6 +46,11 @@ def call_of(number: int) -> ToolCall:
     )
 
 
+def charge_of(call: ToolCall) -> Charge:
+    """As the pipeline makes it."""
+    return Charge(call.run, call.tool, 0, call.step, call.started, call.args_hash)
+
+
 def one_batch(gateway: Gateway, plan: Plan, first: int) -> dict[str, float]:
     """µs a call of each step, in the order a call takes them."""
     counts, version = gateway.counts, gateway.policies.snapshot.version
@@ -59,7 +65,7 @@ def one_batch(gateway: Gateway, plan: Plan, first: int) -> dict[str, float]:
         return results
 
     step("guards", lambda: [judge(call, plan, counts, call.started) for call in calls])
-    step("reserve", lambda: [counts.ledger.reserve(call.run, plan.budgets, call.step, call.started) for call in calls])
+    step("reserve", lambda: [counts.ledger.reserve(charge_of(call), plan.budgets) for call in calls])
     waits = step("enter flight", lambda: [counts.in_flight.enter(call, plan.effect) for call in calls])
     step("what remains", lambda: [counts.ledger.remaining(call.run, plan.budgets, clock()) for call in calls])
     step("leave flight", lambda: [counts.in_flight.leave(wait) for wait in waits])  # type: ignore[arg-type, func-returns-value]  # as entered

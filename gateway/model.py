@@ -249,6 +249,10 @@ class ToolCall(NamedTuple):
     trace_id: str | None = None
     destination: Target | None = None
     """Where a fetch goes; None for tools with an upstream."""
+    idempotency_key: str | None = None
+    """The caller's Idempotency-Key."""
+    spend: int = 0
+    """Micro-USD the caller says that this call costs; the higher of this and the policy's word is charged."""
 
 
 @dataclass(slots=True)
@@ -340,6 +344,8 @@ class Budgets:
     max_steps: int
     max_tool_calls: int
     max_seconds: float
+    max_spend: int | None = None
+    """Micro-USD (runs.max_usd); None: no limit."""
 
 
 class Remaining(NamedTuple):

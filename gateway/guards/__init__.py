@@ -6,11 +6,13 @@ from typing import NamedTuple
 from gateway.guards import (
     allowlist,
     arguments,
+    circuit,
     configured,
     draining,
     egress,
     kill_switch,
     overloaded,
+    rate,
     run,
     seconds,
     steps,
@@ -34,8 +36,12 @@ GUARDS: tuple[Guard, ...] = (
     seconds.guard,
     steps.guard,
     tool_calls.guard,
+    circuit.guard,
+    rate.guard,
 )
-"""The first objection wins. What an operator did comes first, then what policy says of any such call, then what this run has used."""
+"""The first objection wins. What an operator did comes first, then what policy says of any such call, then what this run and its agent
+have used, then whether the tool can take the call now.
+"""
 
 LIVE_GUARDS: tuple[Guard, ...] = (kill_switch.guard, run.live_guard)
 """What can change its mind about a call already admitted: asked again after every wait."""

@@ -4,17 +4,24 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from gateway.guards import judge_again
+from gateway.guards.circuit import circuit_open
+from gateway.guards.rate import never_had_turn, no_turn
 from gateway.model import Attempt, Denial, Moment, Reply, Target, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.limits import Timer
 from gateway.pipeline.progress import Progress
-from gateway.pipeline.retry import Failure, next_wait, retry_after, worth_retrying
+from gateway.pipeline.retry import TOO_MANY_REQUESTS, Failure, next_wait, retry_after, worth_retrying
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.inflight import Stopped, Wait
 
 HELD_REPLY = 64 * 1024
 """Bytes: a reply announced up to this size is held until it is whole, so that a cut one can be retried or explained (SPEC 5)."""
+
+BROKEN = frozenset({"refused", "dns", "connect_timeout", "tls", "reset", "cut", "bad_response", "timeout"})
+"""Kinds of UpstreamError that speak against the upstream; the rest speak of this call or of the gateway."""
+UNAVAILABLE = frozenset({502, 503, 504})
+"""Statuses that do (SPEC 5); a 500 or a 4xx is the tool's own answer."""
 
 Send = Callable[[Attempt, Plan, Target | None], Awaitable[Reply]]
 """Makes one attempt. Raises UpstreamError; sets `attempt.sent` just before the first byte goes out."""
@@ -38,6 +45,9 @@ class Attempts:
     async def perform(self, progress: Progress, plan: Plan, wait: Wait) -> Reply | Denial:
         """A reply to pass on (its body whole or still arriving), or the denial that says why there is none."""
         while True:
+            objection = await self._line_up(progress, plan, wait)
+            if objection:
+                return objection
             came_back: Reply | UpstreamError
             try:
                 came_back = await self._attempt(progress, plan, wait)
@@ -45,14 +55,60 @@ class Attempts:
                 came_back = error
             except Stopped as stop:
                 return failures.stopped_after_dispatch(stop.denial, plan) if progress.sent else stop.denial
+            self._tell_breaker(came_back, progress, plan)
             pause = self._next_wait(came_back, progress, plan)
             if pause is None:
                 return failures.explain(came_back, plan) if isinstance(came_back, UpstreamError) else came_back
             if isinstance(came_back, Reply):
                 came_back.close()
+            progress.step_back()
             objection = await self._pause(pause, progress, plan, wait)
             if objection:
                 return objection
+
+    async def _line_up(self, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:
+        """Until the tool's pacer and the upstream's breaker let the next attempt go."""
+        pacer = self._counts.pacers.of(plan.tool, plan.pace)
+        if pacer is not None:
+            before = self._clock().mono
+            objection = no_turn(pacer, plan, before, progress.limits.left(before))
+            if objection:
+                return objection
+            try:
+                with wait.pausing(progress.until()):
+                    progress.place = await pacer.enter(plan.pace)
+            except TimeoutError:
+                return never_had_turn(plan)
+            except Stopped as stop:
+                return stop.denial
+            finally:
+                progress.waited += self._clock().mono - before
+            objection = judge_again(progress.call, plan, self._counts, self._clock())
+            if objection:
+                return objection
+        now, upstream = self._clock().mono, plan.upstream
+        if upstream is not None:
+            progress.trial = self._counts.breakers.begin(upstream.name, upstream.breaker, now)
+            if progress.trial is None:
+                return circuit_open(plan, self._counts.breakers.opens_in(upstream.name, now) or 1.0)
+        if progress.attempts == 0:
+            self._counts.retry_budgets.first(_upstream_of(plan), now)
+        return None
+
+    def _tell_breaker(self, came_back: Reply | UpstreamError, progress: Progress, plan: Plan) -> None:
+        """What the attempt says of the upstream's health. A body that is still arriving has yet to say it."""
+        if isinstance(came_back, UpstreamError):
+            self.failed(progress, came_back)
+        elif came_back.status in UNAVAILABLE:
+            self.failed(progress)
+        elif progress.trial is not None and (came_back.body is not None or plan.stream or came_back.event_stream):
+            progress.trial.succeeded()
+
+    def failed(self, progress: Progress, error: UpstreamError | None = None) -> None:
+        """The attempt failed, by `error` or by its status. A run that was out of time, or a caller that failed, says nothing."""
+        run_over = isinstance(error, failures.TimedOut) and error.timer is Timer.RUN
+        if progress.trial is not None and not run_over and (error is None or error.kind in BROKEN):
+            progress.trial.failed(self._clock().mono, self._dice())
 
     async def _attempt(self, progress: Progress, plan: Plan, wait: Wait) -> Reply:
         """One try under its timers; a small reply is whole when this returns."""
@@ -101,16 +157,23 @@ class Attempts:
         reply.body = b"".join(pieces)
 
     def _next_wait(self, came_back: Reply | UpstreamError, progress: Progress, plan: Plan) -> float | None:
-        if isinstance(came_back, Reply) and not worth_retrying(came_back.status, plan):
-            return None
+        """Seconds, where the call, the retry budget and the breaker all let it be tried again."""
         body, now = progress.call.body, self._clock()
         if isinstance(came_back, UpstreamError):
             failure = Failure(came_back.sent, came_back.kind)
         else:
             failure = Failure(True, None, came_back.status, retry_after(came_back, now.wall))
+            if failure.status == TOO_MANY_REQUESTS and failure.retry_after is not None:
+                self._counts.pacers.pause(plan.tool, now.mono + failure.retry_after)
+            if not worth_retrying(came_back.status, plan):
+                return None
         if not isinstance(body, bytes) and body.started:
             return None  # the stream's first pieces are gone: it cannot be sent again
-        return next_wait(failure, progress.attempts, plan, progress.limits.left(now.mono), self._dice())
+        pause = next_wait(failure, progress.attempts, plan, progress.limits.left(now.mono), self._dice())
+        if pause is None or self._counts.breakers.opens_in(_upstream_of(plan), now.mono) is not None:
+            return None
+        at, percent = now.mono + pause, plan.retries.budget_percent
+        return pause if self._counts.retry_budgets.take(_upstream_of(plan), at, now.mono, percent) else None
 
     async def _pause(self, seconds: float, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:
         """Waits, then asks the guards that may have changed their mind."""
@@ -124,6 +187,11 @@ class Attempts:
             now = self._clock()
             progress.waited += now.mono - before
         return judge_again(progress.call, plan, self._counts, now)
+
+
+def _upstream_of(plan: Plan) -> str:
+    """Whose retry budget: a built-in tool counts as an upstream of its own, whatever hosts it reaches."""
+    return plan.upstream.name if plan.upstream is not None else plan.tool
 
 
 def _fired(progress: Progress, plan: Plan, reply: Reply | None) -> Timer:

@@ -59,6 +59,15 @@ def no_memory() -> Denial:
     return Denial(Reason.OVERLOADED, detail, retry_after=RETRY_LATER)
 
 
+def not_durable() -> Denial:
+    """The charge could not be written down: to perform the call all the same would give its budget away at the next crash."""
+    detail = (
+        "The gateway cannot write down what this call uses, so it does not perform it (state.on_unavailable: deny)."
+        " Try again later; an operator has to look at the gateway's state."
+    )
+    return Denial(Reason.STATE_UNAVAILABLE, detail, retry_after=RETRY_LATER)
+
+
 def response_too_large(plan: Plan) -> UpstreamError:
     """The reply outgrew what the policy lets through."""
     detail = f"the answer of {plan.tool} is larger than {plan.max_response_bytes} bytes (max_response_bytes)"

@@ -15,7 +15,8 @@ from gateway.policy.snapshot import Plan
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.inflight import Stopped, Wait
-from gateway.state.ledger import Reservation, Run
+from gateway.state.journal import Charge
+from gateway.state.ledger import Run
 
 Write = Callable[[bytes], Awaitable[None]]
 End = Callable[[], Awaitable[None]]
@@ -74,7 +75,7 @@ class Pipeline:
     async def handle(self, call: ToolCall, plan: Plan, policy: str, answer: Answer[R]) -> R:
         """Judges, performs and answers one call, and settles it whatever happens."""
         progress = Progress(call, plan, policy, self._limits(call, plan))
-        wait, reservation = None, None
+        wait = None
         try:
             denial, progress.report_reason = judge(call, plan, self._counts, call.started)
             if call.arguments is not None:
@@ -84,19 +85,29 @@ class Pipeline:
                 progress.refuse(denial)
             else:
                 # No await since the guards: what they saw is what is charged here.
-                reservation = self._counts.ledger.reserve(call.run, plan.budgets, call.step, call.started)
-                wait = self._counts.in_flight.enter(call, plan.effect)
-                if reservation.started and call.run.id:
-                    self.run_started(call.run, call.started)
-                await self._perform(progress, plan, wait)
-                self._refund_unsent(progress, reservation)  # before the answer tells what remains
+                denial = self._reserve(progress, plan)
+                if denial is None:
+                    wait = self._counts.in_flight.enter(call, plan.effect)
+                    await self._perform(progress, plan, wait)
+                else:
+                    progress.refuse(denial)
+                self._refund_unsent(progress)  # before the answer tells what remains
             progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, self._clock())
             return await answer(OpenCall(self, progress, wait))
         except (asyncio.CancelledError, ConnectionError):
             progress.leave()
             raise
         finally:
-            self._settle(progress, wait, reservation)
+            self._settle(progress, wait)
+
+    def _reserve(self, progress: Progress, plan: Plan) -> Denial | None:
+        """Charges the call. Objects where the charge could not be written down and the policy wants it to be."""
+        call = progress.call
+        charge = Charge(call.run, call.tool, max(plan.cost, call.spend), call.step, call.started, call.args_hash)
+        reservation = progress.reservation = self._counts.ledger.reserve(charge, plan.budgets)
+        if reservation.started and call.run.id:
+            self.run_started(call.run, call.started)
+        return None if reservation.durable or plan.allow_without_state else failures.not_durable()
 
     def _make_room(self, progress: Progress) -> Denial | None:
         """Beside its request a call holds so much at most: a small reply whole, or of a larger one what was read and not yet taken."""
@@ -111,7 +122,7 @@ class Pipeline:
         progress.refuse(denial)
         if plan is not None:
             progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, call.started)
-        self._settle(progress, None, None)
+        self._settle(progress, None)
         return progress.outcome()
 
     async def _perform(self, progress: Progress, plan: Plan, wait: Wait) -> None:
@@ -145,27 +156,32 @@ class Pipeline:
                     progress.keep(piece)
                     wait.reschedule(progress.until(clock().mono + silence))
                 wait.reschedule(progress.until(clock().mono + silence if endless else inf))
+                if progress.trial is not None:
+                    progress.trial.succeeded()
                 await end()
             return
         except TimeoutError:
-            denial = failures.explain(failures.timed_out(progress.timer, plan, sent=True, silence=silence), plan)
+            late = failures.timed_out(progress.timer, plan, sent=True, silence=silence)
+            self._attempts.failed(progress, late)
+            denial = failures.explain(late, plan)
         except UpstreamError as error:
             progress.errors.append(error.kind)
+            self._attempts.failed(progress, error)
             denial = failures.explain(error, plan)
         except Stopped as stop:
             denial = failures.stopped_after_dispatch(stop.denial, plan)
         progress.fail(denial)
         raise Cut(denial)
 
-    def _settle(self, progress: Progress, wait: Wait | None, reservation: Reservation | None) -> None:
+    def _settle(self, progress: Progress, wait: Wait | None) -> None:
         """Gives everything back and tells the observers. Must not raise, must not wait."""
         call, now = progress.call, self._clock()
         if progress.reply is not None:
             progress.reply.close()
         if wait is not None:
             self._counts.in_flight.leave(wait)
-        if reservation is not None:
-            self._refund_unsent(progress, reservation)
+        progress.step_back()
+        self._refund_unsent(progress)
         self._buffers.give(progress.room + (len(call.body) if isinstance(call.body, bytes) else 0))
         if progress.denial is not None:
             ended = self._counts.ledger.exhaust(call.run, progress.denial.reason, now)
@@ -173,10 +189,10 @@ class Pipeline:
                 self.run_finished(ended, now)
         self._observer.call_ended(progress.record(now))
 
-    def _refund_unsent(self, progress: Progress, reservation: Reservation) -> None:
+    def _refund_unsent(self, progress: Progress) -> None:
         """Nothing was sent: the call is not charged. A reservation is refunded once, however often this is asked."""
-        if not progress.sent:
-            self._counts.ledger.refund(reservation)
+        if progress.reservation is not None and not progress.sent:
+            self._counts.ledger.refund(progress.reservation)
 
     def internal_error(self, call_id: str, error: BaseException | None) -> Denial:
         """A fault of ours: the log learns the place, the caller which call to report."""

@@ -16,6 +16,9 @@ from gateway.model import (
 )
 from gateway.pipeline.limits import Limits, Timer
 from gateway.policy.snapshot import Plan
+from gateway.state.breaker import Trial
+from gateway.state.ledger import Reservation
+from gateway.state.pacing import Place
 
 RESULT_WINDOW = 16 * 1024
 """Bytes of a streamed reply that are kept for the log: more than `max_logged_bytes` can ask for."""
@@ -43,6 +46,11 @@ class Progress:
     waited: float = 0.0
     timer: Timer = Timer.ATTEMPT
     """Which of the limits the running timer stands for."""
+    reservation: Reservation | None = None
+    place: Place | None = None
+    """Among its tool's attempts at work; held until the reply is through."""
+    trial: Trial | None = None
+    """What the last attempt will mean to its upstream's breaker."""
     room: int = 0
     """Bytes taken from the Buffers for what this call holds of its reply."""
     bytes_out: int = 0
@@ -76,6 +84,14 @@ class Progress:
         """The caller is gone before its answer was through."""
         if self.denial is None:
             self.reason = Reason.CLIENT_GONE
+
+    def step_back(self) -> None:
+        """No attempt is at work any more: its place is free, and what was not said of its upstream stays unsaid."""
+        if self.place is not None:
+            self.place.leave()
+        if self.trial is not None:
+            self.trial.forgotten()
+        self.place = self.trial = None
 
     def outcome(self) -> Outcome:
         """How the call stands, for the door."""
@@ -116,7 +132,7 @@ class Progress:
             waited_ms=self.waited * 1000,
             bytes_in=len(body) if isinstance(body, bytes) else body.size,
             bytes_out=self.bytes_out,
-            cost_micro_usd=0,
+            cost_micro_usd=self.reservation.spend if self.reservation else 0,
             policy=self.policy,
             upstream=plan.upstream.name if plan and plan.upstream else None,
             report_reason=self.report_reason,

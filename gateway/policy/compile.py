@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 
 from pydantic import BaseModel
 
+from gateway.bounds import AgentBounds
 from gateway.model import Budgets, KillSwitch, Scope, Source
 from gateway.policy.document.problems import Findings, Problem
 from gateway.policy.document.yaml_loader import Document
@@ -16,12 +17,21 @@ from gateway.policy.plans import advice
 from gateway.policy.plans.given import Given
 from gateway.policy.plans.patterns import Patterns
 from gateway.policy.plans.routes import RESERVED, Routes
-from gateway.policy.plans.tools import Tools
+from gateway.policy.plans.tools import Tools, micro_usd
 from gateway.policy.plans.upstreams import compile_upstreams
 from gateway.policy.schema.fields import unix_time
 from gateway.policy.schema.sections import Agent, KillSwitches, Policy, RunBudgets
 from gateway.policy.schema.validate import Read
-from gateway.policy.snapshot import Egress, Observability, Plan, Redaction, RouteMatch, Snapshot, UpstreamPlan
+from gateway.policy.snapshot import (
+    Egress,
+    IdempotencyPlan,
+    Observability,
+    Plan,
+    Redaction,
+    RouteMatch,
+    Snapshot,
+    UpstreamPlan,
+)
 
 DEFAULT_AGENT = "default"
 BUILT_IN_BUDGETS = {"AGENT_MAX_STEPS": 25, "AGENT_MAX_TOOL_CALLS": 12, "AGENT_MAX_SECONDS": 60}
@@ -38,6 +48,9 @@ class AgentRules:
     """Pattern → the list it stands in."""
     deny: Patterns[str]
     budgets: Budgets
+    limits: AgentBounds
+    """All but max_calls, which depends on the tool."""
+    max_calls: Patterns[int]
 
     def judge(self, tool: str) -> tuple[bool, str]:
         """Allowed? And the entry that decided. A denylist refuses, however specific the allow."""
@@ -71,6 +84,7 @@ class CompiledPolicy:
         self.allowed_origins = frozenset(policy.allowed_origins)
         self.identify_by_trace = policy.runs.identify_by_trace
         self.observability = _observability(policy, findings)
+        self.idempotency = IdempotencyPlan(policy.idempotency.ttl_hours * 3600.0, policy.idempotency.max_bytes)
         self.switches = compile_switches(policy.kill_switch, "policy.yaml", Source.POLICY, given.now)
         self._tokens = _tokens(policy, given, findings)
         self.agents_with_token = frozenset(name for name, agent in policy.agents.items() if agent.token is not None)
@@ -114,7 +128,9 @@ def _compose(agents: Mapping[str, AgentRules], default: AgentRules, tools: Tools
     """(Not a method: a memo that held its own policy would keep it from going when it is replaced.)"""
     rules = agents.get(agent, default)
     allowed, rule = rules.judge(tool)
-    return tools.template(tool)(agent=agent, allowed=allowed, rule=rule, budgets=rules.budgets)
+    max_calls = rules.max_calls.find(tool)
+    limits = rules.limits._replace(max_calls=max_calls[1]) if max_calls is not None else rules.limits
+    return tools.template(tool)(agent=agent, allowed=allowed, rule=rule, budgets=rules.budgets, limits=limits)
 
 
 def compile_switches(section: KillSwitches, who: str, source: Source, since: float) -> tuple[KillSwitch, ...]:
@@ -145,7 +161,14 @@ def _rules(policy: Policy, given: Given, name: str, agent: Agent) -> AgentRules:
             max_steps=budgets["AGENT_MAX_STEPS"],
             max_tool_calls=budgets["AGENT_MAX_TOOL_CALLS"],
             max_seconds=float(budgets["AGENT_MAX_SECONDS"]),
+            max_spend=None if policy.runs.max_usd is None else micro_usd(policy.runs.max_usd),
         ),
+        AgentBounds(
+            max_actions_per_hour=agent.max_actions_per_hour,
+            max_spend=None if agent.max_spend_usd_per_day is None else micro_usd(agent.max_spend_usd_per_day),
+            max_runs_started_per_hour=policy.runs.max_started_per_hour,
+        ),
+        Patterns(agent.max_calls_per_tool),
     )
 
 

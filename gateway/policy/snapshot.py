@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from gateway.bounds import UNBOUNDED, UNPACED, USUAL_BREAKER, AgentBounds, BreakerBounds, Pace
 from gateway.model import Budgets, Effect, KillSwitch
 
 
@@ -22,6 +23,14 @@ class Tls:
     ca_file: str | None = None
     client_cert_file: str | None = None
     client_key_file: str | None = None
+
+
+class IdempotencyPlan(NamedTuple):
+    """How long and how many answers are kept for a replay."""
+
+    ttl: float = 24 * 3600.0
+    """Seconds."""
+    max_bytes: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,8 @@ class UpstreamPlan:
     keepalive: float
     max_connection_age: float
     tls: Tls
+    breaker: BreakerBounds = USUAL_BREAKER
+    """Not part of `key`: connections do not depend on it."""
 
     @property
     def origin(self) -> str:
@@ -64,6 +75,8 @@ class Retries:
     backoff: tuple[float, ...]
     """Seconds; the last one repeats. Never empty."""
     on_status: frozenset[int]
+    budget_percent: int = 20
+    """Retries of an upstream, at most, as a share of the first attempts of the last 10 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +131,23 @@ class Plan:
     """mode: report."""
     anonymous: str
     """runs.anonymous: `window` or `deny`."""
+    pace: Pace = UNPACED
+    max_calls: int | None = None
+    """Of this tool in one run."""
+    max_identical_calls: int = 0
+    """In one named run; 0: any number."""
+    cost: int = 0
+    """Micro-USD a call."""
+    idempotency_key: bool = False
+    """The upstream honours Idempotency-Key, so that every attempt of a call carries the same."""
+    limits: AgentBounds = UNBOUNDED
+    allow_without_state: bool = False
+    """state.on_unavailable: allow. A charge that cannot be written down does not refuse the call."""
 
     @property
     def repeatable(self) -> bool:
         """May an attempt that was sent be repeated?"""
-        return self.effect is Effect.READ or self.idempotent
+        return self.effect is Effect.READ or self.idempotent or self.idempotency_key
 
 
 class RouteMatch(NamedTuple):
@@ -168,6 +193,7 @@ class Snapshot(Protocol):
     allowed_origins: frozenset[str]
     identify_by_trace: bool
     observability: Observability
+    idempotency: IdempotencyPlan
     switches: tuple[KillSwitch, ...]
     """From policy.yaml's kill_switch section (kill_switch.yaml is read apart)."""
     agents_with_token: frozenset[str]

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from gateway.state.breaker import Breakers
 from gateway.state.inflight import InFlight
 from gateway.state.ledger import Ledger
+from gateway.state.pacing import Pacers
+from gateway.state.retry_budget import RetryBudgets
 from gateway.state.switches import Switches
 
 
@@ -15,5 +18,8 @@ class Counts:
     ledger: Ledger = field(default_factory=Ledger)
     switches: Switches = field(default_factory=Switches)
     in_flight: InFlight = field(default_factory=InFlight)
+    pacers: Pacers = field(default_factory=Pacers)
+    breakers: Breakers = field(default_factory=Breakers)
+    retry_budgets: RetryBudgets = field(default_factory=RetryBudgets)
     draining: bool = False
     """The lame duck's time is over: new calls are refused."""

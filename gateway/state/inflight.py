@@ -50,10 +50,10 @@ class Wait:
         self._attempt, self.heard = attempt, None
         return Limit(self, when)
 
-    def pausing(self) -> "Limit":
-        """A scope for the wait between two attempts; it has no timer of its own."""
+    def pausing(self, when: float | None = None) -> "Limit":
+        """A scope for a wait before an attempt, with nothing open at an upstream. Raises TimeoutError at `when` (loop time)."""
         self._attempt = None
-        return Limit(self, None)
+        return Limit(self, when)
 
     def limit(self, when: float | None) -> "Limit":
         """A scope for a reply that streams. Like the others it raises TimeoutError at `when` (loop time; None: never), and

@@ -11,6 +11,7 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from gateway.model import Budgets, Moment, Reason, Remaining, RunKey
+from gateway.state.journal import Charge, Journal, NoJournal
 
 MAX_LIVE = 100_000
 """Live runs held at once (SPEC 2). None is evicted: forgetting one would renew its budget."""
@@ -77,15 +78,23 @@ class Run:
 
 
 class Reservation:
-    """One tool call held by an admitted call, until it is settled: kept, or refunded once."""
+    """What an admitted call holds until it is settled: kept, or refunded once."""
 
-    __slots__ = ("_held", "run", "started")
+    __slots__ = ("_held", "charge", "durable", "run", "started")
 
-    def __init__(self, run: Run, started: bool) -> None:
+    def __init__(self, run: Run, charge: Charge, started: bool, durable: bool) -> None:
         self.run = run
+        self.charge = charge
         self.started = started
         """This call started the run."""
+        self.durable = durable
+        """The charge is written down. Where it is not, `state.on_unavailable` decides."""
         self._held = True
+
+    @property
+    def spend(self) -> int:
+        """Micro-USD charged; 0 once it is refunded."""
+        return self.charge.spend if self._held else 0
 
     def release(self) -> bool:
         """True the first time."""
@@ -122,6 +131,7 @@ class Ledger:
     def __init__(self, max_live: int = MAX_LIVE, most_kept: int = MOST_KEPT) -> None:
         self.max_live = max_live
         self.most_kept = most_kept
+        self.journal: Journal = NoJournal()
         self.live = 0
         """Runs and windows that have not ended."""
         self._runs: dict[RunKey, Run] = {}
@@ -141,16 +151,16 @@ class Ledger:
         """Would a call of this run start one more than may live, or than may be kept?"""
         return (self.live >= self.max_live or len(self._runs) >= self.most_kept) and key not in self._runs
 
-    def reserve(self, key: RunKey, budgets: Budgets, step: int | None, now: Moment) -> Reservation:
+    def reserve(self, charge: Charge, budgets: Budgets) -> Reservation:
         """Charges one tool call and notes the announced step, starting the run where there is none.
 
         Refuses nothing: the guards have been asked, and nothing was awaited since.
         """
-        run, started = self._open(key, budgets, now)
+        run, started = self._open(charge.key, budgets, charge.at)
         run.tool_calls += 1
-        if step is not None:
-            run.steps = max(run.steps or 0, min(step, LARGEST_STEP))
-        return Reservation(run, started)
+        if charge.step is not None:
+            run.steps = max(run.steps or 0, min(charge.step, LARGEST_STEP))
+        return Reservation(run, charge, started, self.journal.charged(charge))
 
     def refund(self, reservation: Reservation) -> None:
         """Nothing was sent: gives the call back, once. What it started, or the step it announced, stays."""
@@ -159,11 +169,13 @@ class Ledger:
             run.tool_calls -= 1
             if self._runs.get(run.key) is run:
                 self._changed.add(run)
+            self.journal.refunded(reservation.charge)
 
     def add_step(self, key: RunKey, budgets: Budgets, now: Moment) -> Run:
         """One more step, starting the run where there is none."""
         run, _ = self._open(key, budgets, now)
         run.steps = min((run.steps or 0) + 1, LARGEST_STEP)
+        self.journal.stepped(key, now)
         return run
 
     def finish(self, key: RunKey, stop_reason: str, now: Moment) -> Run | None:
@@ -261,6 +273,7 @@ class Ledger:
         self.live -= 1
         self._ended.append(run)
         self._changed.add(run)
+        self.journal.ended(key, by, stop_reason, now)
         return run
 
     def _forget(self, run: Run) -> None:

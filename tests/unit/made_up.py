@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.model import Budgets, Door, Effect, KillSwitch, Moment, RunKey, Source, ToolCall
 from gateway.policy.snapshot import Egress, Plan, Retries, Tls, UpstreamPlan
+from gateway.state.journal import Charge
 from gateway.state.switches import parse_scope
 
 NOON = Moment(mono=1_000.0, wall=1_700_000_000.0)
@@ -74,6 +75,11 @@ def later(seconds: float, now: Moment = NOON) -> Moment:
 def a_call(run: str = "r1", agent: str = "scout", **changes: Any) -> ToolCall:
     """`run` "" is an anonymous call."""
     return CALL._replace(agent=agent, run=RunKey(agent, run), **changes)
+
+
+def a_charge(key: RunKey = CALL.run, *, step: int | None = None, now: Moment = NOON, **changes: Any) -> Charge:
+    """One free call of search.read."""
+    return Charge(key, "search.read", 0, step, now)._replace(**changes)
 
 
 def a_plan(**changes: Any) -> Plan:

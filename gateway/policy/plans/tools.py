@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from gateway.bounds import Pace, Rate
 from gateway.model import Effect
 from gateway.policy.document.problems import Findings, suggestion
 from gateway.policy.plans.arguments import compile_arguments
@@ -22,7 +23,7 @@ _NOT_FOR_BUILT_IN = ("upstream", "path", "route", "methods", "forward_authorizat
 _READS = frozenset(["GET", "HEAD", "POST"])
 
 Template = Callable[..., Plan]
-"""A Plan that lacks only what depends on the agent: agent, allowed, rule, budgets."""
+"""A Plan that lacks only what depends on the agent: agent, allowed, rule, budgets, limits."""
 
 
 class Tools:
@@ -89,7 +90,17 @@ class Tools:
             egress=self._egress,
             report=self._policy.mode == "report",
             anonymous=self._policy.runs.anonymous,
+            pace=_pace(definition),
+            max_calls=definition.max_calls,
+            max_identical_calls=self._identical(definition),
+            cost=micro_usd(definition.cost_usd or 0),
+            idempotency_key=definition.idempotency_key,
+            allow_without_state=self._policy.state.on_unavailable == "allow",
         )
+
+    def _identical(self, definition: Definition) -> int:
+        own = definition.max_identical_calls
+        return self._policy.runs.max_identical_calls if own is None else own
 
     def _timeout_ms(self, name: str) -> int:
         found = self._timeouts.find(name)
@@ -105,6 +116,7 @@ class Tools:
             max=own.max if own.max is not None else general.max,
             backoff=tuple(wait / 1000 for wait in backoff) or (0.0,),
             on_status=frozenset(own.on_status if own.on_status is not None else general.on_status),
+            budget_percent=general.budget_percent,
         )
 
     def _judge(self, name: str, definition: Definition, findings: Findings) -> None:
@@ -139,6 +151,20 @@ class Tools:
 
 
 _NOTHING_SAID = Definition()
+
+
+def micro_usd(usd: float) -> int:
+    """Money is counted in whole millionths of a dollar, so that no sum drifts."""
+    return round(usd * 1_000_000)
+
+
+def _pace(definition: Definition) -> Pace:
+    rate = definition.rate
+    return Pace(
+        rate=None if rate is None else Rate(rate.per_second, rate.burst),
+        max_concurrency=definition.max_concurrency,
+        max_waiting=definition.max_waiting,
+    )
 
 
 def _missing(name: str, in_family: bool) -> str:

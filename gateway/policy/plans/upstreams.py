@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from gateway.bounds import BreakerBounds
 from gateway.policy import hosts, secrets
 from gateway.policy.document.problems import Findings, Path
 from gateway.policy.hosts import BaseUrl
@@ -78,7 +79,7 @@ def _judge_tls(name: str, spec: Upstream, url: BaseUrl | None, given: Given, fin
 def _plan(name: str, spec: Upstream, url: BaseUrl, headers: tuple[tuple[str, str], ...], given: Given) -> UpstreamPlan:
     tls = Tls(spec.tls.ca_file, spec.tls.client_cert_file, spec.tls.client_key_file)
     files = [given.digests.get(path, "") for path in (tls.ca_file, tls.client_cert_file, tls.client_key_file) if path]
-    shape = [url, headers, spec.model_dump(mode="json", exclude={"url", "headers"}), files]
+    shape = [url, headers, spec.model_dump(mode="json", exclude={"url", "headers", "circuit_breaker"}), files]
     return UpstreamPlan(
         name=name,
         key=f"{name}-{hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()}",
@@ -92,4 +93,5 @@ def _plan(name: str, spec: Upstream, url: BaseUrl, headers: tuple[tuple[str, str
         keepalive=spec.keepalive_ms / 1000,
         max_connection_age=spec.max_connection_age_ms / 1000,
         tls=tls,
+        breaker=BreakerBounds(spec.circuit_breaker.failures, spec.circuit_breaker.open_ms / 1000),
     )

@@ -132,7 +132,7 @@ class Definition(Section):
     max_concurrency: Annotated[int, Between(1, 100_000)] | None = None
     max_waiting: Count = 100
     max_calls: Budget | None = None
-    max_identical_calls: Count = 0
+    max_identical_calls: Count | None = None
     cost_usd: Usd | None = None
     arguments: dict[str, Any] | None = None
     max_request_bytes: ByteSize = 1 << 20

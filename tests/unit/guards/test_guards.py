@@ -14,7 +14,7 @@ from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.inflight import Wait
 from gateway.state.ledger import Ledger
-from tests.unit.made_up import BUDGETS, NOON, a_call, a_plan, a_switch, later
+from tests.unit.made_up import BUDGETS, NOON, a_call, a_charge, a_plan, a_switch, later
 
 RUN = RunKey("scout", "r1")
 ELSEWHERE = Target("http", "elsewhere.example", 80, "/")
@@ -45,6 +45,8 @@ def test_the_order_is_the_one_that_is_written() -> None:
         "seconds",
         "steps",
         "tool_calls",
+        "circuit",
+        "rate",
     ]
     assert [guard.__module__.removeprefix("gateway.guards.") for guard in LIVE_GUARDS] == ["kill_switch", "run"]
 
@@ -117,7 +119,7 @@ async def test_of_a_thousand_interleaved_calls_exactly_twelve_are_admitted() -> 
             refused.append(denial)
             counts.ledger.exhaust(RUN, denial.reason, NOON)
             return
-        counts.ledger.reserve(RUN, BUDGETS, None, NOON)
+        counts.ledger.reserve(a_charge(RUN), BUDGETS)
         wait = counts.in_flight.enter(a_call(), Effect.READ)
         for _ in range(dice.randrange(4)):
             await asyncio.sleep(0)
@@ -132,7 +134,7 @@ async def test_of_a_thousand_interleaved_calls_exactly_twelve_are_admitted() -> 
 
 def test_exactly_the_limit_of_steps_and_seconds_is_allowed() -> None:
     counts = Counts(1000)
-    counts.ledger.reserve(RUN, BUDGETS, 25, NOON)
+    counts.ledger.reserve(a_charge(RUN, step=25), BUDGETS)
     assert reason(a_call(step=25), a_plan(), counts) is None
     assert reason(a_call(step=26), a_plan(), counts) is Reason.MAX_STEPS
     assert reason(a_call(), a_plan(), counts, 59.999) is None
@@ -142,7 +144,7 @@ def test_exactly_the_limit_of_steps_and_seconds_is_allowed() -> None:
 def test_a_raised_budget_lets_an_unfinished_run_go_on() -> None:
     counts = Counts(1000)
     for _ in range(12):
-        counts.ledger.reserve(RUN, BUDGETS, None, NOON)
+        counts.ledger.reserve(a_charge(RUN), BUDGETS)
     more = a_plan(budgets=Budgets(25, 40, 60))
     assert reason(a_call(), a_plan(), counts) is Reason.MAX_TOOL_CALLS
     assert reason(a_call(), more, counts) is None
@@ -153,7 +155,7 @@ def test_a_raised_budget_lets_an_unfinished_run_go_on() -> None:
 def test_a_window_has_no_seconds_and_a_new_one_has_all_its_calls() -> None:
     counts, window = Counts(1000), RunKey("scout", "")
     for _ in range(12):
-        counts.ledger.reserve(window, BUDGETS, None, NOON)
+        counts.ledger.reserve(a_charge(window), BUDGETS)
     assert reason(a_call(run=""), a_plan(), counts, 59) is Reason.MAX_TOOL_CALLS
     assert reason(a_call(run=""), a_plan(), counts, 60) is None
 
@@ -161,7 +163,7 @@ def test_a_window_has_no_seconds_and_a_new_one_has_all_its_calls() -> None:
 def test_a_live_run_has_its_place_when_no_new_one_fits() -> None:
     counts = Counts(1000)
     counts.ledger = Ledger(max_live=1)
-    counts.ledger.reserve(RUN, BUDGETS, None, NOON)
+    counts.ledger.reserve(a_charge(RUN), BUDGETS)
     assert reason(a_call(), a_plan(), counts) is None
     assert reason(a_call(run="r2"), a_plan(), counts) is Reason.OVERLOADED
 
@@ -171,13 +173,13 @@ def test_a_tool_the_gateway_performs_itself_needs_no_upstream() -> None:
 
 
 def finished(counts: Counts) -> None:
-    counts.ledger.reserve(RUN, BUDGETS, None, NOON)
+    counts.ledger.reserve(a_charge(RUN), BUDGETS)
     counts.ledger.finish(RUN, "finish", NOON)
 
 
 def spent(counts: Counts) -> None:
     for _ in range(12):
-        counts.ledger.reserve(RUN, BUDGETS, None, NOON)
+        counts.ledger.reserve(a_charge(RUN), BUDGETS)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +244,7 @@ def test_after_a_wait_only_an_operator_or_the_runs_own_end_objects() -> None:
 @pytest.mark.parametrize(("end", "heard"), [("finish", Reason.RUN_FINISHED), ("stop", Reason.KILL_SWITCH)])
 def test_after_a_wait_a_run_that_was_ended_makes_no_more_attempts(end: str, heard: Reason) -> None:
     counts = Counts(1000)
-    counts.ledger.reserve(RUN, BUDGETS, None, NOON)
+    counts.ledger.reserve(a_charge(RUN), BUDGETS)
     if end == "finish":
         counts.ledger.finish(RUN, "finish", NOON)
     else:
@@ -281,7 +283,7 @@ def test_a_step_of_a_finished_run_is_refused_even_in_report_mode(report: bool) -
 
 def test_a_spent_budget_refuses_a_step_unless_it_is_only_reported() -> None:
     counts = Counts(1000)
-    counts.ledger.reserve(RUN, BUDGETS, 25, NOON)
+    counts.ledger.reserve(a_charge(RUN, step=25), BUDGETS)
     for seconds, spent_budget in ((0, Reason.MAX_STEPS), (60, Reason.MAX_SECONDS)):
         denial = judge_step(RUN, BUDGETS, counts, later(seconds), report=False)
         assert denial is not None

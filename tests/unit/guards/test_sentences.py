@@ -12,7 +12,7 @@ from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.inflight import CUT_BY_SHUTDOWN
 from gateway.state.ledger import Ledger
-from tests.unit.made_up import BUDGETS, NOON, a_call, a_plan, a_switch, later
+from tests.unit.made_up import BUDGETS, NOON, a_call, a_charge, a_plan, a_switch, later
 
 RUN, WINDOW = RunKey("scout", "r1"), RunKey("scout", "")
 
@@ -31,7 +31,7 @@ def with_switch(scope: str, reason: str = "data leak in billing.") -> Callable[[
 def used(calls: int, key: RunKey = RUN) -> Callable[[Counts], None]:
     def prepare(counts: Counts) -> None:
         for _ in range(calls):
-            counts.ledger.reserve(key, BUDGETS, None, NOON)
+            counts.ledger.reserve(a_charge(key), BUDGETS)
 
     return prepare
 

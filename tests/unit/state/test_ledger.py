@@ -5,7 +5,7 @@ import pytest
 from gateway.model import Budgets, Moment, Reason, Remaining, RunKey
 from gateway.state import ledger as ledger_module
 from gateway.state.ledger import REMEMBERED, Ledger, Run, stop_reason_of
-from tests.unit.made_up import BUDGETS, NOON, later
+from tests.unit.made_up import BUDGETS, NOON, a_charge, later
 
 RUN = RunKey("scout", "r1")
 WINDOW = RunKey("scout", "")
@@ -19,7 +19,7 @@ def found(ledger: Ledger, key: RunKey = RUN, now: Moment = NOON) -> Run:
 
 def charge(ledger: Ledger, times: int, key: RunKey = RUN, now: Moment = NOON) -> None:
     for _ in range(times):
-        ledger.reserve(key, BUDGETS, None, now)
+        ledger.reserve(a_charge(key, now=now), BUDGETS)
 
 
 def expire(ledger: Ledger, now: Moment, budgets: Budgets = BUDGETS) -> list[RunKey]:
@@ -35,8 +35,8 @@ def restarted(ledger: Ledger, saved_at: Moment, now: Moment) -> Ledger:
 
 def test_the_first_call_starts_the_run_and_only_the_first() -> None:
     ledger = Ledger()
-    assert ledger.reserve(RUN, BUDGETS, None, NOON).started
-    assert not ledger.reserve(RUN, BUDGETS, None, later(1)).started
+    assert ledger.reserve(a_charge(RUN), BUDGETS).started
+    assert not ledger.reserve(a_charge(RUN, now=later(1)), BUDGETS).started
     assert found(ledger).started == NOON
     assert found(ledger).tool_calls == 2
     assert ledger.live == 1
@@ -51,7 +51,7 @@ def test_a_run_of_one_agent_is_not_a_run_of_another() -> None:
 def test_a_refund_gives_one_call_back_and_only_once() -> None:
     ledger = Ledger()
     charge(ledger, 2)
-    reservation = ledger.reserve(RUN, BUDGETS, None, NOON)
+    reservation = ledger.reserve(a_charge(RUN), BUDGETS)
     ledger.refund(reservation)
     ledger.refund(reservation)
     assert found(ledger).tool_calls == 2
@@ -59,7 +59,7 @@ def test_a_refund_gives_one_call_back_and_only_once() -> None:
 
 def test_a_refund_of_the_last_window_does_not_lower_the_present_one() -> None:
     ledger = Ledger()
-    old = ledger.reserve(WINDOW, BUDGETS, None, NOON)
+    old = ledger.reserve(a_charge(WINDOW), BUDGETS)
     charge(ledger, 1, WINDOW, later(60))
     ledger.changed(later(60))
     ledger.refund(old)
@@ -72,14 +72,14 @@ def test_an_announced_step_raises_the_count_and_never_lowers_it() -> None:
     charge(ledger, 1)
     assert found(ledger).steps is None
     for step in (3, 2, 7, 1):
-        ledger.reserve(RUN, BUDGETS, step, NOON)
+        ledger.reserve(a_charge(RUN, step=step), BUDGETS)
     assert found(ledger).steps == 7
     assert ledger.add_step(RUN, BUDGETS, NOON).steps == 8
 
 
 def test_a_step_of_any_size_can_be_stored() -> None:
     ledger = Ledger()
-    ledger.reserve(RUN, BUDGETS, 10**30, NOON)
+    ledger.reserve(a_charge(RUN, step=10**30), BUDGETS)
     assert found(ledger).steps == 2**31 - 1
     assert ledger.add_step(RUN, BUDGETS, NOON).steps == 2**31 - 1
 
@@ -157,7 +157,7 @@ def test_an_old_window_vanishes_silently_and_the_next_call_opens_a_new_one() -> 
     charge(ledger, 12, WINDOW)
     assert found(ledger, WINDOW, later(59)).tool_calls == 12
     assert ledger.find(WINDOW, BUDGETS, later(60)) is None
-    assert ledger.reserve(WINDOW, BUDGETS, None, later(60)).started
+    assert ledger.reserve(a_charge(WINDOW, now=later(60)), BUDGETS).started
     assert found(ledger, WINDOW, later(60)).tool_calls == 1
     assert ledger.live == 1
     assert expire(ledger, later(119)) == []
@@ -191,7 +191,7 @@ def test_runs_that_ended_early_are_not_held_until_their_time_would_have_been_up(
     monkeypatch.setattr(ledger_module, "EXPIRED_AT_ONCE", 2)
     ledger, week = Ledger(), Budgets(25, 12, 604_800)
     for n in range(9):
-        ledger.reserve(RunKey("scout", str(n)), week, None, NOON)
+        ledger.reserve(a_charge(RunKey("scout", str(n))), week)
         if n != 4:
             ledger.finish(RunKey("scout", str(n)), "finish", NOON)
     assert expire(ledger, later(1), week) == []
@@ -213,10 +213,10 @@ def test_a_full_ledger_takes_no_new_run_and_evicts_none() -> None:
 def test_what_remains_never_falls_below_zero_and_seconds_are_whole() -> None:
     ledger = Ledger()
     assert ledger.remaining(RUN, BUDGETS, NOON) == Remaining(12, 25, 60)
-    ledger.reserve(RUN, BUDGETS, 4, NOON)
+    ledger.reserve(a_charge(RUN, step=4), BUDGETS)
     assert ledger.remaining(RUN, BUDGETS, later(18.2)) == Remaining(11, 21, 41)
     charge(ledger, 20)
-    ledger.reserve(RUN, BUDGETS, 99, NOON)
+    ledger.reserve(a_charge(RUN, step=99), BUDGETS)
     assert ledger.remaining(RUN, BUDGETS, later(99)) == Remaining(0, 0, 0)
 
 
@@ -233,7 +233,7 @@ def test_a_spent_budget_shows_as_stop_reason_before_the_run_has_ended() -> None:
     assert stop_reason_of(run, BUDGETS, NOON) == "max_tool_calls"
     assert stop_reason_of(run, Budgets(25, 40, 60), NOON) is None, "a raised budget lets it go on"
     assert stop_reason_of(run, BUDGETS, later(60)) == "max_seconds"
-    ledger.reserve(RUN, BUDGETS, 25, NOON)
+    ledger.reserve(a_charge(RUN, step=25), BUDGETS)
     assert stop_reason_of(run, Budgets(25, 40, 60), NOON) == "max_steps"
     ledger.exhaust(RUN, Reason.MAX_TOOL_CALLS, NOON)
     assert stop_reason_of(run, Budgets(99, 99, 99), NOON) == "max_tool_calls", "an ended run stays ended"
@@ -258,7 +258,7 @@ def test_changes_are_told_once() -> None:
 
 def test_a_restart_keeps_what_was_used_and_the_time_that_passed() -> None:
     ledger = Ledger()
-    ledger.reserve(RUN, BUDGETS, 3, NOON)
+    ledger.reserve(a_charge(RUN, step=3), BUDGETS)
     charge(ledger, 4, now=later(5))
     # A new process has a monotonic clock of its own.
     new = restarted(ledger, later(10), Moment(mono=7.0, wall=NOON.wall + 30))
@@ -338,7 +338,7 @@ def test_a_window_goes_on_over_a_restart() -> None:
 def test_runs_that_ended_are_remembered_up_to_a_bound_and_none_is_forgotten_for_a_new_one() -> None:
     ledger = Ledger(max_live=10, most_kept=3)
     for name in ("r1", "r2", "r3"):
-        ledger.reserve(RunKey("scout", name), BUDGETS, None, NOON)
+        ledger.reserve(a_charge(RunKey("scout", name)), BUDGETS)
         ledger.finish(RunKey("scout", name), "finish", NOON)
     assert ledger.live == 0
     assert ledger.is_full(RunKey("scout", "r4"))

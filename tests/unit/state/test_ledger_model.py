@@ -6,6 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.model import Budgets, Moment, Reason, RunKey
 from gateway.state.ledger import REMEMBERED, Changes, Ledger, Reservation, Run, SavedRun, is_window
+from tests.unit.made_up import a_charge
 
 KEYS = [RunKey("a", "1"), RunKey("a", "2"), RunKey("b", "1"), RunKey("a", ""), RunKey("b", "")]
 keys = st.sampled_from(KEYS)
@@ -67,7 +68,7 @@ class LedgerAndModel(RuleBasedStateMachine):
 
     @rule(key=keys, step=st.none() | st.integers(1, 9))
     def reserve(self, key: RunKey, step: int | None) -> None:
-        reservation = self.ledger.reserve(key, self.budgets, step, self.now)
+        reservation = self.ledger.reserve(a_charge(key, step=step, now=self.now), self.budgets)
         known, started = self.open(key)
         assert reservation.started == started
         known.calls += 1

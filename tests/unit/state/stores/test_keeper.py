@@ -13,7 +13,7 @@ from gateway.state.stores import StoreError
 from gateway.state.stores.keeper import Keeper, open_store
 from gateway.state.stores.memory import MemoryStore
 from gateway.state.stores.sqlite import SqliteStore
-from tests.unit.made_up import BUDGETS, NOON, a_switch, later
+from tests.unit.made_up import BUDGETS, NOON, a_charge, a_switch, later
 
 RUN, OTHER = RunKey("scout", "r1"), RunKey("scout", "r2")
 
@@ -66,7 +66,7 @@ def is_up(keeper: Keeper) -> bool:
 
 def charged(ledger: Ledger, *keys: RunKey) -> None:
     for key in keys:
-        ledger.reserve(key, BUDGETS, None, NOON)
+        ledger.reserve(a_charge(key), BUDGETS)
 
 
 async def test_an_orderly_end_keeps_every_run_and_the_time_it_has_used(url: str) -> None:

@@ -1,0 +1,49 @@
+"""What a journal must do: have each change of the counts in the kernel before the call it belongs to goes on. stores/ has the real one."""
+
+from typing import NamedTuple, Protocol
+
+from gateway.model import Moment, Reason, RunKey
+
+
+class Charge(NamedTuple):
+    """What one admitted call is counted as, in its run and for its agent."""
+
+    key: RunKey
+    tool: str
+    spend: int
+    """Micro-USD."""
+    step: int | None
+    """The step it announced."""
+    at: Moment
+    args_hash: str = ""
+    """For the loop guard, which is of this process alone: journals leave it out. "" while the body is still passing."""
+
+
+class Journal(Protocol):
+    """Sync, and quick enough for the call's path. True: it is in the kernel, and a kill -9 leaves it there. Raises nothing."""
+
+    def charged(self, charge: Charge) -> bool: ...
+
+    def refunded(self, charge: Charge) -> bool: ...
+
+    def stepped(self, key: RunKey, at: Moment) -> bool:
+        """One more step was announced by itself."""
+        ...
+
+    def ended(self, key: RunKey, by: Reason, stop_reason: str, at: Moment) -> bool: ...
+
+
+class NoJournal:
+    """For counts that live in the process alone."""
+
+    def charged(self, charge: Charge) -> bool:  # noqa: ARG002  the form of a Journal
+        return True
+
+    def refunded(self, charge: Charge) -> bool:  # noqa: ARG002  the form of a Journal
+        return True
+
+    def stepped(self, key: RunKey, at: Moment) -> bool:  # noqa: ARG002  the form of a Journal
+        return True
+
+    def ended(self, key: RunKey, by: Reason, stop_reason: str, at: Moment) -> bool:  # noqa: ARG002  the form of a Journal
+        return True
