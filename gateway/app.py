@@ -20,6 +20,7 @@ from gateway.admin.operations import Operations
 from gateway.admin.token import AdminToken
 from gateway.admin.views import switch_event
 from gateway.doors.front import Front, local_name
+from gateway.doors.identity import DEFAULT_AGENT
 from gateway.doors.listener import Listener
 from gateway.doors.runs import RunControl
 from gateway.guards.interruption import interrupt_killed
@@ -28,6 +29,7 @@ from gateway.listening import StartError, listen, raise_descriptor_limit, too_fe
 from gateway.model import Attempt, Event, KillSwitch, Moment, Observer, Reply, Source, Target
 from gateway.observers.fanout import Observers
 from gateway.observers.log import Log
+from gateway.observers.metrics import Metrics
 from gateway.observers.recent import Recent
 from gateway.observers.unreachable import Unreachable
 from gateway.pipeline.pipeline import Pipeline
@@ -91,7 +93,8 @@ class Gateway:
             self.counts.switches.put(switch)
         self.log = Log(settings.log, observability=Observability(), sample_key=saved.log_key, clock=clock)
         self.recent = Recent()
-        self.observers = Observers(self.log, self.recent, Unreachable(self.log.happened), *watching)
+        self.metrics = Metrics()
+        self.observers = Observers(self.log, self.recent, self.metrics, Unreachable(self.log.happened), *watching)
         self._listeners = Listeners()
         self.upstreams = Upstreams(Resolver(), self._listeners)
         self.fetch = Fetch(Resolver(), self._listeners)
@@ -209,6 +212,7 @@ class Gateway:
             run_finished=self.pipeline.run_finished,
             connections=self.upstreams.status,
             log=self.log,
+            counted=self.metrics.families,
             listening=lambda: (self.data_url, self.admin_url),
             clock=clock,
             started=clock(),
@@ -270,6 +274,8 @@ class Gateway:
         """A new policy is in force."""
         self.log.configure(snapshot.observability)
         self.upstreams.adopt(snapshot)
+        agents = (self.settings.agent_id or DEFAULT_AGENT, *snapshot.agents())
+        self.metrics.adopt(tools=snapshot.tools(), agents=agents, upstreams=sorted(snapshot.upstreams))
         self._replace_switches(Source.POLICY, snapshot.switches)
 
     def _replace_switches(self, source: Source, switches: tuple[KillSwitch, ...]) -> None:

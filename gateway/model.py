@@ -417,6 +417,20 @@ class Event:
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
+class Family(NamedTuple):
+    """One metric with its samples, before it is put into a text format."""
+
+    name: str
+    """Without `tool_gateway_` and, for a counter, without `_total`."""
+    kind: str
+    """`counter`, `gauge` or `histogram`, whose samples are cumulative and labelled with their upper bound."""
+    help: str
+    labels: tuple[str, ...]
+    samples: list[tuple[tuple[str, ...], float]]
+    total: float = 0.0
+    """A histogram's sum of all values."""
+
+
 class Observer(Protocol):
     """Sees frozen facts after the fact. Sync and bounded: it cannot delay, change or fail a call."""
 

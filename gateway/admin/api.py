@@ -6,6 +6,7 @@ import json
 from aiohttp import web
 
 from gateway.admin.gate import Gate
+from gateway.admin.metrics import CONTENT_TYPE, scrape
 from gateway.admin.operations import Conflict, NotFound, Operations
 from gateway.admin.problems import Refused
 from gateway.admin.token import AdminToken
@@ -28,6 +29,7 @@ def make_admin(operations: Operations, token: AdminToken, hosts: frozenset[str])
         [
             web.get("/healthz", api.healthz),
             web.get("/readyz", api.readyz),
+            web.get("/metrics", api.metrics),
             web.get("/v1/status", api.status),
             web.get("/v1/policy", api.policy),
             web.post("/v1/policy/check", api.check),
@@ -57,6 +59,9 @@ class _Api:
     async def readyz(self, _request: web.Request) -> web.Response:
         ready = self._do.readiness()
         return web.json_response(ready, status=200 if ready["ready"] else 503)
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=await scrape(self._do), headers={"Content-Type": CONTENT_TYPE})
 
     async def status(self, _request: web.Request) -> web.Response:
         return web.json_response(self._do.status())

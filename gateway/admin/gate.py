@@ -14,8 +14,8 @@ from gateway.model import Moment
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-PROBES = frozenset({"/healthz", "/readyz"})
-"""Answered without a token and to any Host: kubelets and load balancers know neither."""
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Answered without a token and to any Host: kubelets, load balancers and Prometheus know neither."""
 
 _FAILURES = 10
 _WINDOW = 60.0

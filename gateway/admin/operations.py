@@ -18,7 +18,7 @@ from gateway.admin.views import (
 )
 from gateway.guards.explain import explain
 from gateway.guards.interruption import interrupt_killed, interrupt_run
-from gateway.model import Event, KillSwitch, Moment, Observer, RunKey, Source
+from gateway.model import Event, Family, KillSwitch, Moment, Observer, RunKey, Source
 from gateway.pipeline.failures import place_of
 from gateway.policy.source import PolicySource
 from gateway.settings import Settings
@@ -77,6 +77,8 @@ class Operations:
     connections: Callable[[], list[View]]
     """One object an upstream in use: how many connections are open, idle and waited for."""
     log: Lines
+    counted: Callable[[], list[Family]]
+    """The metrics of calls."""
     listening: Callable[[], tuple[str, str]]
     """Where the data plane and the admin plane really listen."""
     clock: Callable[[], Moment]

@@ -60,6 +60,7 @@ class Attempts:
             if pause is None:
                 return failures.explain(came_back, plan) if isinstance(came_back, UpstreamError) else came_back
             if isinstance(came_back, Reply):
+                progress.errors.append(f"status_{came_back.status}")
                 came_back.close()
             progress.step_back()
             objection = await self._pause(pause, progress, plan, wait)
