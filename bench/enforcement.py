@@ -74,6 +74,7 @@ def one_batch(gateway: Gateway, plan: Plan, first: int) -> dict[str, float]:
         progress.take(reply)
     records = step("record", lambda: [progress.record(clock()) for progress in progresses])
     step("log", lambda: [gateway.log.call_ended(record) for record in records])  # type: ignore[arg-type, func-returns-value]  # as recorded
+    step("metrics", lambda: [gateway.metrics.call_ended(record) for record in records])  # type: ignore[arg-type, func-returns-value]  # as recorded
     step("recent calls", lambda: [gateway.recent.call_ended(record) for record in records])  # type: ignore[arg-type, func-returns-value]  # as recorded
     return took
 
