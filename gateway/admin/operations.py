@@ -23,7 +23,7 @@ from gateway.pipeline.failures import place_of
 from gateway.policy.source import PolicySource
 from gateway.settings import Settings
 from gateway.state.counts import Counts
-from gateway.state.ledger import Run
+from gateway.state.run import Run
 from gateway.state.stores import StoreError
 from gateway.state.stores.keeper import Keeper
 from gateway.state.switches import parse_scope

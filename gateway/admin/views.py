@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from gateway.guards.explain import Explanation
 from gateway.model import Budgets, Event, KillSwitch, Moment, Remaining, Scope
 from gateway.policy.snapshot import Plan, UpstreamPlan
-from gateway.state.ledger import Run, is_window, stop_reason_of
+from gateway.state.run import Run, is_window, stop_reason_of
 
 View = dict[str, object]
 

@@ -15,7 +15,7 @@ from gateway.guards.run_control import judge_step
 from gateway.model import Budgets, Denial, Moment, Reason, RunKey
 from gateway.pipeline.pipeline import Pipeline
 from gateway.state.counts import Counts
-from gateway.state.ledger import Run, stop_reason_of
+from gateway.state.run import Run, stop_reason_of
 
 USAGE = "GET /_gateway/runs/ID tells the counts, POST /_gateway/runs/ID/steps adds a step, POST /_gateway/runs/ID/finish ends the run."
 ACTIONS = {"": frozenset(["GET", "HEAD"]), "steps": frozenset(["POST"]), "finish": frozenset(["POST"])}

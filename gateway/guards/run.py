@@ -6,7 +6,7 @@ from gateway.guards.tool_calls import out_of_calls
 from gateway.model import Budgets, Denial, Moment, Reason, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
-from gateway.state.ledger import Run, is_window
+from gateway.state.run import Run, is_window
 
 _SPENT = {
     Reason.MAX_SECONDS: (out_of_time, "time (AGENT_MAX_SECONDS)"),

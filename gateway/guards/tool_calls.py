@@ -5,7 +5,7 @@ from math import ceil
 from gateway.model import Budgets, Denial, Moment, Reason, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
-from gateway.state.ledger import Run, is_window
+from gateway.state.run import Run, is_window
 
 
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:

@@ -16,7 +16,7 @@ from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.inflight import Stopped, Wait
 from gateway.state.journal import Charge
-from gateway.state.ledger import Run
+from gateway.state.run import Run
 
 Write = Callable[[bytes], Awaitable[None]]
 End = Callable[[], Awaitable[None]]

@@ -17,8 +17,8 @@ from gateway.model import (
 from gateway.pipeline.limits import Limits, Timer
 from gateway.policy.snapshot import Plan
 from gateway.state.breaker import Trial
-from gateway.state.ledger import Reservation
 from gateway.state.pacing import Place
+from gateway.state.run import Reservation
 
 RESULT_WINDOW = 16 * 1024
 """Bytes of a streamed reply that are kept for the log: more than `max_logged_bytes` can ask for."""

@@ -11,7 +11,9 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from gateway.model import Budgets, Moment, Reason, Remaining, RunKey
+from gateway.state.agents import SavedCount
 from gateway.state.journal import Charge, Journal, NoJournal
+from gateway.state.run import Reservation, Run, SavedRun, is_window, restored_run, saved_form
 
 MAX_LIVE = 100_000
 """Live runs held at once (SPEC 2). None is evicted: forgetting one would renew its budget."""
@@ -30,99 +32,13 @@ BudgetsOf = Callable[[str], Budgets]
 """The budgets that an agent's runs have now."""
 
 
-def is_window(key: RunKey) -> bool:
-    """Does the key name an agent's anonymous window rather than a run?"""
-    return key.id == ""
-
-
-class Run:
-    """What one run, or one anonymous window, has used. Written by the Ledger only."""
-
-    __slots__ = ("due", "ended", "ended_by", "key", "started", "steps", "stop_reason", "tool_calls")
-
-    key: RunKey
-    started: Moment
-    tool_calls: int
-    steps: int | None
-    """None: no step was announced."""
-    stop_reason: str | None
-    """Set when, and only when, the run has ended."""
-    ended: float | None
-    """Monotonic."""
-    ended_by: Reason | None
-    """What later calls are refused for: run_finished (the agent), kill_switch (an operator), or the spent budget."""
-    due: float
-    """Monotonic: when `expire` looks at it next. Not exact: budgets change."""
-
-    def __init__(self, key: RunKey, started: Moment, due: float) -> None:
-        self.key = key
-        self.started = started
-        self.tool_calls = 0
-        self.steps = None
-        self.stop_reason = None
-        self.ended = None
-        self.ended_by = None
-        self.due = due
-
-    def __lt__(self, other: "Run") -> bool:
-        """Orders the heap of live runs."""
-        return self.due < other.due
-
-    def elapsed(self, now: Moment) -> float:
-        """Seconds from its start to now, or to its end."""
-        return (now.mono if self.ended is None else self.ended) - self.started.mono
-
-    def since_end(self, now: Moment) -> float:
-        """Seconds since its end; 0 while it lives."""
-        return 0.0 if self.ended is None else now.mono - self.ended
-
-
-class Reservation:
-    """What an admitted call holds until it is settled: kept, or refunded once."""
-
-    __slots__ = ("_held", "charge", "durable", "run", "started")
-
-    def __init__(self, run: Run, charge: Charge, started: bool, durable: bool) -> None:
-        self.run = run
-        self.charge = charge
-        self.started = started
-        """This call started the run."""
-        self.durable = durable
-        """The charge is written down. Where it is not, `state.on_unavailable` decides."""
-        self._held = True
-
-    @property
-    def spend(self) -> int:
-        """Micro-USD charged; 0 once it is refunded."""
-        return self.charge.spend if self._held else 0
-
-    def release(self) -> bool:
-        """True the first time."""
-        held, self._held = self._held, False
-        return held
-
-
-class SavedRun(NamedTuple):
-    """A run as stores keep it. Durations are monotonic, and `as_of` ties them to the only clock that survives a restart."""
-
-    key: RunKey
-    started: float
-    """Unix time, for display."""
-    elapsed: float
-    """Seconds from its start to its end, or to `as_of` while it lives."""
-    as_of: float
-    """Unix time of its end, or of the saving while it lives."""
-    tool_calls: int
-    steps: int | None
-    stop_reason: str | None
-    ended_by: Reason | None
-
-
 class Changes(NamedTuple):
-    """What a store has to write for its runs to equal the ledger's. Each key stands in one of the two."""
+    """What a store has to write for its rows to equal the ledger's. Each run stands in one of the first two."""
 
     saved: list[SavedRun]
     forgotten: list[RunKey]
+    counts: list[SavedCount]
+    """Of agents."""
 
 
 class Ledger:
@@ -158,6 +74,7 @@ class Ledger:
         """
         run, started = self._open(charge.key, budgets, charge.at)
         run.tool_calls += 1
+        run.spend += charge.spend
         if charge.step is not None:
             run.steps = max(run.steps or 0, min(charge.step, LARGEST_STEP))
         return Reservation(run, charge, started, self.journal.charged(charge))
@@ -166,10 +83,17 @@ class Ledger:
         """Nothing was sent: gives the call back, once. What it started, or the step it announced, stays."""
         run = reservation.run
         if reservation.release():
-            run.tool_calls -= 1
-            if self._runs.get(run.key) is run:
-                self._changed.add(run)
+            self._give_back(run, reservation.charge)
             self.journal.refunded(reservation.charge)
+
+    def replay_refund(self, charge: Charge) -> None:
+        """A refund found in a journal. (A charge found there is reserved anew, a step added, an end ended, each at its own Moment,
+        before the journal is attached: what comes of it is the same.)
+        """
+        run = self._runs.get(charge.key)
+        earlier = charge.at.mono < run.started.mono - 0.001 if run is not None else False
+        if run is not None and not (is_window(run.key) and earlier):  # a refund of the last window does not lower this one
+            self._give_back(run, charge)
 
     def add_step(self, key: RunKey, budgets: Budgets, now: Moment) -> Run:
         """One more step, starting the run where there is none."""
@@ -180,15 +104,15 @@ class Ledger:
 
     def finish(self, key: RunKey, stop_reason: str, now: Moment) -> Run | None:
         """The agent is done. Like `stop` and `exhaust`: the run if it ended just now, None if it had or is not known."""
-        return self._end(key, Reason.RUN_FINISHED, stop_reason, now)
+        return self.end(key, Reason.RUN_FINISHED, stop_reason, now)
 
     def stop(self, key: RunKey, now: Moment) -> Run | None:
         """An operator stopped it."""
-        return self._end(key, Reason.KILL_SWITCH, Reason.KILL_SWITCH.value, now)
+        return self.end(key, Reason.KILL_SWITCH, Reason.KILL_SWITCH.value, now)
 
     def exhaust(self, key: RunKey, reason: Reason, now: Moment) -> Run | None:
         """A call of the run was refused for `reason`: ends it where that is a spent budget of the run."""
-        return self._end(key, reason, reason.value, now) if reason in ENDS_RUN else None
+        return self.end(key, reason, reason.value, now) if reason in ENDS_RUN else None
 
     def expire(self, now: Moment, budgets_of: BudgetsOf) -> list[Run]:
         """Ends the named runs whose seconds are up and returns them; drops old windows, forgets what ended long ago."""
@@ -229,19 +153,19 @@ class Ledger:
         """What changed since the last call of this. At the process's orderly end that is every live run: its time has passed."""
         if at_end:
             self._changed.update(run for run in self._due if run.ended is None)
-        saved = [_saved(run, now) for run in self._changed]
+        saved = [saved_form(run, now) for run in self._changed]
         forgotten = [*self._forgotten]
         self._changed.clear()
         self._forgotten.clear()
-        return Changes(saved, forgotten)
+        return Changes(saved, forgotten, [])
 
-    def restore(self, saved: Iterable[SavedRun], now: Moment) -> None:
+    def restore(self, saved: Iterable[SavedRun], now: Moment, counts: Iterable[SavedCount] = ()) -> None:  # noqa: ARG002  agents' counts come next
         """Takes up what an earlier process left, into an empty ledger.
 
         The wall clock may have been set in either direction meanwhile: time never runs backwards for a run, and what it had used
         before stays used.
         """
-        runs = sorted((_restored(old, now) for old in saved), key=lambda run: run.started.mono)
+        runs = sorted((restored_run(old, now) for old in saved), key=lambda run: run.started.mono)
         self._runs = {run.key: run for run in runs}
         self._due = [run for run in runs if run.ended is None]
         heapify(self._due)
@@ -265,7 +189,8 @@ class Ledger:
         self._changed.add(run)
         return run, started
 
-    def _end(self, key: RunKey, by: Reason, stop_reason: str, now: Moment) -> Run | None:
+    def end(self, key: RunKey, by: Reason, stop_reason: str, now: Moment) -> Run | None:
+        """Like the three above, which name the reason."""
         run = self._runs.get(key)
         if run is None or run.ended is not None or is_window(key):
             return None
@@ -275,6 +200,12 @@ class Ledger:
         self._changed.add(run)
         self.journal.ended(key, by, stop_reason, now)
         return run
+
+    def _give_back(self, run: Run, charge: Charge) -> None:
+        run.tool_calls -= 1
+        run.spend -= charge.spend
+        if self._runs.get(run.key) is run:
+            self._changed.add(run)
 
     def _forget(self, run: Run) -> None:
         del self._runs[run.key]
@@ -292,36 +223,3 @@ class Ledger:
             if run.ended is None:
                 due.append(run)
         return due
-
-
-def stop_reason_of(run: Run, budgets: Budgets, now: Moment) -> str | None:
-    """Why the run ended, or the budget it has used up and will end by: what run control shows. None for a window."""
-    if run.stop_reason is not None or is_window(run.key):
-        return run.stop_reason
-    if run.elapsed(now) >= budgets.max_seconds:
-        return Reason.MAX_SECONDS.value
-    if (run.steps or 0) >= budgets.max_steps:
-        return Reason.MAX_STEPS.value
-    return Reason.MAX_TOOL_CALLS.value if run.tool_calls >= budgets.max_tool_calls else None
-
-
-def _saved(run: Run, now: Moment) -> SavedRun:
-    return SavedRun(
-        key=run.key,
-        started=run.started.wall,
-        elapsed=run.elapsed(now),
-        as_of=now.wall - run.since_end(now),
-        tool_calls=run.tool_calls,
-        steps=run.steps,
-        stop_reason=run.stop_reason,
-        ended_by=run.ended_by,
-    )
-
-
-def _restored(old: SavedRun, now: Moment) -> Run:
-    at = now.mono - max(0.0, now.wall - old.as_of)
-    run = Run(old.key, Moment(at - old.elapsed, old.started), due=now.mono)
-    run.tool_calls, run.steps = old.tool_calls, old.steps
-    if old.stop_reason is not None:
-        run.ended, run.ended_by, run.stop_reason = at, old.ended_by, old.stop_reason
-    return run

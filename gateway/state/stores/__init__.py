@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from gateway.model import KillSwitch, RunKey
-from gateway.state.ledger import SavedRun
+from gateway.state.run import SavedRun
 
 LOG_KEY_BYTES = 32
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from gateway.model import KillSwitch, Moment, RunKey
-from gateway.state.ledger import Ledger, SavedRun
+from gateway.state.ledger import Ledger
+from gateway.state.run import SavedRun
 from gateway.state.stores import Saved, Store, StoreError
 from gateway.state.stores.memory import MemoryStore
 from gateway.state.stores.sqlite import SqliteStore
@@ -54,7 +55,7 @@ class Keeper:
 
     async def flush(self, ledger: Ledger, now: Moment, *, at_end: bool = False) -> None:
         """Writes the runs that changed. A failure is kept in `problem`, and its runs are written with the next flush."""
-        saved, forgotten = ledger.changed(now, at_end=at_end)
+        saved, forgotten, _ = ledger.changed(now, at_end=at_end)
         self._unsaved.update((run.key, run) for run in saved)
         self._unsaved.update((key, None) for key in forgotten)
         if not self._unsaved:

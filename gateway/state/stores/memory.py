@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable
 
 from gateway.model import KillSwitch, RunKey
-from gateway.state.ledger import SavedRun
+from gateway.state.run import SavedRun
 from gateway.state.stores import LOG_KEY_BYTES, Saved
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway.model import KillSwitch, Reason, RunKey
-from gateway.state.ledger import SavedRun
+from gateway.state.run import SavedRun
 from gateway.state.stores import LOG_KEY_BYTES, Saved, StoreError
 from gateway.state.switches import parse_scope
 

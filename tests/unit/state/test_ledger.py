@@ -4,7 +4,8 @@ import pytest
 
 from gateway.model import Budgets, Moment, Reason, Remaining, RunKey
 from gateway.state import ledger as ledger_module
-from gateway.state.ledger import REMEMBERED, Ledger, Run, stop_reason_of
+from gateway.state.ledger import REMEMBERED, Ledger
+from gateway.state.run import Run, stop_reason_of
 from tests.unit.made_up import BUDGETS, NOON, a_charge, later
 
 RUN = RunKey("scout", "r1")
@@ -251,7 +252,7 @@ def test_changes_are_told_once() -> None:
     ledger = Ledger()
     charge(ledger, 2)
     assert [run.tool_calls for run in ledger.changed(NOON).saved] == [2]
-    assert ledger.changed(NOON) == ([], [])
+    assert ledger.changed(NOON) == ([], [], [])
     ledger.finish(RUN, "finish", NOON)
     assert [run.stop_reason for run in ledger.changed(NOON).saved] == ["finish"]
 

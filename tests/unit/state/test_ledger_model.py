@@ -5,7 +5,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.model import Budgets, Moment, Reason, RunKey
-from gateway.state.ledger import REMEMBERED, Changes, Ledger, Reservation, Run, SavedRun, is_window
+from gateway.state.ledger import REMEMBERED, Changes, Ledger
+from gateway.state.run import Reservation, Run, SavedRun, is_window
 from tests.unit.made_up import a_charge
 
 KEYS = [RunKey("a", "1"), RunKey("a", "2"), RunKey("b", "1"), RunKey("a", ""), RunKey("b", "")]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.model import RunKey, Scope
-from gateway.state.ledger import Ledger, SavedRun
+from gateway.state.ledger import Ledger
+from gateway.state.run import SavedRun
 from gateway.state.stores import StoreError
 from gateway.state.stores.keeper import Keeper, open_store
 from gateway.state.stores.memory import MemoryStore

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.model import Reason, RunKey, Source
-from gateway.state.ledger import SavedRun
+from gateway.state.run import SavedRun
 from gateway.state.stores import StoreError
 from gateway.state.stores.keeper import Keeper
 from gateway.state.stores.sqlite import SqliteStore
@@ -129,7 +129,7 @@ def test_a_switch_that_was_confirmed_holds_over_kill_9(path: Path) -> None:
 KILLED_AFTER_CONFIRMING = """
 import sys
 from gateway.model import KillSwitch, RunKey, Scope
-from gateway.state.ledger import SavedRun
+from gateway.state.run import SavedRun
 from gateway.state.stores.sqlite import SqliteStore
 store = SqliteStore(sys.argv[1])
 store.save_runs([SavedRun(RunKey("scout", "r1"), 1, 2, 3, 4, None, None, None)], [])

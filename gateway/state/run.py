@@ -1,0 +1,137 @@
+"""What one run, or one anonymous window, has used, and the form in which stores keep it. Written by the Ledger only."""
+
+from typing import NamedTuple
+
+from gateway.model import Budgets, Moment, Reason, RunKey
+from gateway.state.journal import Charge
+
+
+def is_window(key: RunKey) -> bool:
+    """Does the key name an agent's anonymous window rather than a run?"""
+    return key.id == ""
+
+
+class Run:
+    """One run or window."""
+
+    __slots__ = ("due", "ended", "ended_by", "key", "spend", "started", "steps", "stop_reason", "tool_calls")
+
+    key: RunKey
+    started: Moment
+    tool_calls: int
+    spend: int
+    """Micro-USD."""
+    steps: int | None
+    """None: no step was announced."""
+    stop_reason: str | None
+    """Set when, and only when, the run has ended."""
+    ended: float | None
+    """Monotonic."""
+    ended_by: Reason | None
+    """What later calls are refused for: run_finished (the agent), kill_switch (an operator), or the spent budget."""
+    due: float
+    """Monotonic: when `expire` looks at it next. Not exact: budgets change."""
+
+    def __init__(self, key: RunKey, started: Moment, due: float) -> None:
+        self.key = key
+        self.started = started
+        self.tool_calls = 0
+        self.spend = 0
+        self.steps = None
+        self.stop_reason = None
+        self.ended = None
+        self.ended_by = None
+        self.due = due
+
+    def __lt__(self, other: "Run") -> bool:
+        """Orders the heap of live runs."""
+        return self.due < other.due
+
+    def elapsed(self, now: Moment) -> float:
+        """Seconds from its start to now, or to its end."""
+        return (now.mono if self.ended is None else self.ended) - self.started.mono
+
+    def since_end(self, now: Moment) -> float:
+        """Seconds since its end; 0 while it lives."""
+        return 0.0 if self.ended is None else now.mono - self.ended
+
+
+class Reservation:
+    """What an admitted call holds until it is settled: kept, or refunded once."""
+
+    __slots__ = ("_held", "charge", "durable", "run", "started")
+
+    def __init__(self, run: Run, charge: Charge, started: bool, durable: bool) -> None:
+        self.run = run
+        self.charge = charge
+        self.started = started
+        """This call started the run."""
+        self.durable = durable
+        """The charge is written down. Where it is not, `state.on_unavailable` decides."""
+        self._held = True
+
+    @property
+    def spend(self) -> int:
+        """Micro-USD charged; 0 once it is refunded."""
+        return self.charge.spend if self._held else 0
+
+    def release(self) -> bool:
+        """True the first time."""
+        held, self._held = self._held, False
+        return held
+
+
+class SavedRun(NamedTuple):
+    """A run as stores keep it. Durations are monotonic, and `as_of` ties them to the only clock that survives a restart."""
+
+    key: RunKey
+    started: float
+    """Unix time, for display."""
+    elapsed: float
+    """Seconds from its start to its end, or to `as_of` while it lives."""
+    as_of: float
+    """Unix time of its end, or of the saving while it lives."""
+    tool_calls: int
+    steps: int | None
+    stop_reason: str | None
+    ended_by: Reason | None
+    spend: int = 0
+    """Micro-USD."""
+    calls: tuple[tuple[str, int], ...] = ()
+    """Tool calls by tool, while it lives."""
+
+
+def stop_reason_of(run: Run, budgets: Budgets, now: Moment) -> str | None:
+    """Why the run ended, or the budget it has used up and will end by: what run control shows. None for a window."""
+    if run.stop_reason is not None or is_window(run.key):
+        return run.stop_reason
+    if run.elapsed(now) >= budgets.max_seconds:
+        return Reason.MAX_SECONDS.value
+    if (run.steps or 0) >= budgets.max_steps:
+        return Reason.MAX_STEPS.value
+    return Reason.MAX_TOOL_CALLS.value if run.tool_calls >= budgets.max_tool_calls else None
+
+
+def saved_form(run: Run, now: Moment) -> SavedRun:
+    """The run as it stands."""
+    return SavedRun(
+        key=run.key,
+        started=run.started.wall,
+        elapsed=run.elapsed(now),
+        as_of=now.wall - run.since_end(now),
+        tool_calls=run.tool_calls,
+        steps=run.steps,
+        stop_reason=run.stop_reason,
+        ended_by=run.ended_by,
+        spend=run.spend,
+    )
+
+
+def restored_run(old: SavedRun, now: Moment) -> Run:
+    """What an earlier process left, on this one's clock. Time never runs backwards for it, however the wall clock was set."""
+    at = now.mono - max(0.0, now.wall - old.as_of)
+    run = Run(old.key, Moment(at - old.elapsed, old.started), due=now.mono)
+    run.tool_calls, run.steps, run.spend = old.tool_calls, old.steps, old.spend
+    if old.stop_reason is not None:
+        run.ended, run.ended_by, run.stop_reason = at, old.ended_by, old.stop_reason
+    return run
