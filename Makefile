@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench format system lock clean
+.PHONY: help run test soak bench competitors format system lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
@@ -28,10 +28,15 @@ test: $(VENV)/.dev system ## format, lint, types, import rules and tests
 soak: $(VENV)/.dev system ## the long tests: hundreds of calls of every kind of fault, memory watched (10 minutes)
 	$(BIN)/python -m pytest -m soak -s
 
-bench: $(VENV)/.run ## the gateway beside a bare proxy, its enforcement, start and memory (4 minutes; docs/performance.md)
-	$(BIN)/python -m bench.startup
+bench: $(VENV)/.run competitors ## the gateway beside nginx, HAProxy, Envoy and others (20 minutes; writes docs/performance.md)
+	$(BIN)/python -m bench.compare
+	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.enforcement
-	$(BIN)/python -m bench.side_by_side
+	$(BIN)/python -m bench.redaction
+
+VENVS := bench/.venvs
+competitors: $(patsubst bench/competitors/%.txt,$(VENVS)/%/.done,$(wildcard bench/competitors/*.txt)) # each in an environment of its own
+	@scripts/system-packages bench/apt.txt
 
 format: $(VENV)/.dev ## write what `make test` checks
 	$(BIN)/ruff format .
@@ -49,7 +54,7 @@ LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 	--no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE) --output-file
 
 clean: ## remove the environment and caches; var/ (state, admin token) stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VENVS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 # Stamps: an environment is made again only when what it is made from has changed.
 $(BIN)/python:
@@ -65,3 +70,8 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 	$(PIP) --require-hashes -r requirements-dev.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
+
+$(VENVS)/%/.done: bench/competitors/%.txt | $(BIN)/python
+	@echo "installing $* for the benchmark"
+	@{ rm -rf $(@D) && $(BIN)/python -m venv $(@D) && $(@D)/bin/python -m pip -qq --disable-pip-version-check install -r $< 2>/dev/null \
+		&& touch $@; } || { rm -rf $(@D); echo "$* could not be installed: the benchmark leaves it out"; }
