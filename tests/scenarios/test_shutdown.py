@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from tests.doors.tool_server import ToolServer, hang
-from tests.scenarios.installation import Installation, call, ended, eventually
+from tests.scenarios.installation import POLICY, Installation, call, ended, eventually
 
 
 @pytest.fixture
@@ -150,3 +150,60 @@ async def test_sighup_writes_on_in_a_new_log_and_reads_the_policy(installation: 
     assert [line["run_id"] for line in installation.lines("tool_call")] == ["after"]
     assert b'"before"' in rotated.read_bytes()
     assert b'"after"' not in rotated.read_bytes()
+
+
+IN_FLIGHT, STREAMS = 160, 40
+
+
+async def test_a_rollout_under_two_hundred_calls_in_flight_cuts_none(
+    installation: Installation, tool: ToolServer
+) -> None:
+    for _ in range(2):
+        await roll_out_under_load(installation, tool)
+
+
+@pytest.mark.soak
+async def test_twenty_rollouts_under_two_hundred_calls_in_flight_cut_none(
+    installation: Installation, tool: ToolServer
+) -> None:
+    for _ in range(20):
+        await roll_out_under_load(installation, tool)
+
+
+async def roll_out_under_load(installation: Installation, tool: ToolServer) -> None:
+    """SIGTERM while calls and streams are at a tool, which ends them only after it. None is cut, and the process ends in order."""
+    installation.write_policy(POLICY | {"upstreams": {"default": {"max_connections": IN_FLIGHT + STREAMS}}})
+    process = await installation.begin()
+    begun, done = tool.calls, asyncio.Event()
+
+    async def works(request: web.Request) -> web.StreamResponse:
+        if "search.read" in request.path:
+            await done.wait()
+            return web.json_response({"ok": True})
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: first\n\n")
+        await done.wait()
+        await response.write(b"data: last\n\n")
+        return response
+
+    tool.behaviour = works
+    async with installation.agent() as agent, asyncio.TaskGroup() as group:
+        calls = [group.create_task(call(agent, "search.read", f"r{begun + n}")) for n in range(IN_FLIGHT)]
+        streams = [group.create_task(events(agent, f"s{begun + n}")) for n in range(STREAMS)]
+        await tool.seen(begun + IN_FLIGHT + STREAMS)
+        process.send_signal(signal.SIGTERM)
+        await eventually(lambda: installation.lines("gateway_stopping"))
+        done.set()
+    assert {task.result() for task in calls} == {(200, "ok")}
+    assert {task.result() for task in streams} == {b"data: first\n\ndata: last\n\n"}
+    end = await ended(process)
+    assert (end.code, end.err) == (0, "")
+    assert {line["reason"] for line in installation.lines("tool_call")} == {"ok"}
+    installation.log.unlink()
+
+
+async def events(agent: aiohttp.ClientSession, run: str) -> bytes:
+    """A whole stream. Raises where it was cut."""
+    async with agent.post(f"/runs/{run}/tools/notes.write", json={}) as answer:
+        return await answer.read()
