@@ -20,30 +20,33 @@ class Charge(NamedTuple):
 
 
 class Journal(Protocol):
-    """Sync, and quick enough for the call's path. True: it is in the kernel, and a kill -9 leaves it there. Raises nothing."""
+    """Sync, and quick enough for the call's path. True: it is in the kernel, and a kill -9 leaves it there. Raises nothing.
 
-    def charged(self, charge: Charge) -> bool: ...
+    `began` is the Unix time of the run's start: with its key it names the run, also where one anonymous window follows another.
+    """
 
-    def refunded(self, charge: Charge) -> bool: ...
+    def charged(self, charge: Charge, began: float) -> bool: ...
 
-    def stepped(self, key: RunKey, at: Moment) -> bool:
+    def refunded(self, charge: Charge, began: float) -> bool: ...
+
+    def stepped(self, key: RunKey, at: Moment, began: float) -> bool:
         """One more step was announced by itself."""
         ...
 
-    def ended(self, key: RunKey, by: Reason, stop_reason: str, at: Moment) -> bool: ...
+    def ended(self, key: RunKey, by: Reason, stop_reason: str, at: Moment, began: float) -> bool: ...
 
 
 class NoJournal:
     """For counts that live in the process alone."""
 
-    def charged(self, charge: Charge) -> bool:  # noqa: ARG002  the form of a Journal
+    def charged(self, charge: Charge, began: float) -> bool:  # noqa: ARG002  the form of a Journal
         return True
 
-    def refunded(self, charge: Charge) -> bool:  # noqa: ARG002  the form of a Journal
+    def refunded(self, charge: Charge, began: float) -> bool:  # noqa: ARG002  the form of a Journal
         return True
 
-    def stepped(self, key: RunKey, at: Moment) -> bool:  # noqa: ARG002  the form of a Journal
+    def stepped(self, key: RunKey, at: Moment, began: float) -> bool:  # noqa: ARG002  the form of a Journal
         return True
 
-    def ended(self, key: RunKey, by: Reason, stop_reason: str, at: Moment) -> bool:  # noqa: ARG002  the form of a Journal
+    def ended(self, key: RunKey, by: Reason, stop_reason: str, at: Moment, began: float) -> bool:  # noqa: ARG002  the form of a Journal
         return True

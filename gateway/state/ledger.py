@@ -77,29 +77,29 @@ class Ledger:
         run.spend += charge.spend
         if charge.step is not None:
             run.steps = max(run.steps or 0, min(charge.step, LARGEST_STEP))
-        return Reservation(run, charge, started, self.journal.charged(charge))
+        return Reservation(run, charge, started, self.journal.charged(charge, run.started.wall))
 
     def refund(self, reservation: Reservation) -> None:
         """Nothing was sent: gives the call back, once. What it started, or the step it announced, stays."""
         run = reservation.run
         if reservation.release():
             self._give_back(run, reservation.charge)
-            self.journal.refunded(reservation.charge)
+            if reservation.durable:  # else the journal has nothing to take back
+                self.journal.refunded(reservation.charge, run.started.wall)
 
-    def replay_refund(self, charge: Charge) -> None:
+    def replay_refund(self, charge: Charge, began: float) -> None:
         """A refund found in a journal. (A charge found there is reserved anew, a step added, an end ended, each at its own Moment,
         before the journal is attached: what comes of it is the same.)
         """
         run = self._runs.get(charge.key)
-        earlier = charge.at.mono < run.started.mono - 0.001 if run is not None else False
-        if run is not None and not (is_window(run.key) and earlier):  # a refund of the last window does not lower this one
+        if run is not None and run.started.wall == began:  # a refund of the last window does not lower this one
             self._give_back(run, charge)
 
     def add_step(self, key: RunKey, budgets: Budgets, now: Moment) -> Run:
         """One more step, starting the run where there is none."""
         run, _ = self._open(key, budgets, now)
         run.steps = min((run.steps or 0) + 1, LARGEST_STEP)
-        self.journal.stepped(key, now)
+        self.journal.stepped(key, now, run.started.wall)
         return run
 
     def finish(self, key: RunKey, stop_reason: str, now: Moment) -> Run | None:
@@ -198,7 +198,7 @@ class Ledger:
         self.live -= 1
         self._ended.append(run)
         self._changed.add(run)
-        self.journal.ended(key, by, stop_reason, now)
+        self.journal.ended(key, by, stop_reason, now, run.started.wall)
         return run
 
     def _give_back(self, run: Run, charge: Charge) -> None:
