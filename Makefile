@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench competitors format system lock clean
+.PHONY: help run test soak bench competitors chaos format system lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
@@ -37,6 +37,9 @@ bench: $(VENV)/.run competitors ## the gateway beside nginx, HAProxy, Envoy and 
 VENVS := bench/.venvs
 competitors: $(patsubst bench/competitors/%.txt,$(VENVS)/%/.done,$(wildcard bench/competitors/*.txt)) # each in an environment of its own
 	@scripts/system-packages bench/apt.txt
+
+chaos: $(VENV)/.dev ## five minutes of faults, crashes and reloads under load; what was counted must equal what happened
+	$(BIN)/python -m tests.chaos
 
 format: $(VENV)/.dev ## write what `make test` checks
 	$(BIN)/ruff format .
