@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH, LEFT, RIGHT, ROW, TOP = 760, 230, 70, 26, 48
+WIDTH, LEFT, RIGHT, ROW, TOP = 760, 245, 70, 26, 48
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328; }
   .title { font-weight: 600; }
@@ -32,7 +32,7 @@ class Bar(NamedTuple):
 def chart(title: str, bars: Sequence[Bar]) -> str:
     """Values are positive; the scale begins and ends at powers of ten."""
     low = 10 ** math.floor(math.log10(min(bar.value for bar in bars)))
-    high = 10 ** math.ceil(math.log10(max(bar.value for bar in bars)))
+    high = 10 ** (math.floor(math.log10(max(bar.value for bar in bars))) + 1)
     height = TOP + ROW * len(bars) + 12
 
     def x(value: float) -> float:

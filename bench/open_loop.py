@@ -37,6 +37,7 @@ class Agents:
         self._expected = call.expected
         self._port = place.port
         self._number = itertools.count()
+        self.lines: list[Line] = []
         self.idle: list[Line] = []
         self.answered: list[float] = []
         """Seconds of each call since it was due."""
@@ -89,6 +90,7 @@ class Line(Messages):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._agents.lines.append(self)
         self._agents.free(self)
 
     def call(self, request: bytes, due: float) -> None:
@@ -129,7 +131,7 @@ async def _measure(agents: Agents, rate: int, seconds: float) -> Latency:
     until = time.perf_counter() + PATIENCE
     while len(agents.answered) < calls and time.perf_counter() < until and not agents.failed:  # noqa: ASYNC110  # no hurry
         await asyncio.sleep(0.01)
-    for line in agents.idle:
+    for line in agents.lines:
         if line.transport is not None:
             line.transport.abort()
     if agents.failed or len(agents.answered) < calls:
