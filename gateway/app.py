@@ -198,6 +198,7 @@ class Gateway:
             emit=self.observers.happened,
             clock=clock,
             on_snapshot=self._adopt,
+            on_candidate=lambda candidate: None,
             on_file_switches=lambda switches: self._replace_switches(Source.FILE, switches),
         )
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from gateway.bounds import AgentBounds
 from gateway.model import Budgets, KillSwitch, Scope, Source
+from gateway.policy.candidate import overlay
 from gateway.policy.document.problems import Findings, Problem
 from gateway.policy.document.yaml_loader import Document
 from gateway.policy.plans import advice
@@ -18,7 +19,7 @@ from gateway.policy.plans.given import Given
 from gateway.policy.plans.patterns import Patterns
 from gateway.policy.plans.routes import RESERVED, Routes
 from gateway.policy.plans.tools import Tools, micro_usd
-from gateway.policy.plans.upstreams import compile_upstreams
+from gateway.policy.plans.upstreams import compile_upstreams, told_apart
 from gateway.policy.schema.fields import unix_time
 from gateway.policy.schema.sections import Agent, KillSwitches, Policy, RunBudgets
 from gateway.policy.schema.validate import Read
@@ -28,8 +29,8 @@ from gateway.policy.snapshot import (
     Observability,
     Plan,
     Redaction,
+    RolloutPlan,
     RouteMatch,
-    Snapshot,
     UpstreamPlan,
 )
 
@@ -61,7 +62,9 @@ class AgentRules:
         return (True, f'{found[1]}: "{found[0]}"') if found is not None else (False, "no allowlist entry")
 
 
-def compile_policy(read: Read[Policy], document: Document, given: Given) -> tuple[Snapshot | None, tuple[Problem, ...]]:
+def compile_policy(
+    read: Read[Policy], document: Document, given: Given
+) -> "tuple[CompiledPolicy | None, tuple[Problem, ...]]":
     """The Snapshot, or all problems of the file: those of reading it, then those that only the whole shows."""
     findings = Findings(document.file, document.mark, read.doubtful)
     findings.problems.extend(read.problems)
@@ -71,20 +74,39 @@ def compile_policy(read: Read[Policy], document: Document, given: Given) -> tupl
     return (None if findings.problems else compiled), tuple(findings.problems)
 
 
+def compile_candidate(
+    read: Read[Policy], document: Document, given: Given, live: "CompiledPolicy"
+) -> "tuple[CompiledPolicy | None, tuple[Problem, ...]]":
+    """The same for candidate.yaml, laid over the live policy."""
+    findings = Findings(document.file, document.mark, read.doubtful)
+    findings.problems.extend(read.problems)
+    if read.value is None:
+        return None, tuple(findings.problems)
+    compiled = CompiledPolicy(overlay(live.policy, read.value, findings), given, findings, live)
+    return (None if findings.problems else compiled), tuple(findings.problems)
+
+
 class CompiledPolicy:
-    """The one implementation of Snapshot. Immutable but for the memo of plans, which only ever repeats what compose says."""
+    """The one implementation of Snapshot. Immutable but for the memo of plans, which only ever repeats what compose says.
+
+    A candidate is compiled beside the `live` policy.
+    """
 
     report: bool
     warnings: tuple[str, ...]
     overrides: tuple[str, ...]
 
-    def __init__(self, policy: Policy, given: Given, findings: Findings) -> None:
+    def __init__(self, policy: Policy, given: Given, findings: Findings, live: "CompiledPolicy | None" = None) -> None:
+        self.policy = policy
         self.report = policy.mode == "report"
         self.upstreams: Mapping[str, UpstreamPlan] = compile_upstreams(policy, given, findings)
+        if live is not None:
+            self.upstreams = told_apart(self.upstreams, live.upstreams)
         self.allowed_origins = frozenset(policy.allowed_origins)
         self.identify_by_trace = policy.runs.identify_by_trace
         self.observability = _observability(policy, findings)
         self.idempotency = IdempotencyPlan(policy.idempotency.ttl_hours * 3600.0, policy.idempotency.max_bytes)
+        self.rollout = RolloutPlan() if policy.rollout is None else RolloutPlan(**policy.rollout.model_dump())
         self.switches = compile_switches(policy.kill_switch, "policy.yaml", Source.POLICY, given.now)
         self._tokens = _tokens(policy, given, findings)
         self.agents_with_token = frozenset(name for name, agent in policy.agents.items() if agent.token is not None)

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.model import KillSwitch, Source
-from gateway.policy.compile import compile_policy, compile_switches
+from gateway.policy.candidate import candidate_warnings, changes
+from gateway.policy.compile import CompiledPolicy, compile_candidate, compile_policy, compile_switches
 from gateway.policy.document.problems import Place, PolicyError, Problem
 from gateway.policy.document.yaml_loader import LARGEST, load
 from gateway.policy.plans.given import Given, wanted
 from gateway.policy.reading import Reading, Unreadable
 from gateway.policy.schema.sections import Policy
-from gateway.policy.schema.validate import read_policy, read_switches
+from gateway.policy.schema.validate import read_candidate, read_policy, read_switches
 from gateway.policy.secrets import Reference
-from gateway.policy.snapshot import Snapshot
+from gateway.policy.snapshot import Candidate
 
 POLICY, CANDIDATE, SWITCHES = "policy.yaml", "candidate.yaml", "kill_switch.yaml"
 _LARGEST_SECRET = 64 * 1024
@@ -61,15 +62,18 @@ class Surroundings:
 class JudgedPolicy(NamedTuple):
     """What policy.yaml comes to."""
 
-    snapshot: Snapshot | None
+    snapshot: CompiledPolicy | None
     problems: tuple[Problem, ...]
-    """Of policy.yaml: there are some exactly when there is no snapshot."""
-    beside: tuple[Problem, ...] = ()
-    """Of candidate.yaml, which never delays policy.yaml."""
+    """There are some exactly when there is no snapshot."""
 
-    @property
-    def all(self) -> tuple[Problem, ...]:
-        return self.problems + self.beside
+
+class JudgedCandidate(NamedTuple):
+    """What candidate.yaml comes to; without problems and without a candidate there is no such file."""
+
+    candidate: Candidate | None
+    problems: tuple[Problem, ...] = ()
+    live: CompiledPolicy | None = None
+    """The policy it was laid over."""
 
 
 class JudgedSwitches(NamedTuple):
@@ -87,12 +91,10 @@ def judge_policy(where: Location, around: Surroundings, reading: Reading, now: f
     except Unreadable as error:
         # With its folder: a wrong GATEWAY_POLICY is not seen by the file's name.
         return JudgedPolicy(None, (Problem(str(where.file), _START, "", str(error)),))
-    beside = (Problem(CANDIDATE, _START, "", "not supported by this version"),) if CANDIDATE in names else ()
     ignored = (
         tuple(name for name in names if _is_ignored(where.folder, name)) if where.folder else _beside(where, reading)
     )
-    snapshot, problems = judge_text(content, where.name, around, reading, now, ignored)
-    return JudgedPolicy(snapshot, problems, beside)
+    return JudgedPolicy(*judge_text(content, where.name, around, reading, now, ignored, candidate=CANDIDATE in names))
 
 
 def judge_text(
@@ -102,18 +104,59 @@ def judge_text(
     reading: Reading,
     now: float,
     ignored: tuple[str, ...] = (),
-) -> tuple[Snapshot | None, tuple[Problem, ...]]:
-    """Compiles the bytes of a policy."""
+    *,
+    candidate: bool = False,
+) -> tuple[CompiledPolicy | None, tuple[Problem, ...]]:
+    """Compiles the bytes of a policy; `candidate`: there is one beside it."""
     try:
         document = load(content, name)
         read = read_policy(document)
-        given = _gather(read.value, around, reading, now, ignored)
+        given = _gather((read.value,), around, reading, now, ignored, candidate=candidate)
         snapshot, problems = compile_policy(read, document, given)
         return snapshot, tuple(sorted(set(problems)))
     except PolicyError as error:
         return None, error.problems
     except Exception as error:  # noqa: BLE001  a bug here must read as a refused policy, not stop the watching
         return None, (Problem(name, _START, "", f"internal error: {type(error).__name__}"),)
+
+
+def judge_candidate(
+    where: Location, around: Surroundings, reading: Reading, now: float, live: CompiledPolicy | None
+) -> JudgedCandidate:
+    """Reads candidate.yaml and lays it over the live policy; without one only what the file alone shows is judged."""
+    try:
+        if where.folder is None or CANDIDATE not in reading.names(where.folder):
+            return JudgedCandidate(None, live=live)
+    except Unreadable:  # told of policy.yaml
+        return JudgedCandidate(None, live=live)
+    try:
+        content = reading.content(where.folder / CANDIDATE, LARGEST)
+        return _laid_over(live, content, around, reading, now)
+    except Unreadable as error:
+        problem = str(error)
+    except PolicyError as error:
+        return JudgedCandidate(None, error.problems, live)
+    except Exception as error:  # noqa: BLE001  as above
+        problem = f"internal error: {type(error).__name__}"
+    return JudgedCandidate(None, (Problem(CANDIDATE, _START, "", problem),), live)
+
+
+def _laid_over(
+    live: CompiledPolicy | None, content: bytes, around: Surroundings, reading: Reading, now: float
+) -> JudgedCandidate:
+    document = load(content, CANDIDATE)
+    read = read_candidate(document)
+    if live is None:
+        return JudgedCandidate(None, tuple(sorted(read.problems)))
+    given = _gather((live.policy, read.value), around, reading, now, candidate=True)
+    snapshot, problems = compile_candidate(read, document, given, live)
+    if snapshot is None:
+        return JudgedCandidate(None, tuple(sorted(set(problems))), live)
+    differing = changes(live.policy, snapshot.policy)
+    warnings = [warning for warning in snapshot.warnings if warning not in live.warnings]
+    warnings += candidate_warnings(live.rollout, differing)
+    found = Candidate(snapshot, hashlib.sha256(content).hexdigest(), differing, tuple(warnings))
+    return JudgedCandidate(found, (), live)
 
 
 def judge_switches(where: Location, reading: Reading, now: float) -> JudgedSwitches:
@@ -151,20 +194,26 @@ def _is_ignored(folder: Path, name: str) -> bool:
 
 
 def _gather(
-    policy: Policy | None, around: Surroundings, reading: Reading, now: float, ignored: tuple[str, ...]
+    policies: tuple[Policy | None, ...],
+    around: Surroundings,
+    reading: Reading,
+    now: float,
+    ignored: tuple[str, ...] = (),
+    *,
+    candidate: bool = False,
 ) -> Given:
-    """Reads the secrets and files that the policy names."""
+    """Reads the secrets and files that the policies name."""
     found: dict[Reference, str] = {}
     unread: dict[Reference, str] = {}
     digests: dict[str, str] = {}
     unread_files: dict[str, str] = {}
-    references, files = wanted(policy) if policy is not None and around.with_secrets else ((), ())
-    for reference in references:
+    named = [wanted(policy) for policy in policies if policy is not None and around.with_secrets]
+    for reference in frozenset[Reference]().union(*(references for references, _ in named)):
         try:
             found[reference] = _secret(reference, around, reading)
         except Unreadable as error:
             unread[reference] = str(error)
-    for path in files:
+    for path in frozenset[str]().union(*(files for _, files in named)):
         try:
             digests[path] = hashlib.sha256(reading.content(Path(path), _LARGEST_TLS_FILE)).hexdigest()
         except Unreadable as error:
@@ -178,6 +227,7 @@ def _gather(
         digests=digests,
         unread_files=unread_files,
         ignored_files=ignored,
+        candidate=candidate,
         now=now,
     )
 

@@ -179,6 +179,19 @@ class Observability:
     redaction: Redaction = Redaction()
 
 
+class RolloutPlan(NamedTuple):
+    """How a candidate is tried."""
+
+    canary_percent: float = 10.0
+    """Share of the runs that live under it; 0: it is judged in shadow only."""
+    rollback_on_error_rate: float = 0.05
+    """By how much its share of errors may exceed the live policy's (0.05: five errors more in a hundred calls)."""
+    min_calls: int = 50
+    """Of both sides, before they are compared."""
+    count_denials: bool = True
+    """A denial that only the candidate makes is an error of its."""
+
+
 class Snapshot(Protocol):
     """The compiled policy. (policy/compile.py builds the one implementation.)"""
 
@@ -194,6 +207,7 @@ class Snapshot(Protocol):
     identify_by_trace: bool
     observability: Observability
     idempotency: IdempotencyPlan
+    rollout: RolloutPlan
     switches: tuple[KillSwitch, ...]
     """From policy.yaml's kill_switch section (kill_switch.yaml is read apart)."""
     agents_with_token: frozenset[str]
@@ -219,3 +233,16 @@ class Snapshot(Protocol):
         ...
 
     def agents(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """candidate.yaml, compiled on top of the policy in force."""
+
+    snapshot: Snapshot
+    content: str
+    """SHA-256 hex of the file: what a rollback is remembered by."""
+    changes: tuple[str, ...]
+    """The keys in which it differs from the policy in force, at most 20, then how many more."""
+    warnings: tuple[str, ...]
+    """Of the candidate alone."""

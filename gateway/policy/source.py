@@ -8,18 +8,21 @@ from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from gateway.model import Event, KillSwitch, Moment
+from gateway.policy.compile import CompiledPolicy
 from gateway.policy.document.problems import PolicyError, Problem, lines
 from gateway.policy.folder import (
+    JudgedCandidate,
     JudgedPolicy,
     JudgedSwitches,
     Location,
     Surroundings,
+    judge_candidate,
     judge_policy,
     judge_switches,
     judge_text,
 )
 from gateway.policy.reading import Reading, Seen, look_again
-from gateway.policy.snapshot import Snapshot
+from gateway.policy.snapshot import Candidate, Snapshot
 
 T = TypeVar("T")
 
@@ -36,6 +39,8 @@ class Checked(NamedTuple):
     snapshot: Snapshot | None
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+    candidate: Candidate | None = None
+    """candidate.yaml, where there is one and nothing has a problem."""
 
 
 def check(
@@ -56,9 +61,12 @@ def check(
     around = Surroundings(environ, upstream, own_listeners, budgets, with_secrets=not without_secrets)
     reading = Reading()
     judged = judge_policy(where, around, reading, now)
-    problems = judged.all + judge_switches(where, reading, now).problems
+    beside = judge_candidate(where, around, reading, now, judged.snapshot)
+    problems = judged.problems + beside.problems + judge_switches(where, reading, now).problems
     warnings = judged.snapshot.warnings if judged.snapshot is not None else ()
-    return Checked(None if problems else judged.snapshot, lines(problems), warnings)
+    if problems:
+        return Checked(None, lines(problems), warnings)
+    return Checked(judged.snapshot, (), warnings, beside.candidate)
 
 
 class _Watched(Generic[T]):
@@ -86,15 +94,21 @@ class _Watched(Generic[T]):
     def differs(self) -> bool:
         return self.look() != self._seen
 
+    def forget(self) -> None:
+        """What they were judged by has changed: the next look finds that they differ."""
+        self._seen = None
+
 
 class PolicySource:
     """Holds the snapshot in force. `load` once, then `watch` as a task; all callbacks run on the caller's loop or thread.
 
-    `on_snapshot` and `on_file_switches` are also called by `load`.
+    The callbacks are also called by `load`; `on_candidate` follows `on_snapshot`, for a candidate is compiled on top of the policy.
     """
 
     snapshot: Snapshot
     """In force. Set by `load`, replaced in one assignment."""
+    candidate: Candidate | None = None
+    """candidate.yaml, where there is one and it is in order. Whether it is tried is not known here."""
     loaded_at: Moment
     """Since when."""
 
@@ -109,42 +123,58 @@ class PolicySource:
         emit: Callable[[Event], None],
         clock: Callable[[], Moment],
         on_snapshot: Callable[[Snapshot], None],
+        on_candidate: Callable[[Candidate | None], None],
         on_file_switches: Callable[[tuple[KillSwitch, ...]], None],
     ) -> None:
         self._around = Surroundings(environ, upstream, own_listeners, budgets)
         self._emit = emit
         self._clock = clock
         self._on_snapshot = on_snapshot
+        self._on_candidate = on_candidate
         self._on_file_switches = on_file_switches
         self._where = Location.of(path)
         self._policy = _Watched(self._judge_policy, self._take_policy)
+        self._candidate = _Watched(self._judge_candidate, self._take_candidate)
         self._switches = _Watched(self._judge_switches, self._take_switches)
-        self._version: str | None = None
+        self._live: CompiledPolicy | None = None
         self._policy_problems: tuple[Problem, ...] = ()
+        self._candidate_problems: tuple[Problem, ...] = ()
         self._switch_problems: tuple[Problem, ...] = ()
         self._at_work = 0
-        # Two, so that a policy that takes long to compile does not delay kill_switch.yaml.
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="policy")
+        # One a file, so that a candidate that takes long to compile delays no policy, and neither of them kill_switch.yaml.
+        self._threads = ThreadPoolExecutor(3, thread_name_prefix="policy")
 
     @property
     def problems(self) -> tuple[str, ...]:
         """Why the files on disk are not in force; () when they are."""
-        return lines(self._policy_problems + self._switch_problems)
+        return lines(self._policy_problems + self._candidate_problems + self._switch_problems)
+
+    @property
+    def candidate_problems(self) -> tuple[str, ...]:
+        """Why candidate.yaml is not tried; () where it is in order, or not there."""
+        return lines(self._candidate_problems)
 
     def load(self) -> None:
-        """Reads everything for the first time. Raises PolicyError with all that is wrong: there is no last good policy yet."""
+        """Reads everything for the first time. Raises PolicyError with all that is wrong: there is no last good policy yet.
+
+        A bad candidate is reported and no more: every run lives under the policy then, as after any other change of it.
+        """
         policy, switches = self._policy.judge(), self._switches.judge()
         if policy is None or switches is None:
             raise AssertionError("load is called once, before anything else")
-        if policy.all or switches.problems:
-            raise PolicyError(policy.all + switches.problems)
+        if policy.problems or switches.problems:
+            raise PolicyError(policy.problems + switches.problems)
         self._take_policy(policy)
+        candidate = self._candidate.judge()
+        if candidate is not None:
+            self._take_candidate(candidate)
         self._take_switches(switches)
 
     async def watch(self) -> None:
         """Follows the files until cancelled."""
         try:
-            await asyncio.gather(self._follow(self._policy), self._follow(self._switches))
+            followed = self._follow(self._policy), self._follow(self._candidate), self._follow(self._switches)
+            await asyncio.gather(*followed)
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -152,6 +182,7 @@ class PolicySource:
         """Reads everything now. The problems, if any."""
         await self._renew(self._switches)
         await self._renew(self._policy)
+        await self._renew(self._candidate)
         return self.problems
 
     async def check(self, text: bytes) -> tuple[Snapshot | None, tuple[str, ...]]:
@@ -200,18 +231,31 @@ class PolicySource:
     def _judge_policy(self, reading: Reading) -> JudgedPolicy:
         return judge_policy(self._where, self._around, reading, self._clock().wall)
 
+    def _judge_candidate(self, reading: Reading) -> JudgedCandidate:
+        return judge_candidate(self._where, self._around, reading, self._clock().wall, self._live)
+
     def _judge_switches(self, reading: Reading) -> JudgedSwitches:
         return judge_switches(self._where, reading, self._clock().wall)
 
     def _take_policy(self, judged: JudgedPolicy) -> None:
-        self._policy_problems = judged.all
+        self._policy_problems = judged.problems
         if judged.snapshot is not None:
-            self.snapshot = judged.snapshot
+            previous = self._live.version if self._live is not None else None
+            self.snapshot = self._live = judged.snapshot
             self.loaded_at = self._clock()
+            self._candidate.forget()
             self._on_snapshot(judged.snapshot)
-            self._tell_loaded(judged.snapshot)
+            self._tell_loaded(judged.snapshot, previous)
         self._tell_rejected(judged.problems)
-        self._tell_rejected(judged.beside)
+
+    def _take_candidate(self, judged: JudgedCandidate) -> None:
+        if judged.live is not self._live:  # the policy changed meanwhile
+            self._candidate.forget()
+            return
+        self._candidate_problems = judged.problems
+        self.candidate = judged.candidate
+        self._on_candidate(judged.candidate)
+        self._tell_rejected(judged.problems)
 
     def _take_switches(self, judged: JudgedSwitches) -> None:
         self._switch_problems = judged.problems
@@ -219,14 +263,13 @@ class PolicySource:
             self._on_file_switches(judged.switches)
         self._tell_rejected(judged.problems)
 
-    def _tell_loaded(self, snapshot: Snapshot) -> None:
+    def _tell_loaded(self, snapshot: Snapshot, previous: str | None) -> None:
         fields = {
             "version": snapshot.version,
-            "previous": self._version,
+            "previous": previous,
             "warnings": list(snapshot.warnings),
             "overrides": list(snapshot.overrides),
         }
-        self._version = snapshot.version
         self._emit(Event("policy_loaded", self._clock(), fields))
 
     def _tell_rejected(self, problems: tuple[Problem, ...]) -> None:

@@ -36,7 +36,7 @@ def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
         *_open_default_agent(policy),
         *_contained(policy, plans),
         *_changing_reads(plans),
-        *_resting_rollout(policy),
+        *_resting_rollout(policy, given),
         *_ignored_files(given),
     )
 
@@ -79,8 +79,8 @@ def _changing_reads(plans: list[Plan]) -> Iterator[str]:
             yield f"{plan.tool}: a read that takes {', '.join(changing) or 'any method'} may be repeated and passes disable_writes"
 
 
-def _resting_rollout(policy: Policy) -> Iterator[str]:
-    if policy.rollout is not None:
+def _resting_rollout(policy: Policy, given: Given) -> Iterator[str]:
+    if policy.rollout is not None and not given.candidate:
         yield "rollout rests: there is no candidate.yaml"
 
 

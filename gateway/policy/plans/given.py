@@ -28,6 +28,8 @@ class Given:
     """Why a TLS file cannot be used."""
     ignored_files: tuple[str, ...] = ()
     """Other files of the policy folder."""
+    candidate: bool = False
+    """There is a candidate.yaml."""
     now: float = 0.0
     """Unix seconds: since when the policy's kill switches hold."""
 

@@ -146,7 +146,7 @@ class Tools:
             findings.add((*here, "methods"), f"must name the route's method {method}")
         upstream = self._upstreams.get(definition.upstream or DEFAULT)
         if upstream is not None and upstream.base_path:
-            text = f"the native door passes the path on unchanged: upstreams.{upstream.name}.url must have no path"
+            text = f"the native door passes the path on unchanged: upstreams.{definition.upstream or DEFAULT}.url must have no path"
             findings.add((*here, "route"), text)
 
 

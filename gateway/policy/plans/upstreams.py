@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gateway.bounds import BreakerBounds
 from gateway.policy import hosts, secrets
@@ -31,6 +32,14 @@ def compile_upstreams(policy: Policy, given: Given, findings: Findings) -> dict[
         else:
             plans[name] = _plan(name, spec, url, headers, given)
     return plans
+
+
+def told_apart(upstreams: Mapping[str, UpstreamPlan], live: Mapping[str, UpstreamPlan]) -> Mapping[str, UpstreamPlan]:
+    """A candidate's upstreams. One that differs from the live one has a name of its own: its failures open no breaker of live runs."""
+    return {
+        name: plan if plan == live.get(name) else replace(plan, name=f"{name} (candidate)")
+        for name, plan in upstreams.items()
+    }
 
 
 def _with_default(policy: Policy, given: Given) -> Mapping[str, Upstream]:

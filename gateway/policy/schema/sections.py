@@ -53,6 +53,22 @@ NOT_YET = (
 """Keys whose feature is not built: refused wherever they stand, whatever their value, so that no protection loads and does nothing.
 Building the feature removes its line. (`*` is any one key.)"""
 
+NOT_IN_CANDIDATES = (
+    "allowed_origins",
+    "governed",
+    "idempotency",
+    "kill_switch",
+    "mcp_servers",
+    "mode",
+    "observability",
+    "rollout",
+    "runtime",
+    "state",
+    "agents.*.token",
+    "runs.identify_by_trace",
+)
+"""What candidate.yaml may not say: who calls, for which run, and what holds for the gateway as a whole is decided before or above it."""
+
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Budget = Annotated[int, Between(1, 1_000_000)]
 Usd = Annotated[float, Between(0, 1_000_000)]

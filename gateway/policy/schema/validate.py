@@ -3,7 +3,7 @@
 import json
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from math import isqrt
@@ -15,7 +15,7 @@ from gateway.policy.document.problems import MOST_PROBLEMS, Findings, Path, Prob
 from gateway.policy.document.scalars import Ambiguous
 from gateway.policy.document.yaml_loader import MOST_VALUES, Document
 from gateway.policy.schema.fields import EXPECTED
-from gateway.policy.schema.sections import NOT_YET, KillSwitches, Policy
+from gateway.policy.schema.sections import NOT_IN_CANDIDATES, NOT_YET, KillSwitches, Policy
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -38,7 +38,7 @@ _Table = dict[str, "_Table | bool"]
 
 
 def _table(keys: tuple[str, ...]) -> _Table:
-    """NOT_YET as nested dicts, so that a look-up is a probe a step."""
+    """Such keys as nested dicts, so that a look-up is a probe a step."""
     table: _Table = {}
     for key in keys:
         node = table
@@ -51,6 +51,9 @@ def _table(keys: tuple[str, ...]) -> _Table:
 
 
 _NOT_YET = _table(NOT_YET)
+_NOT_IN_CANDIDATES = _table(NOT_IN_CANDIDATES)
+_UNBUILT = "not supported by this version"
+_STAYS = "stays as in policy.yaml: a candidate holds tools, upstreams, egress, runs and the limits of agents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +68,35 @@ class Read(Generic[M]):
 
 def read_policy(document: Document) -> Read[Policy]:
     """A policy.yaml."""
-    return _read(Policy, document, ())
+    known_wrong = chain(_refused(document.value, _NOT_YET, _UNBUILT), _ambiguous_arguments(document.value))
+    return _read(Policy, document, (), known_wrong)
+
+
+def read_candidate(document: Document) -> Read[Policy]:
+    """A candidate.yaml: the sections that the value has set, and no others, take the place of the live policy's."""
+    known_wrong = chain(
+        _refused(document.value, _NOT_IN_CANDIDATES, _STAYS),
+        _refused(document.value, _NOT_YET, _UNBUILT),
+        _ambiguous_arguments(document.value),
+    )
+    return _read(Policy, document, (), known_wrong)
 
 
 def read_switches(document: Document) -> Read[KillSwitches]:
     """A kill_switch.yaml: the section's keys, with or without `kill_switch:` above them."""
     value = document.value
     under = ("kill_switch",) if isinstance(value, dict) and set(value) == {"kill_switch"} else ()
-    return _read(KillSwitches, document, under)
+    return _read(KillSwitches, document, under, ())
 
 
-def _read(model: type[M], document: Document, under: Path) -> Read[M]:
+def _read(model: type[M], document: Document, under: Path, known_wrong: Iterable[tuple[Path, str]]) -> Read[M]:
     findings = Findings(document.file, document.mark)
     doubtful: set[Path] = set()
     value = document.value
     for step in under:
         value = value[step] if isinstance(value, dict) else None
-    if model is Policy:
-        known_wrong = chain(_not_yet(value, ()), _ambiguous_arguments(value))
-        for path, text in islice(known_wrong, _MOST_ERRORS):
+    for path, text in islice(known_wrong, _MOST_ERRORS):
+        if path not in doubtful:
             findings.add(path, text)
             doubtful.add(path)
     read = _validate(model, _without(value, doubtful), under, findings, doubtful)
@@ -160,7 +173,7 @@ def _explain(
 
 
 def _unknown_key(model: type[BaseModel], loc: Path) -> str:
-    known = [key for key in _known_keys(model, loc[:-1]) if _in_table((*loc[:-1], key)) is not True]
+    known = [key for key in _known_keys(model, loc[:-1]) if _in_table(_NOT_YET, (*loc[:-1], key)) is not True]
     return "unknown key" + suggestion(str(loc[-1]), known)
 
 
@@ -208,20 +221,20 @@ def _may_show(value: str, path: Path) -> bool:
     return not secret and value.isprintable() and not looks_secret(value)
 
 
-def _not_yet(value: object, path: Path) -> Iterator[tuple[Path, str]]:
-    """Keys of features that are not built."""
+def _refused(value: object, table: _Table, why: str, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Keys that the table names, wherever they stand."""
     for step, below in _below(value):
         here = path + step
-        match _in_table(here):
+        match _in_table(table, here):
             case True:
-                yield here, "not supported by this version"
+                yield here, why
             case dict():
-                yield from _not_yet(below, here)
+                yield from _refused(below, table, why, here)
 
 
-def _in_table(path: Path) -> "_Table | bool":
-    """What the table of unbuilt keys says at this path: True for such a key, a table where there are some below, else False."""
-    node: _Table | bool = _NOT_YET
+def _in_table(table: _Table, path: Path) -> "_Table | bool":
+    """What the table says at this path: True for one of its keys, a table where there are some below, else False."""
+    node: _Table | bool = table
     for step in path:
         if not isinstance(node, dict):
             return False

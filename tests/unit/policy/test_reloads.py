@@ -69,6 +69,7 @@ class Reloader:
             emit=lambda event: None,
             clock=lambda: Moment(1.0, 1000.0),
             on_snapshot=lambda snapshot: None,
+            on_candidate=lambda candidate: None,
             on_file_switches=lambda switches: None,
         )
         self.source.load()

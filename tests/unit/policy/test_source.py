@@ -9,7 +9,7 @@ import pytest
 
 from gateway.model import Event, KillSwitch, Moment, Scope
 from gateway.policy.document.problems import PolicyError
-from gateway.policy.snapshot import Snapshot
+from gateway.policy.snapshot import Candidate, Snapshot
 from gateway.policy.source import PolicySource, check
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ class Watcher:
     def __init__(self, path: Path, environ: dict[str, str] | None = None) -> None:
         self.events: list[Event] = []
         self.snapshots: list[Snapshot] = []
+        self.candidates: list[Candidate | None] = []
         self.switches: list[tuple[KillSwitch, ...]] = []
         self._said = asyncio.Event()
         self.source = PolicySource(
@@ -38,6 +39,7 @@ class Watcher:
             emit=self._hear(self.events),
             clock=lambda: Moment(1.0, 1000.0),
             on_snapshot=self._hear(self.snapshots),
+            on_candidate=self._hear(self.candidates),
             on_file_switches=self._hear(self.switches),
         )
 
@@ -236,17 +238,7 @@ async def test_a_bad_policy_does_not_delay_the_kill_switch_file(folder: Path) ->
         await watcher.until(lambda: len(watcher.switches) == 2 and bool(watcher.source.problems))
 
 
-async def test_a_candidate_is_reported_and_does_not_delay_the_policy(folder: Path) -> None:
-    async with watching(folder) as watcher:
-        (folder / "candidate.yaml").write_text(TWO)
-        edit_in_place(folder, TWO)
-        await watcher.until(lambda: watcher.allows("two") and bool(watcher.source.problems))
-        assert watcher.source.problems == ("candidate.yaml:1:1 not supported by this version",)
-        (folder / "candidate.yaml").unlink()
-        await watcher.until(lambda: watcher.source.problems == ())
-
-
-@pytest.mark.parametrize("file", ["policy.yaml", "kill_switch.yaml", "candidate.yaml"])
+@pytest.mark.parametrize("file", ["policy.yaml", "kill_switch.yaml"])
 def test_nothing_starts_on_files_that_are_not_in_order(folder: Path, file: str) -> None:
     (folder / file).write_text("[")
     watcher = Watcher(folder)
@@ -254,6 +246,74 @@ def test_nothing_starts_on_files_that_are_not_in_order(folder: Path, file: str) 
         watcher.source.load()
     assert refused.value.lines[0].startswith(f"{file}:")
     assert watcher.snapshots == []
+
+
+def test_a_bad_candidate_stops_no_start(folder: Path) -> None:
+    (folder / "candidate.yaml").write_text(BAD)
+    watcher = Watcher(folder)
+    watcher.source.load()
+    assert watcher.source.problems == ("candidate.yaml:1:9 tools.allowlist: expected a list, got 3",)
+    assert watcher.candidates == [None]
+    assert [event.fields["file"] for event in watcher.told("policy_rejected")] == ["candidate.yaml"]
+
+
+async def test_a_candidate_comes_changes_and_goes(folder: Path) -> None:
+    file = folder / "candidate.yaml"
+    async with watching(folder) as watcher:
+        assert watcher.candidates == [None]
+        file.write_text(TWO)
+        await watcher.until(lambda: watcher.source.candidate is not None)
+        first = watcher.source.candidate
+        assert first is not None
+        assert first.snapshot.plan("default", "two").allowed
+        assert first.changes == ("tools.allowlist",)
+        assert watcher.allows("one")
+        file.write_text("tools: {allowlist: [three]}\n")
+        await watcher.until(lambda: watcher.source.candidate is not first)
+        second = watcher.source.candidate
+        assert second is not None
+        assert second.content != first.content
+        assert second.snapshot.version != first.snapshot.version
+        file.unlink()
+        await watcher.until(lambda: watcher.candidates[-1] is None)
+        assert watcher.source.candidate is None
+        assert watcher.source.problems == ()
+
+
+async def test_a_bad_candidate_leaves_the_policy_for_everybody_and_delays_none(folder: Path) -> None:
+    (folder / "candidate.yaml").write_text(TWO)
+    async with watching(folder) as watcher:
+        assert watcher.source.candidate is not None
+        (folder / "candidate.yaml").write_text("mode: report\n")
+        edit_in_place(folder, TWO)
+        await watcher.until(lambda: watcher.allows("two") and watcher.source.candidate is None)
+        await watcher.until(lambda: bool(watcher.source.candidate_problems))
+        (line,) = watcher.source.problems
+        assert line.startswith("candidate.yaml:1:1 mode: stays as in policy.yaml")
+
+
+async def test_a_candidate_is_compiled_anew_when_the_policy_under_it_changes(folder: Path) -> None:
+    (folder / "candidate.yaml").write_text("egress: {allow_hosts: [a.example]}\n")
+    async with watching(folder) as watcher:
+        first = watcher.source.candidate
+        edit_in_place(folder, TWO)
+        await watcher.until(lambda: watcher.source.candidate is not first)
+        second = watcher.source.candidate
+        assert first is not None
+        assert second is not None
+        assert second.content == first.content
+        assert second.snapshot.plan("default", "two").allowed
+        assert not second.snapshot.plan("default", "one").allowed
+
+
+async def test_a_candidate_is_laid_over_the_last_good_policy(folder: Path) -> None:
+    async with watching(folder) as watcher:
+        edit_in_place(folder, BAD)
+        await watcher.until(lambda: bool(watcher.source.problems))
+        (folder / "candidate.yaml").write_text("egress: {allow_hosts: [a.example]}\n")
+        await watcher.until(lambda: watcher.source.candidate is not None)
+        assert watcher.source.candidate is not None
+        assert watcher.source.candidate.snapshot.plan("default", "one").allowed
 
 
 async def test_one_file_is_a_policy_without_the_files_beside_it(folder: Path) -> None:
