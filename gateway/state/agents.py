@@ -1,6 +1,31 @@
-"""What each agent has used over all its runs: actions and runs started in the last hour, spend and calls by tool of the UTC day."""
+"""What each agent has used over all its runs: actions and runs started in the last hour, spend and calls by tool of the UTC day.
 
+Agents are those that a policy names, and `default`: nobody's header adds one. Two clocks count here:
+
+- The hour goes by the *count clock*: Unix time as this store first saw it, moved on by the monotonic clock alone. No one who sets the
+  wall clock shortens or lengthens an hour. Over a restart it takes the wall clock's word for how long the process was down (a clock set
+  forward meanwhile looks like time that passed), and never runs backwards: at worst an hour lasts longer by the time of the outage.
+- A day is the wall clock's UTC day. The counts of a day stay for two days after its last use, so that a clock set forward and back
+  finds them again, and a clock set to some far year locks nobody out once it is put right.
+"""
+
+from collections.abc import Iterable, Iterator
+from math import floor
 from typing import NamedTuple
+
+from gateway.model import Moment
+from gateway.state.hour import SlidingHour
+from gateway.state.journal import Charge
+from gateway.state.tally import Tally
+
+DAY = 86_400
+KEPT = 2 * DAY
+"""Seconds a day's counts outlive its last use."""
+SWEPT_EVERY = 60
+"""Seconds: idle agents need no look more often than that, busy ones are looked at by every call."""
+_CLOCK = ("", "clock", 0)
+"""The row that says how many seconds the wall clock has gone ahead of the count clock. No agent has this name."""
+_CALLS = "calls:"
 
 
 class SavedCount(NamedTuple):
@@ -13,3 +38,200 @@ class SavedCount(NamedTuple):
     """The second or the UTC day (since 1970) that it counts."""
     value: int
     """0: to be deleted."""
+
+
+class Day:
+    """One agent's UTC day."""
+
+    __slots__ = ("calls", "changed", "spend", "touched")
+
+    def __init__(self, touched: int) -> None:
+        self.spend = 0
+        """Micro-USD."""
+        self.calls = Tally()
+        self.changed: set[str] = set()
+        """Names of the rows that are not saved yet."""
+        self.touched = touched
+        """By the count clock."""
+
+    def row(self, name: str) -> int:
+        """The value of the row of this name."""
+        return self.spend if name == "spend" else self.calls.of(name.removeprefix(_CALLS))
+
+    def rows(self) -> Iterator[str]:
+        """The names of all that are not 0."""
+        if self.spend:
+            yield "spend"
+        yield from (_CALLS + tool for tool, _ in self.calls.items())
+
+
+class AgentUse:
+    """All counts of one agent."""
+
+    __slots__ = ("actions", "days", "runs")
+
+    def __init__(self) -> None:
+        self.actions = SlidingHour()
+        self.runs = SlidingHour()
+        self.days: dict[int, Day] = {}
+
+
+class Agents:
+    """Every agent that has used anything lately. Part of the Ledger, which alone writes it."""
+
+    def __init__(self) -> None:
+        self._uses: dict[str, AgentUse] = {}
+        self._changed: set[str] = set()
+        self._dropped: list[SavedCount] = []
+        self._offset: float | None = None
+        """Count clock less monotonic clock; None until there is something to count."""
+        self._ahead = 0
+        """The clock row as it is saved."""
+        self._swept = 0
+
+    def charge(self, charge: Charge) -> None:
+        """One call, under the second and the day it arrived in."""
+        use, second = self._use(charge.key.agent), self._second(charge.at)
+        use.actions.add(second)
+        number = _day(charge.at)
+        day = use.days.get(number)
+        if day is None:
+            day = use.days[number] = Day(second)
+        day.touched = second
+        day.changed.add(_CALLS + day.calls.add(charge.tool))
+        if charge.spend:
+            day.spend += charge.spend
+            day.changed.add("spend")
+
+    def give_back(self, charge: Charge) -> None:
+        """As it was charged: to that second and that day."""
+        agent = charge.key.agent
+        use = self._uses.get(agent)
+        if use is None:
+            return
+        self._changed.add(agent)
+        use.actions.take_back(self._second(charge.at))
+        day = use.days.get(_day(charge.at))
+        if day is not None:
+            day.changed.add(_CALLS + day.calls.take_back(charge.tool))
+            day.spend = max(0, day.spend - charge.spend)
+            day.changed.add("spend")
+
+    def run_started(self, agent: str, at: Moment) -> None:
+        """One run that the agent named."""
+        self._use(agent).runs.add(self._second(at))
+
+    def actions(self, agent: str, now: Moment) -> SlidingHour:
+        """Calls in the hour before `now`."""
+        use = self._uses.get(agent)
+        return SlidingHour() if use is None else self._at(use.actions, now)
+
+    def runs(self, agent: str, now: Moment) -> SlidingHour:
+        """Runs started in the hour before `now`."""
+        use = self._uses.get(agent)
+        return SlidingHour() if use is None else self._at(use.runs, now)
+
+    def today(self, agent: str, now: Moment) -> Day:
+        """The UTC day. Not to be written to."""
+        use = self._uses.get(agent)
+        return (None if use is None else use.days.get(_day(now))) or Day(0)
+
+    def wait(self, hour: SlidingHour, limit: int, now: Moment) -> float | None:
+        """Seconds until there is room for one more under `limit`; None: never."""
+        second = hour.frees(limit)
+        return None if second is None else max(0.0, second - self._clock(now))
+
+    def names(self) -> list[str]:
+        """Those that have used anything lately."""
+        return sorted(self._uses)
+
+    def expire(self, now: Moment) -> None:
+        """Forgets what counts no more, of idle agents too."""
+        second = self._second(now)
+        if second - self._swept < SWEPT_EVERY:
+            return
+        self._swept = second
+        for agent, use in [*self._uses.items()]:
+            use.actions.leave(second)
+            use.runs.leave(second)
+            for number, day in [*use.days.items()]:
+                if second - day.touched > KEPT:
+                    del use.days[number]
+                    self._dropped += (SavedCount(agent, name, number, 0) for name in day.changed.union(day.rows()))
+            if use.actions.changed or use.runs.changed:
+                self._changed.add(agent)
+            elif not (use.actions or use.runs or use.days):
+                del self._uses[agent]
+
+    def changed(self, now: Moment) -> list[SavedCount]:
+        """What a store has to write since the last call of this."""
+        rows, self._dropped = self._dropped, []
+        for agent in self._changed:
+            use = self._uses.get(agent)
+            if use is None:
+                continue
+            for name, hour in (("actions", use.actions), ("runs", use.runs)):
+                rows += (SavedCount(agent, name, second, hour.of(second)) for second in hour.changed)
+                hour.changed.clear()
+            for number, day in use.days.items():
+                rows += (SavedCount(agent, name, number, day.row(name)) for name in day.changed)
+                day.changed.clear()
+        self._changed.clear()
+        ahead = now.wall - self._clock(now)
+        if abs(ahead - self._ahead) >= 1:
+            self._ahead = round(ahead)
+            rows.append(SavedCount(*_CLOCK, self._ahead))
+        return rows
+
+    def restore(self, saved: Iterable[SavedCount], now: Moment) -> None:
+        """Takes up what an earlier process left. What this version does not know is not counted."""
+        rows = [*saved]
+        self._ahead = next((row.value for row in rows if row[:3] == _CLOCK), 0)
+        latest = max((row.period for row in rows if row.name in ("actions", "runs")), default=0)
+        self._offset = max(now.wall - self._ahead, latest) - now.mono
+        for agent, name, period, value in rows:
+            if agent and value > 0:
+                self._restore(self._uses.setdefault(agent, AgentUse()), name, period, value, now)
+        for use in self._uses.values():
+            use.actions.changed.clear()
+            use.runs.changed.clear()
+
+    def _restore(self, use: AgentUse, name: str, period: int, value: int, now: Moment) -> None:
+        if name in ("actions", "runs"):
+            (use.actions if name == "actions" else use.runs).add(period, value)
+            return
+        over_for = max(0, floor(now.wall) - (period + 1) * DAY)
+        day = use.days.setdefault(period, Day(self._second(now) - over_for))
+        if name == "spend":
+            day.spend = value
+        elif name.startswith(_CALLS):
+            day.calls.set(name.removeprefix(_CALLS), value)
+
+    def _use(self, agent: str) -> AgentUse:
+        """To be written to."""
+        use = self._uses.get(agent)
+        if use is None:
+            use = self._uses[agent] = AgentUse()
+        self._changed.add(agent)
+        return use
+
+    def _at(self, hour: SlidingHour, now: Moment) -> SlidingHour:
+        hour.leave(self._second(now))
+        return hour
+
+    def _clock(self, at: Moment) -> float:
+        if self._offset is None:
+            self._offset = at.wall - at.mono
+        return at.mono + self._offset
+
+    def _second(self, at: Moment) -> int:
+        return floor(self._clock(at))
+
+
+def seconds_of_day_left(now: Moment) -> float:
+    """Until the next UTC midnight."""
+    return DAY - now.wall % DAY
+
+
+def _day(at: Moment) -> int:
+    return int(at.wall // DAY)

@@ -1,4 +1,4 @@
-"""The counts: what every run has used. Pure and sync, so nothing slips between check and charge.
+"""The counts: what every run and agent has used. Pure and sync, so nothing slips between check and charge.
 
 A named run ends once and stays ended: no reload that raises a budget, and no later call, revives it. A run that has merely used
 up a budget has not ended yet: it ends with the first call that is refused for it, so a budget raised before that lets it go on.
@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from gateway.model import Budgets, Moment, Reason, Remaining, RunKey
-from gateway.state.agents import SavedCount
+from gateway.model import Budgets, Denial, Moment, Reason, Remaining, RunKey
+from gateway.state.agents import Agents, SavedCount
 from gateway.state.journal import Charge, Journal, NoJournal
-from gateway.state.run import Reservation, Run, SavedRun, is_window, restored_run, saved_form
+from gateway.state.repeats import Repeats
+from gateway.state.run import LARGEST_STEP, Reservation, Run, SavedRun, is_window, restored_run, saved_form
 
 MAX_LIVE = 100_000
 """Live runs held at once (SPEC 2). None is evicted: forgetting one would renew its budget."""
@@ -21,12 +22,14 @@ MOST_KEPT = 250_000
 """Runs held at once, ended ones included (about 110 MB): as far as an agent that invents run ids can drive memory."""
 REMEMBERED = 24 * 3600.0
 """Seconds an ended run is remembered, for the same reason."""
-LARGEST_STEP = 2**31 - 1
-"""A step announced beyond it counts as this one: the stores keep integers of 64 bits."""
 EXPIRED_AT_ONCE = 10_000
 """Runs looked at by one `expire`: the rest waits for the next, so that no call waits for a hundred thousand of them."""
-ENDS_RUN = frozenset({Reason.MAX_SECONDS, Reason.MAX_STEPS, Reason.MAX_TOOL_CALLS})
-"""Refusals that end the run they are made to. A kill switch does not: once it is lifted, the run goes on."""
+ENDS_RUN = frozenset(
+    {Reason.MAX_SECONDS, Reason.MAX_STEPS, Reason.MAX_TOOL_CALLS, Reason.MAX_USD, Reason.LOOP_DETECTED}
+)
+"""Refusals that end the run they are made to: those with a stop_reason of the run's own. A kill switch does not (once it is lifted, the
+run goes on), nor does `max_calls` (other tools may be called), nor what the agent has used in other runs.
+"""
 
 BudgetsOf = Callable[[str], Budgets]
 """The budgets that an agent's runs have now."""
@@ -48,6 +51,8 @@ class Ledger:
         self.max_live = max_live
         self.most_kept = most_kept
         self.journal: Journal = NoJournal()
+        self.agents = Agents()
+        self.repeats = Repeats()
         self.live = 0
         """Runs and windows that have not ended."""
         self._runs: dict[RunKey, Run] = {}
@@ -68,32 +73,46 @@ class Ledger:
         return (self.live >= self.max_live or len(self._runs) >= self.most_kept) and key not in self._runs
 
     def reserve(self, charge: Charge, budgets: Budgets) -> Reservation:
-        """Charges one tool call and notes the announced step, starting the run where there is none.
+        """Charges one tool call to its run and its agent and notes the announced step, starting the run where there is none.
 
         Refuses nothing: the guards have been asked, and nothing was awaited since.
         """
         run, started = self._open(charge.key, budgets, charge.at)
-        run.tool_calls += 1
-        run.spend += charge.spend
-        if charge.step is not None:
-            run.steps = max(run.steps or 0, min(charge.step, LARGEST_STEP))
+        run.charge(charge)
+        self.agents.charge(charge)
+        if charge.args_hash and not is_window(charge.key):
+            self.repeats.add(charge.key, charge.args_hash)
         return Reservation(run, charge, started, self.journal.charged(charge, run.started.wall))
 
-    def refund(self, reservation: Reservation) -> None:
-        """Nothing was sent: gives the call back, once. What it started, or the step it announced, stays."""
-        run = reservation.run
+    def refund(self, reservation: Reservation, denial: Denial | None = None) -> None:
+        """Nothing was sent: gives the call back, once. What it started, or the step it announced, stays.
+
+        For the loop guard the call was made all the same, unless it came to a `denial` that asks for it to be repeated.
+        """
+        charge = reservation.charge
         if reservation.release():
-            self._give_back(run, reservation.charge)
+            self._give_back(reservation.run, charge)
+            if denial is not None and denial.waiting_helps:
+                self.repeats.take_back(charge.key, charge.args_hash)
             if reservation.durable:  # else the journal has nothing to take back
-                self.journal.refunded(reservation.charge, run.started.wall)
+                self.journal.refunded(charge, reservation.run.started.wall)
+
+    def refused(self, key: RunKey, args_hash: str, denial: Denial) -> None:
+        """A call was not admitted. One that is refused without a Retry-After must not be repeated: the loop guard counts it."""
+        run = self._runs.get(key)
+        over = is_window(key) or (run is not None and run.ended is not None)
+        if args_hash and not over and not denial.waiting_helps:
+            self.repeats.add(key, args_hash)
 
     def replay_refund(self, charge: Charge, began: float) -> None:
         """A refund found in a journal. (A charge found there is reserved anew, a step added, an end ended, each at its own Moment,
         before the journal is attached: what comes of it is the same.)
         """
         run = self._runs.get(charge.key)
-        if run is not None and run.started.wall == began:  # a refund of the last window does not lower this one
+        if run is not None and run.started.wall == began:
             self._give_back(run, charge)
+        else:  # a refund of the last window does not lower this one
+            self.agents.give_back(charge)
 
     def add_step(self, key: RunKey, budgets: Budgets, now: Moment) -> Run:
         """One more step, starting the run where there is none."""
@@ -116,6 +135,7 @@ class Ledger:
 
     def expire(self, now: Moment, budgets_of: BudgetsOf) -> list[Run]:
         """Ends the named runs whose seconds are up and returns them; drops old windows, forgets what ended long ago."""
+        self.agents.expire(now)
         while self._ended and self._ended[0].since_end(now) >= REMEMBERED:
             self._forget(self._ended.popleft())
         ended = []
@@ -157,9 +177,9 @@ class Ledger:
         forgotten = [*self._forgotten]
         self._changed.clear()
         self._forgotten.clear()
-        return Changes(saved, forgotten, [])
+        return Changes(saved, forgotten, self.agents.changed(now))
 
-    def restore(self, saved: Iterable[SavedRun], now: Moment, counts: Iterable[SavedCount] = ()) -> None:  # noqa: ARG002  agents' counts come next
+    def restore(self, saved: Iterable[SavedRun], now: Moment, counts: Iterable[SavedCount] = ()) -> None:
         """Takes up what an earlier process left, into an empty ledger.
 
         The wall clock may have been set in either direction meanwhile: time never runs backwards for a run, and what it had used
@@ -171,6 +191,7 @@ class Ledger:
         heapify(self._due)
         self._ended = deque(sorted((run for run in runs if run.ended is not None), key=lambda run: -run.since_end(now)))
         self.live = len(self._due)
+        self.agents.restore(counts, now)
 
     def _open(self, key: RunKey, budgets: Budgets, now: Moment) -> tuple[Run, bool]:
         """The run to charge, and whether it was started for it."""
@@ -184,6 +205,8 @@ class Ledger:
                 self._changed.discard(over)
             run = self._runs[key] = Run(key, now, now.mono + budgets.max_seconds)
             self._forgotten.discard(key)
+            if not is_window(key):
+                self.agents.run_started(key.agent, now)
             self.live += 1
             heappush(self._due, run)
         self._changed.add(run)
@@ -194,16 +217,18 @@ class Ledger:
         run = self._runs.get(key)
         if run is None or run.ended is not None or is_window(key):
             return None
-        run.ended, run.ended_by, run.stop_reason = now.mono, by, stop_reason
+        run.end(by, stop_reason, now)
         self.live -= 1
         self._ended.append(run)
         self._changed.add(run)
+        if by is not Reason.LOOP_DETECTED:  # whoever goes on goes on hearing of it
+            self.repeats.forget(key)
         self.journal.ended(key, by, stop_reason, now, run.started.wall)
         return run
 
     def _give_back(self, run: Run, charge: Charge) -> None:
-        run.tool_calls -= 1
-        run.spend -= charge.spend
+        run.give_back(charge)
+        self.agents.give_back(charge)
         if self._runs.get(run.key) is run:
             self._changed.add(run)
 
@@ -211,6 +236,7 @@ class Ledger:
         del self._runs[run.key]
         self._changed.discard(run)
         self._forgotten.add(run.key)
+        self.repeats.forget(run.key)
 
     def _take_due(self, now: Moment) -> list[Run]:
         """Off the heap; those that ended meanwhile are dropped, all at once where they have come to outnumber the live ones."""

@@ -4,6 +4,10 @@ from typing import NamedTuple
 
 from gateway.model import Budgets, Moment, Reason, RunKey
 from gateway.state.journal import Charge
+from gateway.state.tally import Tally
+
+LARGEST_STEP = 2**31 - 1
+"""A step announced beyond it counts as this one: the stores keep integers of 64 bits."""
 
 
 def is_window(key: RunKey) -> bool:
@@ -14,11 +18,13 @@ def is_window(key: RunKey) -> bool:
 class Run:
     """One run or window."""
 
-    __slots__ = ("due", "ended", "ended_by", "key", "spend", "started", "steps", "stop_reason", "tool_calls")
+    __slots__ = ("calls", "due", "ended", "ended_by", "key", "spend", "started", "steps", "stop_reason", "tool_calls")
 
     key: RunKey
     started: Moment
     tool_calls: int
+    calls: Tally | None
+    """The same by tool; None before the first, and again once the run has ended: 250,000 remembered runs weigh enough without."""
     spend: int
     """Micro-USD."""
     steps: int | None
@@ -36,6 +42,7 @@ class Run:
         self.key = key
         self.started = started
         self.tool_calls = 0
+        self.calls = None
         self.spend = 0
         self.steps = None
         self.stop_reason = None
@@ -46,6 +53,33 @@ class Run:
     def __lt__(self, other: "Run") -> bool:
         """Orders the heap of live runs."""
         return self.due < other.due
+
+    def charge(self, charge: Charge) -> None:
+        """One call."""
+        self.tool_calls += 1
+        self.spend += charge.spend
+        if charge.step is not None:
+            self.steps = max(self.steps or 0, min(charge.step, LARGEST_STEP))
+        if self.ended is None:
+            if self.calls is None:
+                self.calls = Tally()
+            self.calls.add(charge.tool)
+
+    def give_back(self, charge: Charge) -> None:
+        """What it started, or the step it announced, stays."""
+        self.tool_calls = max(0, self.tool_calls - 1)
+        self.spend = max(0, self.spend - charge.spend)
+        if self.calls is not None:
+            self.calls.take_back(charge.tool)
+
+    def end(self, by: Reason, stop_reason: str, now: Moment) -> None:
+        """Once."""
+        self.ended, self.ended_by, self.stop_reason = now.mono, by, stop_reason
+        self.calls = None
+
+    def calls_of(self, tool: str) -> int:
+        """Calls of one tool, while it lives."""
+        return self.calls.of(tool) if self.calls is not None else 0
 
     def elapsed(self, now: Moment) -> float:
         """Seconds from its start to now, or to its end."""
@@ -109,7 +143,9 @@ def stop_reason_of(run: Run, budgets: Budgets, now: Moment) -> str | None:
         return Reason.MAX_SECONDS.value
     if (run.steps or 0) >= budgets.max_steps:
         return Reason.MAX_STEPS.value
-    return Reason.MAX_TOOL_CALLS.value if run.tool_calls >= budgets.max_tool_calls else None
+    if run.tool_calls >= budgets.max_tool_calls:
+        return Reason.MAX_TOOL_CALLS.value
+    return Reason.MAX_USD.value if budgets.max_spend is not None and 0 < budgets.max_spend <= run.spend else None
 
 
 def saved_form(run: Run, now: Moment) -> SavedRun:
@@ -124,6 +160,7 @@ def saved_form(run: Run, now: Moment) -> SavedRun:
         stop_reason=run.stop_reason,
         ended_by=run.ended_by,
         spend=run.spend,
+        calls=run.calls.items() if run.calls is not None else (),
     )
 
 
@@ -134,4 +171,6 @@ def restored_run(old: SavedRun, now: Moment) -> Run:
     run.tool_calls, run.steps, run.spend = old.tool_calls, old.steps, old.spend
     if old.stop_reason is not None:
         run.ended, run.ended_by, run.stop_reason = at, old.ended_by, old.stop_reason
+    elif old.calls:
+        run.calls = Tally(old.calls)
     return run
