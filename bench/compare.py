@@ -108,6 +108,8 @@ def measure(subjects: Sequence[Subject], options: Options) -> None:
                 try:
                     found = visit(subject, bench)
                 except (Missing, Failed) as why:
+                    if subject in (NO_PROXY, GATEWAY):
+                        raise SystemExit(f"{subject.name}: {why}") from None
                     left_out[subject.name] = str(why)
                     print(f"{subject.name} is left out: {why}")
                     continue

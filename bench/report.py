@@ -216,7 +216,11 @@ def read(results: str) -> Found:
 
 
 if __name__ == "__main__":
+    if not RESULTS.exists():
+        raise SystemExit("nothing was measured yet: python -m bench.compare")
     found = read(RESULTS.read_text())
+    if not {NOTHING, OURS} <= set(found.subjects):
+        raise SystemExit(f"the page needs both {NOTHING!r} and {OURS!r}: measure them too")
     CHART.write_text(picture(found))
     PAGE.write_text(put(page(found), PAGE.read_text()))
     print(f"written: {CHART.relative_to(ROOT)} and the results in {PAGE.relative_to(ROOT)}")
