@@ -275,6 +275,7 @@ class Gateway:
         """A new policy is in force."""
         self.log.configure(snapshot.observability)
         self.upstreams.adopt(snapshot)
+        self.counts.pacers.adopt(lambda tool: snapshot.plan(DEFAULT_AGENT, tool).pace, clock().mono)
         agents = (self.settings.agent_id or DEFAULT_AGENT, *snapshot.agents())
         self.metrics.adopt(tools=snapshot.tools(), agents=agents, upstreams=sorted(snapshot.upstreams))
         self._replace_switches(Source.POLICY, snapshot.switches)

@@ -25,6 +25,8 @@ class Pace(NamedTuple):
     rate: Rate | None = None
     max_concurrency: int | None = None
     max_waiting: int = 100
+    held: bool = True
+    """False (mode: report): the rate is measured and holds nobody up, and neither does a pause; places are held all the same."""
 
 
 class AgentBounds(NamedTuple):
@@ -38,6 +40,13 @@ class AgentBounds(NamedTuple):
     """Calls of this one tool a UTC day (`max_calls_per_tool`)."""
     max_runs_started_per_hour: int = 6000
     """In any hour; runs that the agent names."""
+
+
+def dollars(micro_usd: int) -> str:
+    """As a person writes it, exact: `$0.001`, `$10.00`."""
+    whole, part = divmod(micro_usd, 1_000_000)
+    cents = f"{part:06d}".rstrip("0")
+    return f"${whole}.{cents:0<2}"
 
 
 USUAL_BREAKER = BreakerBounds()

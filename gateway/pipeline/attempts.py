@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from math import inf
 
 from gateway.guards import judge_again
 from gateway.guards.circuit import circuit_open
 from gateway.guards.rate import never_had_turn, no_turn
-from gateway.model import Attempt, Denial, Moment, Reply, Target, UpstreamError
+from gateway.model import Attempt, Denial, Moment, Reason, Reply, Target, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.limits import Timer
 from gateway.pipeline.progress import Progress
@@ -14,6 +15,7 @@ from gateway.pipeline.retry import TOO_MANY_REQUESTS, Failure, next_wait, retry_
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.inflight import Stopped, Wait
+from gateway.state.pacing import Pacer
 
 HELD_REPLY = 64 * 1024
 """Bytes: a reply announced up to this size is held until it is whole, so that a cut one can be retried or explained (SPEC 5)."""
@@ -55,6 +57,8 @@ class Attempts:
                 came_back = error
             except Stopped as stop:
                 return failures.stopped_after_dispatch(stop.denial, plan) if progress.sent else stop.denial
+            if progress.place is not None and isinstance(came_back, Reply):
+                progress.place.answered()
             self._tell_breaker(came_back, progress, plan)
             pause = self._next_wait(came_back, progress, plan)
             if pause is None:
@@ -69,22 +73,9 @@ class Attempts:
 
     async def _line_up(self, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:
         """Until the tool's pacer and the upstream's breaker let the next attempt go."""
-        pacer = self._counts.pacers.of(plan.tool, plan.pace)
+        pacer = self._counts.pacers.of(plan.tool, plan.pace, newest=progress.attempts == 0)
         if pacer is not None:
-            before = self._clock().mono
-            objection = no_turn(pacer, plan, before, progress.limits.left(before))
-            if objection:
-                return objection
-            try:
-                with wait.pausing(progress.until()):
-                    progress.place = await pacer.enter(plan.pace)
-            except TimeoutError:
-                return never_had_turn(plan)
-            except Stopped as stop:
-                return stop.denial
-            finally:
-                progress.waited += self._clock().mono - before
-            objection = judge_again(progress.call, plan, self._counts, self._clock())
+            objection = await self._take_turn(pacer, progress, plan, wait)
             if objection:
                 return objection
         now, upstream = self._clock().mono, plan.upstream
@@ -95,6 +86,30 @@ class Attempts:
         if progress.attempts == 0:
             self._counts.retry_budgets.first(_upstream_of(plan), now)
         return None
+
+    async def _take_turn(self, pacer: Pacer, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:
+        """A place among the tool's attempts at work. Between the question and the answer nothing is awaited: the queue is never longer
+        than the policy lets it be.
+        """
+        now, limits = self._clock().mono, progress.limits
+        objection = no_turn(pacer, plan, now, limits.deadline - now, limits.run - now)
+        if objection and (plan.pace.held or objection.reason is not Reason.RATE_LIMITED):
+            return objection
+        until = progress.until()
+        progress.place = pacer.enter(inf if until is None else until, now)
+        if progress.place is not None:
+            return None
+        try:
+            with wait.pausing(until):
+                progress.place = await pacer.line_up(inf if until is None else until)
+        except TimeoutError:
+            after = self._clock().mono
+            return never_had_turn(pacer, plan, after, limits.run - after, sent=progress.sent)
+        except Stopped as stop:
+            return stop.denial
+        finally:
+            progress.waited += self._clock().mono - now
+        return judge_again(progress.call, plan, self._counts, self._clock())
 
     def _tell_breaker(self, came_back: Reply | UpstreamError, progress: Progress, plan: Plan) -> None:
         """What the attempt says of the upstream's health. A body that is still arriving has yet to say it."""
@@ -164,8 +179,9 @@ class Attempts:
             failure = Failure(came_back.sent, came_back.kind)
         else:
             failure = Failure(True, None, came_back.status, retry_after(came_back, now.wall))
-            if failure.status == TOO_MANY_REQUESTS and failure.retry_after is not None:
-                self._counts.pacers.pause(plan.tool, now.mono + failure.retry_after)
+            if failure.status == TOO_MANY_REQUESTS and failure.retry_after is not None and not plan.builtin:
+                # A fetch has many targets, and none of them can silence the others.
+                self._counts.pacers.pause(plan.tool, failure.retry_after, now.mono)
             if not worth_retrying(came_back.status, plan):
                 return None
         if not isinstance(body, bytes) and body.started:
@@ -173,6 +189,9 @@ class Attempts:
         pause = next_wait(failure, progress.attempts, plan, progress.limits.left(now.mono), self._dice())
         if pause is None or self._counts.breakers.opens_in(_upstream_of(plan), now.mono) is not None:
             return None
+        pacer = self._counts.pacers.find(plan.tool)
+        if pacer is not None and plan.pace.held and pacer.turn(now.mono) >= progress.limits.left(now.mono):
+            return None  # the answer that is there says more than a refusal to repeat it
         at, percent = now.mono + pause, plan.retries.budget_percent
         return pause if self._counts.retry_budgets.take(_upstream_of(plan), at, now.mono, percent) else None
 

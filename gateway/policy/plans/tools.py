@@ -90,7 +90,7 @@ class Tools:
             egress=self._egress,
             report=self._policy.mode == "report",
             anonymous=self._policy.runs.anonymous,
-            pace=_pace(definition),
+            pace=_pace(definition, held=self._policy.mode != "report"),
             max_calls=definition.max_calls,
             max_identical_calls=self._identical(definition),
             cost=micro_usd(definition.cost_usd or 0),
@@ -158,12 +158,13 @@ def micro_usd(usd: float) -> int:
     return round(usd * 1_000_000)
 
 
-def _pace(definition: Definition) -> Pace:
+def _pace(definition: Definition, *, held: bool) -> Pace:
     rate = definition.rate
     return Pace(
         rate=None if rate is None else Rate(rate.per_second, rate.burst),
         max_concurrency=definition.max_concurrency,
         max_waiting=definition.max_waiting,
+        held=held,
     )
 
 
