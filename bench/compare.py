@@ -12,7 +12,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -95,39 +95,74 @@ def under_load(
 def measure(subjects: Sequence[Subject], options: Options) -> None:
     subject_core, load_core = cores()
     os.sched_setaffinity(0, {load_core})
-    versions, left_out = installed(subjects)
-    taking_part = [subject for subject in subjects if subject.name in versions]
-    seen: dict[str, list[dict[str, object]]] = {subject.name: [] for subject in taking_part}
+    results = Results(options, {}, {}, {})
+    installed = [subject for subject in subjects if results.has(subject)]
     with tool(load_core) as tool_port:
         bench = Bench(subject_core, load_core, tool_port, options)
-        for number in range(options.rounds):
-            turn = number % len(taking_part)  # no subject always follows the same one
-            for subject in taking_part[turn:] + taking_part[:turn]:
-                if subject.name in left_out or (subject.slow and number >= SLOW_ROUNDS):
-                    continue
-                try:
-                    found = visit(subject, bench)
-                except (Missing, Failed) as why:
-                    if subject in (NO_PROXY, GATEWAY):
-                        raise SystemExit(f"{subject.name}: {why}") from None
-                    left_out[subject.name] = str(why)
-                    print(f"{subject.name} is left out: {why}")
-                    continue
-                seen[subject.name].append({"round": number, **found})
-                print(f"round {number + 1} of {options.rounds}: {subject.name:32} {short(found)}", flush=True)
-            keep(taking_part, versions, left_out, seen, options)
+        for number, subject in turns(installed, options.rounds):
+            if subject.name in results.left_out:
+                continue
+            try:
+                found = visit(subject, bench)
+            except (Missing, Failed) as why:
+                if subject in (NO_PROXY, GATEWAY):
+                    raise SystemExit(f"{subject.name}: {why}") from None
+                results.leave_out(subject, why)
+                continue
+            results.visits[subject.name].append({"round": number, **found})
+            results.keep()
+            print(f"round {number + 1} of {options.rounds}: {subject.name:34} {short(found)}", flush=True)
 
 
-def installed(subjects: Sequence[Subject]) -> tuple[dict[str, str], dict[str, str]]:
-    """Versions by name, and why the others are left out."""
-    versions, left_out = {}, {}
-    for subject in subjects:
+def turns(subjects: Sequence[Subject], rounds: int) -> Iterator[tuple[int, Subject]]:
+    """Round by round. No subject always follows the same one, and the slow take part in the first rounds alone."""
+    for number in range(rounds):
+        first = number % len(subjects)
+        for subject in (*subjects[first:], *subjects[:first]):
+            if number < SLOW_ROUNDS or not subject.slow:
+                yield number, subject
+
+
+class Results(NamedTuple):
+    """What was found so far."""
+
+    options: Options
+    subjects: dict[str, dict[str, object]]
+    """By name, in the order of the table: what is said of it in the page."""
+    visits: dict[str, list[dict[str, object]]]
+    left_out: dict[str, str]
+
+    def has(self, subject: Subject) -> bool:
+        """Whether it is installed."""
         try:
-            versions[subject.name] = subject.version()
+            version = subject.version()
         except Missing as why:
-            left_out[subject.name] = str(why)
-            print(f"{subject.name} is left out: {why}")
-    return versions, left_out
+            self.leave_out(subject, why)
+            return False
+        self.subjects[subject.name] = {"version": version, "calls_per_second": subject.calls_per_second}
+        self.visits[subject.name] = []
+        return True
+
+    def leave_out(self, subject: Subject, why: Exception) -> None:
+        self.left_out[subject.name] = str(why)
+        print(f"{subject.name} is left out: {why}")
+
+    def keep(self) -> None:
+        """After each visit, so that a run that is broken off was not for nothing."""
+        found = {
+            "date": date.today().isoformat(),  # noqa: DTZ011  # the reader's day
+            "machine": machine(),
+            "rounds": max(len(visits) for visits in self.visits.values()),
+            "seconds": self.options.seconds,
+            "subjects": [
+                {"name": name, **said, "visits": self.visits[name]}
+                for name, said in self.subjects.items()
+                if self.visits[name]
+            ],
+            "left_out": self.left_out,
+        }
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False))
 
 
 def short(found: dict[str, object]) -> str:
@@ -135,36 +170,6 @@ def short(found: dict[str, object]) -> str:
     assert isinstance(closed, list)
     loads = [f"{one['calls_per_s']:8,.0f}/s {one['cpu_us']:8,.1f} µs" for one in closed]
     return "  ".join([*loads, f"p50 {found['p50_ms']:.2f} ms", f"p99 {found['p99_ms']:.2f} ms"])
-
-
-def keep(
-    subjects: Sequence[Subject],
-    versions: dict[str, str],
-    left_out: dict[str, str],
-    seen: dict[str, list[dict[str, object]]],
-    options: Options,
-) -> None:
-    """After each round, so that a run that is broken off was not for nothing."""
-    described = [
-        {
-            "name": subject.name,
-            "version": versions[subject.name],
-            "calls_per_second": subject.calls_per_second,
-            "visits": seen[subject.name],
-        }
-        for subject in subjects
-        if seen[subject.name]
-    ]
-    found = {
-        "date": date.today().isoformat(),  # noqa: DTZ011  # the reader's day
-        "machine": machine(),
-        "rounds": len(max(seen.values(), key=len)),
-        "seconds": options.seconds,
-        "subjects": described,
-        "left_out": left_out,
-    }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False))
 
 
 def machine() -> str:
