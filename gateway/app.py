@@ -85,10 +85,10 @@ class Gateway:
     def __init__(self, settings: Settings, environ: Mapping[str, str], *watching: Observer) -> None:
         self.settings = settings
         self.token = AdminToken.of(settings)
-        self.keeper = Keeper(open_store(settings.state))
+        self.keeper = Keeper(open_store(settings.state), self._state_changed)
         saved = self.keeper.load()
         self.counts = Counts(settings.max_in_flight)
-        self.counts.ledger.restore(saved.runs, clock())
+        self.keeper.begin(self.counts.ledger, saved, clock())
         for switch in saved.switches:
             self.counts.switches.put(switch)
         self.log = Log(settings.log, observability=Observability(), sample_key=saved.log_key, clock=clock)
@@ -141,7 +141,7 @@ class Gateway:
             listen=self.data_url,
             admin_listen=self.admin_url,
             max_connections=granted,
-            warnings=[] if granted == asked else [too_few_descriptors(asked, granted)],
+            warnings=self.keeper.warnings + ([] if granted == asked else [too_few_descriptors(asked, granted)]),
             policy=self.policies.snapshot.version,
             kill_switches=[str(switch.scope) for switch in self.counts.switches.active(clock())],
         )
@@ -304,6 +304,12 @@ class Gateway:
 
     async def _save_runs(self) -> None:
         await self.keeper.flush(self.counts.ledger, clock())
+
+    def _state_changed(self, problem: str | None) -> None:
+        if problem is None:
+            self._tell("state_available")
+        else:
+            self._tell("state_unavailable", problem=problem)
 
     def _hang_up(self) -> None:
         """SIGHUP: look at the policy now, and write the log to whatever is at its path."""

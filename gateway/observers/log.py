@@ -25,7 +25,7 @@ _LINE_BYTES = 1024
 """What a queued line without its payloads counts: generous for its tuple and texts."""
 _EVENTS = 2048
 """Events that wait at most. They are small and rare: policy, kill switch, breaker, runs that end."""
-_APART = ("kill_switch", "policy_", "rollout", "breaker", "gateway_", "run_finished")
+_APART = ("kill_switch", "policy_", "rollout", "breaker", "gateway_", "state_", "run_finished")
 _BATCH_BYTES = 32 * 1024
 _BLANK = b" \t\r\n"
 _SMALLEST = 16

@@ -1,12 +1,17 @@
 """Where counts and switches live between two processes. This file says what every store can do; it opens none."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from gateway.model import KillSwitch, RunKey
+from gateway.model import KillSwitch
+from gateway.state.agents import SavedCount
+from gateway.state.ledger import Changes
 from gateway.state.run import SavedRun
 
 LOG_KEY_BYTES = 32
+ELSEWHERE = "or set GATEWAY_STATE to another sqlite:PATH"
+"""The end of many a remedy."""
 
 
 class StoreError(Exception):
@@ -21,6 +26,12 @@ class Saved(NamedTuple):
     """Runtime ones."""
     log_key: bytes
     """Random, made once: the key that decides which runs are sampled, so that a restart does not change it."""
+    counts: Iterable[SavedCount] = ()
+    """Of agents."""
+    notes: dict[str, str] = {}  # noqa: RUF012  a default of a NamedTuple, which nobody changes
+    """By name: whatever else is to outlive a process, in the words of who put it there."""
+    covered: int = 0
+    """The number of the last journal file that the counts above include."""
 
 
 class Store(Protocol):
@@ -29,10 +40,15 @@ class Store(Protocol):
     reach: str
     """How far a kill switch reaches and how long it lasts, as every answer of the admin plane says it."""
 
+    @property
+    def path(self) -> Path | None:
+        """The journal stands beside it. None: nothing outlives the process, so there is nothing to write down."""
+        ...
+
     def load(self) -> Saved: ...
 
-    def save_runs(self, saved: Iterable[SavedRun], forgotten: Iterable[RunKey]) -> None:
-        """All or nothing, and the same twice as once."""
+    def save(self, changes: Changes, covered: int) -> None:
+        """With the number of the last journal file that they include: all or nothing, and the same twice as once."""
         ...
 
     def put_switch(self, switch: KillSwitch) -> None:
@@ -41,6 +57,14 @@ class Store(Protocol):
 
     def delete_switch(self, switch: KillSwitch) -> None:
         """This one only: a newer one of the same scope stays."""
+        ...
+
+    def put_note(self, name: str, value: str | None) -> None:
+        """In the place of what stood under that name; None: nothing does. As lasting as a switch."""
+        ...
+
+    def look(self) -> None:
+        """Raises StoreError where the next process would not find what is written here."""
         ...
 
     def close(self) -> None: ...

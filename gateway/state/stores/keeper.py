@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-from gateway.model import KillSwitch, Moment, RunKey
-from gateway.state.ledger import Ledger
-from gateway.state.run import SavedRun
+from gateway.model import KillSwitch, Moment
+from gateway.state.ledger import Changes, Ledger
 from gateway.state.stores import Saved, Store, StoreError
+from gateway.state.stores.journal import FileJournal
 from gateway.state.stores.memory import MemoryStore
+from gateway.state.stores.replay import replay
 from gateway.state.stores.sqlite import SqliteStore
 
 
@@ -23,19 +25,41 @@ def open_store(url: str) -> Store:
     raise StoreError("GATEWAY_STATE: this store is not built in this version; use memory: or sqlite:PATH")
 
 
-class Keeper:
-    """Keeps what must outlive the process. Switches are written before it is said that they hold; runs once in a while."""
+class Fold(NamedTuple):
+    """What is to be moved from the journal into the store, in one transaction."""
 
-    def __init__(self, store: Store) -> None:
+    changes: Changes
+    covered: int
+    """The journal's files up to this one hold nothing that is not in the changes or in the store."""
+
+
+class Keeper:
+    """Keeps what must outlive the process. Switches and notes are written before it is said that they hold. Counts stand in the
+    journal before a call goes on (the ledger sees to that) and are folded into the store once in a while.
+    """
+
+    def __init__(self, store: Store, tell: Callable[[str | None], None] | None = None) -> None:
         self.reach = store.reach
-        self.up = True
-        """The last write succeeded."""
-        self.problem: str | None = None
-        """Why it did not."""
+        self.warnings: list[str] = []
+        """What `begin` noticed."""
         self._store = store
+        self._journal = None if store.path is None else FileJournal(store.path)
+        self._fold: Fold | None = None
+        """Not confirmed by the store yet. While one is on its way no other is made: a journal that cannot be folded has two files."""
+        self._failure: str | None = None
+        self._tell = tell
+        self._told = True
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="state")
-        self._unsaved: dict[RunKey, SavedRun | None] = {}
-        """What no write has confirmed yet, by key; None: to be forgotten."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last write failed, or nothing is written down any more."""
+        return self._failure or (self._journal.problem if self._journal else None)
+
+    @property
+    def up(self) -> bool:
+        """Whatever is written is kept."""
+        return self.problem is None
 
     def load(self) -> Saved:
         """Blocks: for the start, before there is a loop to hold up. Raises StoreError, and lets the store go then."""
@@ -45,6 +69,34 @@ class Keeper:
             self._store.close()
             raise
 
+    def begin(self, ledger: Ledger, saved: Saved, now: Moment) -> None:
+        """Blocks, once, after `load`: brings an empty ledger to where the process before was, and lets it write its journal.
+
+        Raises StoreError where a journal cannot be read. What cannot be written is reported like any later failure.
+        """
+        ledger.restore(saved.runs, now, saved.counts)
+        journal = self._journal
+        if journal is None:
+            return
+        try:
+            for found, warning in journal.left(saved.covered):
+                replay(found, ledger, now)
+                if warning:
+                    self.warnings.append(warning)
+        except StoreError:
+            self._store.close()
+            raise
+        if journal.unsaved:
+            self._fold = Fold(ledger.changed(now), journal.last)
+        try:
+            journal.prepare()
+            journal.rotate()
+            self._write_fold(self._fold)
+            self._fold = None
+        except StoreError as error:
+            self._failure = str(error)
+        ledger.journal = journal
+
     async def put_switch(self, switch: KillSwitch) -> None:
         """Raises StoreError: the switch holds in this process all the same, but would not survive it."""
         await self._write(lambda: self._store.put_switch(switch))
@@ -53,34 +105,64 @@ class Keeper:
         """Raises StoreError: the switch would come back at a restart."""
         await self._write(lambda: self._store.delete_switch(switch))
 
+    async def put_note(self, name: str, value: str | None) -> None:
+        """Keeps a word under a name, for the next process's `Saved.notes`; None deletes it. Raises StoreError."""
+        await self._write(lambda: self._store.put_note(name, value))
+
     async def flush(self, ledger: Ledger, now: Moment, *, at_end: bool = False) -> None:
-        """Writes the runs that changed. A failure is kept in `problem`, and its runs are written with the next flush."""
-        saved, forgotten, _ = ledger.changed(now, at_end=at_end)
-        self._unsaved.update((run.key, run) for run in saved)
-        self._unsaved.update((key, None) for key in forgotten)
-        if not self._unsaved:
+        """Moves what changed into the store. A failure is told, and what it held back is written with a later flush."""
+        self._notice()
+        journal = self._journal
+        if journal is None:
+            ledger.changed(now)
             return
-        batch = dict(self._unsaved)
-        runs = [run for run in batch.values() if run is not None]
-        keys = [key for key, run in batch.items() if run is None]
+        if self._fold is None and journal.ready:
+            changes = ledger.changed(now, at_end=at_end)
+            # Rotated without an await in between: what is charged from here on is in the next file.
+            if any(changes) or journal.unsaved or not self.up:
+                self._fold = Fold(changes, journal.rotate())
+        fold = self._fold
         try:
-            await self._write(lambda: self._store.save_runs(runs, keys))
+            await self._write(lambda: self._write_fold(fold))
         except StoreError:
             return
-        for key, run in batch.items():
-            if key in self._unsaved and self._unsaved[key] is run:  # nothing newer came meanwhile
-                del self._unsaved[key]
+        self._fold, self._failure = None, None
+        self._notice()
 
     async def close(self, ledger: Ledger, now: Moment) -> None:
         """The orderly end: writes what every live run has used, then lets the store go."""
+        if self._fold is not None:
+            await self.flush(ledger, now)
         await self.flush(ledger, now, at_end=True)
-        await asyncio.get_running_loop().run_in_executor(self._worker, self._store.close)
+        await asyncio.get_running_loop().run_in_executor(self._worker, self._let_go)
         self._worker.shutdown()
+
+    def _write_fold(self, fold: Fold | None) -> None:
+        """In the worker. Raises StoreError."""
+        if self._journal is None:
+            return
+        self._store.look()
+        if fold is not None:
+            self._store.save(*fold)
+            self._journal.drop(fold.covered)
+        self._journal.prepare()
+
+    def _let_go(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+        self._store.close()
 
     async def _write(self, write: Callable[[], None]) -> None:
         try:
             await asyncio.get_running_loop().run_in_executor(self._worker, write)
         except StoreError as error:
-            self.up, self.problem = False, str(error)
+            self._failure = str(error)
+            self._notice()
             raise
-        self.up, self.problem = True, None
+
+    def _notice(self) -> None:
+        """Tells of a problem when it has come, and when it has gone."""
+        if self.up != self._told:
+            self._told = self.up
+            if self._tell is not None:
+                self._tell(self.problem)

@@ -1,10 +1,9 @@
 """The store that keeps nothing: GATEWAY_STATE=memory:"""
 
 import secrets
-from collections.abc import Iterable
 
-from gateway.model import KillSwitch, RunKey
-from gateway.state.run import SavedRun
+from gateway.model import KillSwitch
+from gateway.state.ledger import Changes
 from gateway.state.stores import LOG_KEY_BYTES, Saved
 
 
@@ -12,17 +11,24 @@ class MemoryStore:
     """Counts and switches live in the process alone; there is nothing to copy them to."""
 
     reach = "this instance; lost at a restart"
+    path = None
 
     def load(self) -> Saved:
         return Saved([], [], secrets.token_bytes(LOG_KEY_BYTES))
 
-    def save_runs(self, saved: Iterable[SavedRun], forgotten: Iterable[RunKey]) -> None:
+    def save(self, changes: Changes, covered: int) -> None:
         pass
 
     def put_switch(self, switch: KillSwitch) -> None:
         pass
 
     def delete_switch(self, switch: KillSwitch) -> None:
+        pass
+
+    def put_note(self, name: str, value: str | None) -> None:
+        pass
+
+    def look(self) -> None:
         pass
 
     def close(self) -> None:

@@ -1,54 +1,43 @@
 """The embedded store: one SQLite file, one process, mode 0600. What the ledger and the switches mean is not known here."""
 
+import json
 import os
 import secrets
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway.model import KillSwitch, Reason, RunKey
+from gateway.state.agents import SavedCount
+from gateway.state.ledger import Changes
 from gateway.state.run import SavedRun
-from gateway.state.stores import LOG_KEY_BYTES, Saved, StoreError
+from gateway.state.stores import ELSEWHERE, LOG_KEY_BYTES, Saved, StoreError
+from gateway.state.stores.schema import APPLICATION_ID, SCHEMA_VERSION, steps_from
 from gateway.state.switches import parse_scope
 
-APPLICATION_ID = 0x7467_6174
-"""Marks the file as ours ("tgat"), so that another program's file is never written to."""
-SCHEMA_VERSION = 1
 LOCK_TIMEOUT = 2.0
 """Seconds to wait for the file: a predecessor that is just ending may still hold it."""
+PAGES_FREED = 200
+"""At most so many pages (of 4 KiB) are given back to the volume with one `save`, so that a crowd of runs leaves no file of its size."""
 
-_SCHEMA = (
-    """CREATE TABLE runs (
-        agent TEXT NOT NULL, id TEXT NOT NULL, started REAL NOT NULL, elapsed REAL NOT NULL, as_of REAL NOT NULL,
-        tool_calls INTEGER NOT NULL, steps INTEGER, stop_reason TEXT, ended_by TEXT, PRIMARY KEY (agent, id)
-    ) WITHOUT ROWID""",
-    """CREATE TABLE switches (
-        scope TEXT NOT NULL PRIMARY KEY, reason TEXT NOT NULL, who TEXT NOT NULL, since REAL NOT NULL, until REAL,
-        cancel_in_flight INTEGER NOT NULL
-    ) WITHOUT ROWID""",
-    "CREATE TABLE secrets (log_key BLOB NOT NULL)",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
-_ELSEWHERE = "or set GATEWAY_STATE to another sqlite:PATH"
-_DAMAGED = "move it away to start with empty counts and no runtime kill switches, " + _ELSEWHERE
+_DAMAGED = "move it away to start with empty counts and no runtime kill switches, " + ELSEWHERE
 _REMEDIES = {
-    sqlite3.SQLITE_BUSY: ("is in use by another process", f"stop that gateway, {_ELSEWHERE}"),
+    sqlite3.SQLITE_BUSY: ("is in use by another process", f"stop that gateway, {ELSEWHERE}"),
     sqlite3.SQLITE_NOTADB: (
         "is not a SQLite database",
         "set GATEWAY_STATE to another sqlite:PATH, or move the file away if it was this gateway's and is damaged",
     ),
     sqlite3.SQLITE_CORRUPT: ("is damaged", _DAMAGED),
     sqlite3.SQLITE_ERROR: ("lacks a table or column", _DAMAGED),
-    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", f"let the gateway's user write to its directory, {_ELSEWHERE}"),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", f"let the gateway's user write to its directory, {ELSEWHERE}"),
     sqlite3.SQLITE_READONLY: (
         "cannot be written",
-        f"let the gateway's user write to it and its directory, {_ELSEWHERE}",
+        f"let the gateway's user write to it and its directory, {ELSEWHERE}",
     ),
-    sqlite3.SQLITE_FULL: ("cannot grow", f"free space on its volume, {_ELSEWHERE}"),
-    sqlite3.SQLITE_IOERR: ("cannot be read or written", f"look at its volume, {_ELSEWHERE}"),
+    sqlite3.SQLITE_FULL: ("cannot grow", f"free space on its volume, {ELSEWHERE}"),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written", f"look at its volume, {ELSEWHERE}"),
 }
 """By primary result code of SQLite."""
 
@@ -60,39 +49,47 @@ class SqliteStore:
 
     def __init__(self, path: str) -> None:
         # Absolute, since SQLite gives names like ":memory:" a meaning of their own.
-        self._path = Path(path).absolute()
-        self._create_file()
-        with self._explained():
-            # Opened by the starting thread, then used by one worker only.
-            self._db = sqlite3.connect(self._path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
-        try:
-            with self._explained():
-                self._prepare()
-        except BaseException:
-            self._db.close()
-            raise
+        self.path = Path(path).absolute()
+        self._create_file(self.path)
+        self._open()
 
     def load(self) -> Saved:
         with self._explained():
             runs = self._db.execute(
-                "SELECT agent, id, started, elapsed, as_of, tool_calls, steps, stop_reason, ended_by FROM runs"
+                "SELECT agent, id, started, elapsed, as_of, tool_calls, steps, stop_reason, ended_by, spend, calls FROM runs"
             ).fetchall()
             switches = self._db.execute(
                 "SELECT scope, reason, who, since, until, cancel_in_flight FROM switches ORDER BY since"
             ).fetchall()
-            secret = self._db.execute("SELECT log_key FROM secrets").fetchall()
+            counts = self._db.execute("SELECT agent, name, period, value FROM counts").fetchall()
+            notes = self._db.execute("SELECT name, value FROM notes").fetchall()
+            single = self._db.execute("SELECT log_key, covered FROM secrets, journal").fetchall()
         try:
-            ((log_key,),) = secret
-            return Saved([_run(*row) for row in runs], [_switch(*row) for row in switches], bytes(log_key))
+            ((log_key, covered),) = single
+            return Saved(
+                [_run(*row) for row in runs],
+                [_switch(*row) for row in switches],
+                bytes(log_key),
+                [_count(*row) for row in counts],
+                dict(notes),
+                int(covered),
+            )
         except (TypeError, ValueError):
             raise self._error("holds a row that cannot be read", _DAMAGED) from None
 
-    def save_runs(self, saved: Iterable[SavedRun], forgotten: Iterable[RunKey]) -> None:
+    def save(self, changes: Changes, covered: int) -> None:
+        kept = [count for count in changes.counts if count.value]
+        spent = [count[:3] for count in changes.counts if not count.value]
         with self._explained(), self._transaction():
             self._db.executemany(
-                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (_row(run) for run in saved)
+                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (_row(run) for run in changes.saved),
             )
-            self._db.executemany("DELETE FROM runs WHERE agent = ? AND id = ?", forgotten)
+            self._db.executemany("DELETE FROM runs WHERE agent = ? AND id = ?", changes.forgotten)
+            self._db.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?)", kept)
+            self._db.executemany("DELETE FROM counts WHERE agent = ? AND name = ? AND period = ?", spent)
+            self._db.execute("UPDATE journal SET covered = ?", (covered,))
+            self._db.execute(f"PRAGMA incremental_vacuum({PAGES_FREED})").fetchall()
 
     def put_switch(self, switch: KillSwitch) -> None:
         scope, reason, who = str(switch.scope), _text(switch.reason), _text(switch.who)
@@ -106,24 +103,55 @@ class SqliteStore:
         with self._explained(), self._transaction():
             self._db.execute("DELETE FROM switches WHERE scope = ? AND since = ?", (str(switch.scope), switch.since))
 
+    def put_note(self, name: str, value: str | None) -> None:
+        with self._explained(), self._transaction():
+            if value is None:
+                self._db.execute("DELETE FROM notes WHERE name = ?", (name,))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, _text(value)))
+
+    def look(self) -> None:
+        """A file that was deleted is written anew, from what this process can still read of it, and that is reported once."""
+        try:
+            if not self.path.exists():
+                self._write_anew()
+                raise self._error("was deleted while in use and has been written anew", "keep other programs from it")
+            there = self.path.stat()
+        except OSError as error:
+            raise self._os_error(error) from None
+        if (there.st_dev, there.st_ino) != self._identity:
+            raise self._error("was replaced while in use", "restart the gateway to take up the file that is there now")
+
     def close(self) -> None:
         self._db.close()
 
-    def _create_file(self) -> None:
+    def _create_file(self, path: Path) -> None:
         """With its mode from the first moment on. What is there already is not touched before it is known to be ours."""
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
         except IsADirectoryError:
             raise self._error("is a directory", "set GATEWAY_STATE to sqlite:PATH of a file") from None
         except OSError as error:
-            problem = f"cannot be opened for writing ({os.strerror(error.errno or 0)})"
-            raise self._error(problem, f"let the gateway's user write there, {_ELSEWHERE}") from None
+            raise self._os_error(error) from None
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise self._error("is not a regular file", _ELSEWHERE.removeprefix("or "))
+                raise self._error("is not a regular file", ELSEWHERE.removeprefix("or "))
         finally:
             os.close(descriptor)
+
+    def _open(self) -> None:
+        with self._explained():
+            # Opened by the starting thread, then used by one worker only.
+            self._db = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
+        try:
+            with self._explained():
+                self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+        there = self.path.stat()
+        self._identity = there.st_dev, there.st_ino
 
     def _prepare(self) -> None:
         """Locks, recognises or creates. FULL: a switch that was confirmed holds over loss of power, too."""
@@ -133,18 +161,32 @@ class SqliteStore:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and owner != APPLICATION_ID:
-            raise self._error("is another program's database", _ELSEWHERE.removeprefix("or "))
-        if tables and version != SCHEMA_VERSION:
-            known = f"has schema {version}, and this version reads {SCHEMA_VERSION}"
+            raise self._error("is another program's database", ELSEWHERE.removeprefix("or "))
+        if tables and version not in range(1, SCHEMA_VERSION + 1):
+            known = f"has schema {version}, and this version reads 1 to {SCHEMA_VERSION}"
             raise self._error(known, f"use the gateway that wrote it, {_DAMAGED}")
         with suppress(PermissionError):  # another user's file on a shared volume: its mode is that user's affair
-            self._path.chmod(0o600)  # SQLite gives the files beside it (-wal) the same mode
+            self.path.chmod(0o600)  # SQLite gives the files beside it (-wal) the same mode
+        if not tables:
+            self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._db.execute("PRAGMA journal_mode = WAL")
         with self._transaction():
+            for statement in steps_from(version if tables else 0):
+                self._db.execute(statement)
             if not tables:
-                for statement in _SCHEMA:
-                    self._db.execute(statement)
                 self._db.execute("INSERT INTO secrets VALUES (?)", (secrets.token_bytes(LOG_KEY_BYTES),))
+
+    def _write_anew(self) -> None:
+        """The deleted file is still open here: a copy takes its place, without the write-ahead log of the old one beside it."""
+        copy = self.path.with_name(f"{self.path.name}.new")
+        copy.unlink(missing_ok=True)
+        self._create_file(copy)
+        with self._explained():
+            self._db.execute("VACUUM INTO ?", (str(copy),))
+        self.path.with_name(f"{self.path.name}-wal").unlink(missing_ok=True)
+        copy.replace(self.path)
+        self._db.close()
+        self._open()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -164,38 +206,46 @@ class SqliteStore:
         except sqlite3.Error as error:
             # Errors of the sqlite3 module itself (text that is not UTF-8, say) carry no code.
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-            problem, remedy = _REMEDIES.get(code & 0xFF, (f"fails ({error})", f"look at its volume, {_ELSEWHERE}"))
+            problem, remedy = _REMEDIES.get(code & 0xFF, (f"fails ({error})", f"look at its volume, {ELSEWHERE}"))
             raise self._error(problem, remedy) from None
 
+    def _os_error(self, error: OSError) -> StoreError:
+        problem = f"cannot be opened for writing ({os.strerror(error.errno or 0)})"
+        return self._error(problem, f"let the gateway's user write there, {ELSEWHERE}")
+
     def _error(self, problem: str, remedy: str) -> StoreError:
-        return StoreError(f"GATEWAY_STATE: {self._path} {problem}: {remedy}")
+        return StoreError(f"GATEWAY_STATE: {self.path} {problem}: {remedy}")
 
 
-Row = tuple[str, str, float, float, float, int, int | None, str | None, str | None]
+Row = tuple[str, str, float, float, float, int, int | None, str | None, str | None, int, str]
 
 
 def _row(run: SavedRun) -> Row:
     stop_reason = None if run.stop_reason is None else _text(run.stop_reason)
-    return (*run.key, run.started, run.elapsed, run.as_of, run.tool_calls, run.steps, stop_reason, run.ended_by)
+    times = run.started, run.elapsed, run.as_of
+    calls = json.dumps(dict(run.calls)) if run.calls else "{}"
+    return (*run.key, *times, run.tool_calls, run.steps, stop_reason, run.ended_by, run.spend, calls)
 
 
-def _run(
-    agent: str,
-    run_id: str,
-    started: float,
-    elapsed: float,
-    as_of: float,
-    tool_calls: int,
-    steps: int | None,
-    stop_reason: str | None,
-    ended_by: str | None,
-) -> SavedRun:
+def _run(*row: *Row) -> SavedRun:
+    agent, run_id, started, elapsed, as_of, tool_calls, steps, stop_reason, ended_by, spend, calls = row
     # SQLite holds columns to their types only by way of suggestion.
-    by = None if ended_by is None else Reason(ended_by)
-    times = float(started), float(elapsed), float(as_of)
     return SavedRun(
-        RunKey(agent, run_id), *times, int(tool_calls), None if steps is None else int(steps), stop_reason, by
+        RunKey(agent, run_id),
+        float(started),
+        float(elapsed),
+        float(as_of),
+        int(tool_calls),
+        None if steps is None else int(steps),
+        stop_reason,
+        None if ended_by is None else Reason(ended_by),
+        int(spend),
+        () if calls == "{}" else tuple((str(tool), int(number)) for tool, number in json.loads(calls).items()),
     )
+
+
+def _count(agent: str, name: str, period: int, value: int) -> SavedCount:
+    return SavedCount(agent, name, int(period), int(value))
 
 
 def _switch(scope: str, reason: str, who: str, since: float, until: float | None, cancel_in_flight: int) -> KillSwitch:

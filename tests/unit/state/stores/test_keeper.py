@@ -2,15 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from gateway.model import RunKey, Scope
-from gateway.state.ledger import Ledger
-from gateway.state.run import SavedRun
-from gateway.state.stores import StoreError
+from gateway.model import Moment, RunKey, Scope
+from gateway.state.ledger import Changes, Ledger
+from gateway.state.stores import Store, StoreError
 from gateway.state.stores.keeper import Keeper, open_store
 from gateway.state.stores.memory import MemoryStore
 from gateway.state.stores.sqlite import SqliteStore
@@ -36,20 +34,27 @@ class Disk(SqliteStore):
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def save_runs(self, saved: Iterable[SavedRun], forgotten: Iterable[RunKey]) -> None:
+    def save(self, changes: Changes, covered: int) -> None:
         self.go_on.wait(10)
         self.tries += 1
         full = self.full or self.tries == self.fails_at
         # SQLite's own limit: the failure is a real one.
         self._db.execute(f"PRAGMA max_page_count = {1 if full else 2**30}")
-        many = [run._replace(key=RunKey("x" * 9000, run.key.id)) for run in saved] if full else [*saved]
-        super().save_runs(many, forgotten)
+        many = [run._replace(key=RunKey("x" * 9000, run.key.id)) for run in changes.saved] if full else changes.saved
+        super().save(changes._replace(saved=many), covered)
         self.writes.append({run.key.id for run in many})
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
     return Disk(str(tmp_path / "gateway.db"))
+
+
+def begun(store: Store, now: Moment = NOON) -> tuple[Keeper, Ledger]:
+    """As at the start of a process."""
+    keeper, ledger = Keeper(store), Ledger()
+    keeper.begin(ledger, keeper.load(), now)
+    return keeper, ledger
 
 
 def saved_in(url: str) -> dict[str, int]:
@@ -71,12 +76,11 @@ def charged(ledger: Ledger, *keys: RunKey) -> None:
 
 
 async def test_an_orderly_end_keeps_every_run_and_the_time_it_has_used(url: str) -> None:
-    keeper, ledger = Keeper(open_store(url)), Ledger()
+    keeper, ledger = begun(open_store(url))
     charged(ledger, RUN, RUN, OTHER)
     await keeper.flush(ledger, NOON)
     await keeper.close(ledger, later(50))
-    again, after = Keeper(open_store(url)), Ledger()
-    after.restore(again.load().runs, later(55))
+    again, after = begun(open_store(url), later(55))
     run = after.find(RUN, BUDGETS, later(55))
     assert run is not None
     assert (run.tool_calls, run.elapsed(later(55))) == (2, 55)
@@ -90,18 +94,18 @@ async def test_an_orderly_end_keeps_every_run_and_the_time_it_has_used(url: str)
 
 
 async def test_only_runs_that_changed_are_written(disk: Disk) -> None:
-    keeper, ledger = Keeper(disk), Ledger()
+    keeper, ledger = begun(disk)
     charged(ledger, RUN, OTHER)
     await keeper.flush(ledger, NOON)
     charged(ledger, OTHER)
     await keeper.flush(ledger, NOON)
     await keeper.flush(ledger, NOON)
     assert disk.writes == [{"r1", "r2"}, {"r2"}]
-    await keeper.close(Ledger(), NOON)
+    await keeper.close(ledger, NOON)
 
 
 async def test_a_forgotten_run_leaves_the_file(url: str) -> None:
-    keeper, ledger = Keeper(open_store(url)), Ledger()
+    keeper, ledger = begun(open_store(url))
     charged(ledger, RUN)
     ledger.finish(RUN, "finish", NOON)
     await keeper.flush(ledger, NOON)
@@ -111,7 +115,7 @@ async def test_a_forgotten_run_leaves_the_file(url: str) -> None:
 
 
 async def test_a_full_disk_is_reported_and_what_it_refused_is_written_once_there_is_room(disk: Disk, url: str) -> None:
-    keeper, ledger = Keeper(disk), Ledger()
+    keeper, ledger = begun(disk)
     charged(ledger, RUN, OTHER)
     disk.full = True
     await keeper.flush(ledger, NOON)
@@ -121,12 +125,12 @@ async def test_a_full_disk_is_reported_and_what_it_refused_is_written_once_there
     charged(ledger, OTHER)
     await keeper.flush(ledger, NOON)
     assert is_up(keeper)
-    await keeper.close(Ledger(), NOON)
+    await keeper.close(ledger, NOON)
     assert saved_in(url) == {"r1": 1, "r2": 2}
 
 
 async def test_what_changes_during_a_write_is_not_lost_to_it(disk: Disk, url: str) -> None:
-    keeper, ledger = Keeper(disk), Ledger()
+    keeper, ledger = begun(disk)
     charged(ledger, RUN)
     disk.go_on.clear()
     first = asyncio.ensure_future(keeper.flush(ledger, NOON))
@@ -137,12 +141,12 @@ async def test_what_changes_during_a_write_is_not_lost_to_it(disk: Disk, url: st
     first.cancel()
     disk.go_on.set()
     await asyncio.wait([first, second])
-    await keeper.close(Ledger(), NOON)
+    await keeper.close(ledger, NOON)
     assert saved_in(url) == {"r1": 2, "r2": 1}
 
 
 async def test_a_write_that_succeeds_does_not_take_a_newer_one_that_failed_for_done(disk: Disk, url: str) -> None:
-    keeper, ledger = Keeper(disk), Ledger()
+    keeper, ledger = begun(disk)
     charged(ledger, RUN)
     disk.fails_at = 2
     disk.go_on.clear()
@@ -154,21 +158,21 @@ async def test_a_write_that_succeeds_does_not_take_a_newer_one_that_failed_for_d
     disk.go_on.set()
     await asyncio.gather(first, second)
     assert not is_up(keeper)
-    await keeper.close(Ledger(), NOON)
+    await keeper.close(ledger, NOON)
     assert saved_in(url) == {"r1": 2}
 
 
 async def test_a_switch_is_in_the_file_when_that_is_confirmed_and_gone_when_lifted(url: str) -> None:
-    keeper = Keeper(open_store(url))
+    keeper, ledger = begun(open_store(url))
     await keeper.put_switch(a_switch("all"))
     await keeper.put_switch(a_switch("writes"))
     await keeper.delete_switch(a_switch("all"))
     assert [switch.scope for switch in keeper.load().switches] == [Scope("writes")]
-    await keeper.close(Ledger(), NOON)
+    await keeper.close(ledger, NOON)
 
 
 async def test_a_switch_that_could_not_be_written_is_not_confirmed(disk: Disk) -> None:
-    keeper = Keeper(disk)
+    keeper, ledger = begun(disk)
     disk._db.execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError):
         await keeper.put_switch(a_switch("all"))
@@ -177,17 +181,18 @@ async def test_a_switch_that_could_not_be_written_is_not_confirmed(disk: Disk) -
     assert not is_up(keeper)
     disk._db.execute("PRAGMA query_only = OFF")
     await keeper.put_switch(a_switch("all"))
+    await keeper.flush(ledger, NOON)
     assert is_up(keeper)
-    await keeper.close(Ledger(), NOON)
+    await keeper.close(ledger, NOON)
 
 
 async def test_memory_keeps_nothing_and_says_so() -> None:
-    keeper, ledger = Keeper(open_store("memory:")), Ledger()
+    keeper, ledger = begun(open_store("memory:"))
     charged(ledger, RUN)
     await keeper.put_switch(a_switch("all"))
     await keeper.flush(ledger, NOON)
-    runs, switches, log_key = keeper.load()
-    assert (runs, switches, len(log_key)) == ([], [], 32)
+    saved = keeper.load()
+    assert (saved.runs, saved.switches, len(saved.log_key)) == ([], [], 32)
     assert keeper.reach == "this instance; lost at a restart"
     await keeper.close(ledger, NOON)
 

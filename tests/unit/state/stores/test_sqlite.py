@@ -5,12 +5,13 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from gateway.model import Reason, RunKey, Source
+from gateway.state.ledger import Changes
 from gateway.state.run import SavedRun
 from gateway.state.stores import StoreError
 from gateway.state.stores.keeper import Keeper
@@ -25,6 +26,10 @@ WINDOW = SavedRun(RunKey("scout", ""), 1.5, 2.25, 3.75, 1, None, None, None)
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "var" / "gateway.db"
+
+
+def save(store: SqliteStore, runs: Iterable[SavedRun], forgotten: Iterable[RunKey] = ()) -> None:
+    store.save(Changes([*runs], [*forgotten], []), 0)
 
 
 def reopened(store: SqliteStore, path: Path) -> SqliteStore:
@@ -43,7 +48,7 @@ def refusal(path: Path) -> str:
 
 def test_runs_come_back_as_they_were_saved(path: Path) -> None:
     store = SqliteStore(str(path))
-    store.save_runs([LIVE, ENDED, WINDOW], [])
+    save(store, [LIVE, ENDED, WINDOW], [])
     store = reopened(store, path)
     assert sorted(store.load().runs) == sorted([LIVE, ENDED, WINDOW])
     store.close()
@@ -51,8 +56,8 @@ def test_runs_come_back_as_they_were_saved(path: Path) -> None:
 
 def test_a_run_saved_again_replaces_itself_and_a_forgotten_one_is_gone(path: Path) -> None:
     store = SqliteStore(str(path))
-    store.save_runs([LIVE, ENDED], [])
-    store.save_runs([LIVE._replace(tool_calls=9)], [ENDED.key, RunKey("nobody", "x")])
+    save(store, [LIVE, ENDED], [])
+    save(store, [LIVE._replace(tool_calls=9)], [ENDED.key, RunKey("nobody", "x")])
     store = reopened(store, path)
     assert store.load().runs == [LIVE._replace(tool_calls=9)]
     store.close()
@@ -129,10 +134,11 @@ def test_a_switch_that_was_confirmed_holds_over_kill_9(path: Path) -> None:
 KILLED_AFTER_CONFIRMING = """
 import sys
 from gateway.model import KillSwitch, RunKey, Scope
+from gateway.state.ledger import Changes
 from gateway.state.run import SavedRun
 from gateway.state.stores.sqlite import SqliteStore
 store = SqliteStore(sys.argv[1])
-store.save_runs([SavedRun(RunKey("scout", "r1"), 1, 2, 3, 4, None, None, None)], [])
+store.save(Changes([SavedRun(RunKey("scout", "r1"), 1, 2, 3, 4, None, None, None)], [], []), 0)
 store.put_switch(KillSwitch(Scope("all"), "", "ada", 1.0))
 store.delete_switch(KillSwitch(Scope("all"), "", "ada", 1.0))
 store.put_switch(KillSwitch(Scope("writes"), "leak", "ada", 1.0))
@@ -165,7 +171,7 @@ def write_garbage(path: Path) -> None:
 
 def damage_pages(path: Path) -> None:
     store = SqliteStore(str(path))
-    store.save_runs([LIVE._replace(key=RunKey("scout", f"r{n}")) for n in range(2000)], [])
+    save(store, [LIVE._replace(key=RunKey("scout", f"r{n}")) for n in range(2000)], [])
     store.close()
     data = bytearray(path.read_bytes())
     data[8192:] = b"\xff" * (len(data) - 8192)
@@ -175,7 +181,7 @@ def damage_pages(path: Path) -> None:
 def change(statement: str) -> Callable[[Path], None]:
     def changed(path: Path) -> None:
         store = SqliteStore(str(path))
-        store.save_runs([ENDED], [])
+        save(store, [ENDED], [])
         store.put_switch(a_switch("all"))
         store.close()
         with sqlite3.connect(path) as database:
@@ -203,7 +209,10 @@ def someone_elses(path: Path) -> None:
         (change("DROP TABLE runs"), "lacks a table or column: move it away"),
         (change("UPDATE runs SET elapsed = 'long'"), "holds a row that cannot be read: move it away"),
         (change("UPDATE switches SET until = 'soon'"), "holds a row that cannot be read: move it away"),
-        (change("PRAGMA user_version = 7"), "has schema 7, and this version reads 1: use the gateway that wrote it"),
+        (
+            change("PRAGMA user_version = 7"),
+            "has schema 7, and this version reads 1 to 2: use the gateway that wrote it",
+        ),
         (someone_elses, "is another program's database: set GATEWAY_STATE to another sqlite:PATH"),
         (Path.mkdir, "is a directory: set GATEWAY_STATE to sqlite:PATH of a file"),
         (os.mkfifo, "is not a regular file: set GATEWAY_STATE to another sqlite:PATH"),
@@ -253,7 +262,7 @@ def test_names_that_mean_something_to_sqlite_are_file_names(tmp_path: Path, monk
 
 def test_half_a_character_in_a_word_of_the_agents_does_not_keep_the_rest_from_being_saved(path: Path) -> None:
     store = SqliteStore(str(path))
-    store.save_runs([ENDED._replace(stop_reason="\ud800"), LIVE], [])
+    save(store, [ENDED._replace(stop_reason="\ud800"), LIVE], [])
     store.put_switch(a_switch("all", "\udfff"))
     assert {run.stop_reason for run in store.load().runs} == {"?", None}
     store.close()

@@ -1,0 +1,74 @@
+"""The journal's form on disk: a change of the counts as a few dozen bytes with length and checksum, and back. No IO here."""
+
+from functools import lru_cache
+from struct import Struct
+from typing import NamedTuple
+from zlib import crc32
+
+from gateway.model import RunKey
+
+HEADER = b"TGATEJ1\n"
+"""How every file begins. Another version of the form has another number."""
+
+CHARGE, REFUND, STEP, END = b"C", b"R", b"S", b"E"
+
+_FRAME = Struct("<II")
+"""Length and CRC-32 of what follows."""
+_FIXED = Struct("<cddqi")
+"""Kind, the run's start, the change's instant, micro-USD, announced step (0: none). Then agent, run id, words."""
+_BETWEEN = "\0"
+"""Stands in no name."""
+
+
+class Entry(NamedTuple):
+    """One record, read."""
+
+    kind: bytes
+    key: RunKey
+    began: float
+    """Unix time of the run's start: tells an anonymous window from the one before."""
+    at: float
+    """Unix time."""
+    spend: int
+    step: int | None
+    words: tuple[str, ...]
+    """The tool of a charge or refund; of an end why later calls are refused, and its stop_reason."""
+
+
+def record(kind: bytes, key: RunKey, began: float, at: float, spend: int, step: int, words: str) -> bytes:
+    """`words` are joined by NUL."""
+    names = f"{key.agent}{_BETWEEN}{key.id}{_BETWEEN}{words}"
+    # surrogatepass: whatever a name holds, writing it down must not fail.
+    payload = _FIXED.pack(kind, began, at, spend, step) + names.encode("utf-8", "surrogatepass")
+    return _FRAME.pack(len(payload), crc32(payload)) + payload
+
+
+def entries(data: bytes) -> tuple[list[Entry], int]:
+    """A file's whole records, and how many bytes are left after them: of a record that was not written whole, or of damage.
+
+    Nothing after the first record that does not fit its checksum is believed: a length that is wrong points anywhere.
+    """
+    found: list[Entry] = []
+    if not data.startswith(HEADER):
+        return found, len(data)
+    start = len(HEADER)
+    while start + _FRAME.size <= len(data):
+        length, checksum = _FRAME.unpack_from(data, start)
+        payload = data[start + _FRAME.size : start + _FRAME.size + length]
+        if length < _FIXED.size or len(payload) < length or crc32(payload) != checksum:
+            break
+        found.append(_entry(payload))
+        start += _FRAME.size + length
+    return found, len(data) - start
+
+
+def _entry(payload: bytes) -> Entry:
+    kind, began, at, spend, step = _FIXED.unpack_from(payload)
+    key, words = _names(payload[_FIXED.size :])
+    return Entry(kind, key, began, at, spend, step or None, words)
+
+
+@lru_cache(maxsize=1024)  # a run makes many calls
+def _names(names: bytes) -> tuple[RunKey, tuple[str, ...]]:
+    agent, run, *words = names.decode("utf-8", "surrogatepass").split(_BETWEEN)
+    return RunKey(agent, run), tuple(words)
