@@ -58,7 +58,8 @@ class RunControl:
 
     def _step(self, arrival: Arrival, key: RunKey, budgets: Budgets) -> Response:
         now = self._clock()
-        denial = judge_step(key, budgets, self._counts, now, report=arrival.snapshot.report)
+        snapshot = arrival.snapshot
+        denial = judge_step(key, budgets, snapshot.limits(key.agent), self._counts, now, report=snapshot.report)
         if denial is not None:
             ended = self._counts.ledger.exhaust(key, denial.reason, now)
             if ended is not None:

@@ -11,11 +11,18 @@ from gateway.guards import (
     draining,
     egress,
     kill_switch,
+    loop_detected,
+    max_actions_per_hour,
+    max_calls,
+    max_calls_per_tool,
+    max_spend_usd_per_day,
+    max_usd,
     overloaded,
     rate,
     run,
     seconds,
     steps,
+    too_many_runs,
     tool_calls,
 )
 from gateway.model import Denial, Moment, Reason, ToolCall
@@ -28,6 +35,7 @@ GUARDS: tuple[Guard, ...] = (
     kill_switch.guard,
     draining.guard,
     overloaded.guard,
+    loop_detected.guard,
     allowlist.guard,
     configured.guard,
     egress.guard,
@@ -36,11 +44,18 @@ GUARDS: tuple[Guard, ...] = (
     seconds.guard,
     steps.guard,
     tool_calls.guard,
+    too_many_runs.guard,
+    max_usd.guard,
+    max_calls.guard,
+    max_actions_per_hour.guard,
+    max_spend_usd_per_day.guard,
+    max_calls_per_tool.guard,
     circuit.guard,
     rate.guard,
 )
 """The first objection wins. What an operator did comes first, then what policy says of any such call, then what this run and its agent
-have used, then whether the tool can take the call now.
+have used, then whether the tool can take the call now. The loop guard stands before policy's word, so that a run that hammers at what
+is refused hears that it repeats itself.
 """
 
 LIVE_GUARDS: tuple[Guard, ...] = (kill_switch.guard, run.live_guard)

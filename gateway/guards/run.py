@@ -1,17 +1,20 @@
 """Does the call belong to a run that may still call?"""
 
+from gateway.guards.max_usd import out_of_money
 from gateway.guards.seconds import out_of_time
 from gateway.guards.steps import out_of_steps
 from gateway.guards.tool_calls import out_of_calls
 from gateway.model import Budgets, Denial, Moment, Reason, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
+from gateway.state.ledger import ENDS_RUN
 from gateway.state.run import Run, is_window
 
 _SPENT = {
     Reason.MAX_SECONDS: (out_of_time, "time (AGENT_MAX_SECONDS)"),
     Reason.MAX_STEPS: (out_of_steps, "steps (AGENT_MAX_STEPS)"),
     Reason.MAX_TOOL_CALLS: (out_of_calls, "tool calls (AGENT_MAX_TOOL_CALLS)"),
+    Reason.MAX_USD: (out_of_money, "money (runs.max_usd)"),
 }
 """How a run that ended by a budget is told so: in the budget's own words while they are true, else by its name."""
 
@@ -27,7 +30,7 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
 def live_guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """For a call already admitted: a budget spent by others is not its concern, an end by the agent or an operator is."""
     known = None if is_window(call.run) else counts.ledger.find(call.run, plan.budgets, now)
-    return None if known is None or known.ended_by in _SPENT else ended(known, plan.budgets, now)
+    return None if known is None or known.ended_by in ENDS_RUN else ended(known, plan.budgets, now)
 
 
 def ended(known: Run, budgets: Budgets, now: Moment) -> Denial | None:
@@ -41,6 +44,13 @@ def ended(known: Run, budgets: Budgets, now: Moment) -> Denial | None:
             f"This run ended when it was out of {what}, and an ended run stays ended."
             " Finish the task with what you have; further calls in this run will be refused.",
             known.ended_by.value,
+        )
+    if known.ended_by is Reason.LOOP_DETECTED:
+        return Denial(
+            Reason.LOOP_DETECTED,
+            "This run ended when it made the same call too often (max_identical_calls), and an ended run stays ended."
+            " Stop here and report what you have; further calls in this run will be refused.",
+            Reason.LOOP_DETECTED.value,
         )
     if known.ended_by is Reason.KILL_SWITCH:
         return stopped_by_operator()

@@ -83,6 +83,7 @@ class Pipeline:
             denial = denial or self._make_room(progress)
             if denial is not None:
                 progress.refuse(denial)
+                self._counts.ledger.refused(call.run, call.args_hash, denial)
             else:
                 # No await since the guards: what they saw is what is charged here.
                 denial = self._reserve(progress, plan)
@@ -103,7 +104,7 @@ class Pipeline:
     def _reserve(self, progress: Progress, plan: Plan) -> Denial | None:
         """Charges the call. Objects where the charge could not be written down and the policy wants it to be."""
         call = progress.call
-        charge = Charge(call.run, call.tool, max(plan.cost, call.spend), call.step, call.started, call.args_hash)
+        charge = Charge(call.run, call.tool, plan.price(call.spend), call.step, call.started, call.args_hash)
         reservation = progress.reservation = self._counts.ledger.reserve(charge, plan.budgets)
         if reservation.started and call.run.id:
             self.run_started(call.run, call.started)
@@ -192,7 +193,7 @@ class Pipeline:
     def _refund_unsent(self, progress: Progress) -> None:
         """Nothing was sent: the call is not charged. A reservation is refunded once, however often this is asked."""
         if progress.reservation is not None and not progress.sent:
-            self._counts.ledger.refund(progress.reservation)
+            self._counts.ledger.refund(progress.reservation, progress.denial)
 
     def internal_error(self, call_id: str, error: BaseException | None) -> Denial:
         """A fault of ours: the log learns the place, the caller which call to report."""
@@ -217,6 +218,7 @@ class Pipeline:
                     "tool_calls": run.tool_calls,
                     "steps": run.steps,
                     "seconds": round(run.elapsed(now), 3),
+                    "cost_usd": run.spend / 1_000_000,
                 },
             )
         )

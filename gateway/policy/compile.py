@@ -130,6 +130,9 @@ class CompiledPolicy:
     def budgets(self, agent: str) -> Budgets:
         return self._agents.get(agent, self._default).budgets
 
+    def limits(self, agent: str) -> AgentBounds:
+        return self._agents.get(agent, self._default).limits
+
     def knows_agent(self, agent: str) -> bool:
         return agent in self._agents
 

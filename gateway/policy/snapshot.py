@@ -144,6 +144,10 @@ class Plan:
     allow_without_state: bool = False
     """state.on_unavailable: allow. A charge that cannot be written down does not refuse the call."""
 
+    def price(self, said: int) -> int:
+        """Micro-USD a call is charged: the policy's word or the caller's, whichever is higher."""
+        return max(self.cost, said)
+
     @property
     def repeatable(self) -> bool:
         """May an attempt that was sent be repeated?"""
@@ -218,6 +222,10 @@ class Snapshot(Protocol):
 
     def budgets(self, agent: str) -> Budgets:
         """The run budgets of an agent, known or not."""
+        ...
+
+    def limits(self, agent: str) -> AgentBounds:
+        """What an agent, known or not, may use over all its runs; without max_calls, which depends on the tool."""
         ...
 
     def knows_agent(self, agent: str) -> bool: ...

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.bounds import UNBOUNDED
 from gateway.guards import GUARDS, LIVE_GUARDS, judge, judge_again
 from gateway.guards.interruption import interrupt_killed, interrupt_run
 from gateway.guards.run_control import judge_step
@@ -37,6 +38,7 @@ def test_the_order_is_the_one_that_is_written() -> None:
         "kill_switch",
         "draining",
         "overloaded",
+        "loop_detected",
         "allowlist",
         "configured",
         "egress",
@@ -45,6 +47,12 @@ def test_the_order_is_the_one_that_is_written() -> None:
         "seconds",
         "steps",
         "tool_calls",
+        "too_many_runs",
+        "max_usd",
+        "max_calls",
+        "max_actions_per_hour",
+        "max_spend_usd_per_day",
+        "max_calls_per_tool",
         "circuit",
         "rate",
     ]
@@ -265,9 +273,11 @@ def test_a_step_hears_of_a_stop_like_a_call() -> None:
     counts = Counts(1000)
     counts.switches.put(a_switch("writes"))
     counts.switches.put(a_switch("tool:*"))
-    assert judge_step(RUN, BUDGETS, counts, NOON, report=True) is None, "a step writes nothing and uses no tool"
+    assert judge_step(RUN, BUDGETS, UNBOUNDED, counts, NOON, report=True) is None, (
+        "a step writes nothing and uses no tool"
+    )
     counts.switches.put(a_switch("run:r1"))
-    denial = judge_step(RUN, BUDGETS, counts, NOON, report=True)
+    denial = judge_step(RUN, BUDGETS, UNBOUNDED, counts, NOON, report=True)
     assert denial is not None
     assert denial.stop_reason == "kill_switch"
 
@@ -276,7 +286,7 @@ def test_a_step_hears_of_a_stop_like_a_call() -> None:
 def test_a_step_of_a_finished_run_is_refused_even_in_report_mode(report: bool) -> None:
     counts = Counts(1000)
     finished(counts)
-    denial = judge_step(RUN, BUDGETS, counts, NOON, report=report)
+    denial = judge_step(RUN, BUDGETS, UNBOUNDED, counts, NOON, report=report)
     assert denial is not None
     assert denial.reason is Reason.RUN_FINISHED
 
@@ -285,16 +295,16 @@ def test_a_spent_budget_refuses_a_step_unless_it_is_only_reported() -> None:
     counts = Counts(1000)
     counts.ledger.reserve(a_charge(RUN, step=25), BUDGETS)
     for seconds, spent_budget in ((0, Reason.MAX_STEPS), (60, Reason.MAX_SECONDS)):
-        denial = judge_step(RUN, BUDGETS, counts, later(seconds), report=False)
+        denial = judge_step(RUN, BUDGETS, UNBOUNDED, counts, later(seconds), report=False)
         assert denial is not None
         assert denial.reason is spent_budget
-        assert judge_step(RUN, BUDGETS, counts, later(seconds), report=True) is None
+        assert judge_step(RUN, BUDGETS, UNBOUNDED, counts, later(seconds), report=True) is None
 
 
 def test_a_step_starts_no_run_where_none_fits() -> None:
     counts = Counts(1000)
     counts.ledger = Ledger(max_live=0)
-    denial = judge_step(RUN, BUDGETS, counts, NOON, report=True)
+    denial = judge_step(RUN, BUDGETS, UNBOUNDED, counts, NOON, report=True)
     assert denial is not None
     assert denial.reason is Reason.OVERLOADED
 

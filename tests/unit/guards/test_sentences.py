@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.bounds import UNBOUNDED
 from gateway.guards import judge
 from gateway.guards.run_control import judge_step
 from gateway.model import Budgets, Denial, Effect, Reason, RunKey, ToolCall
@@ -360,9 +361,9 @@ def test_no_sentence_runs_over_a_line_or_repeats_the_callers_words(case: str) ->
 def test_a_step_is_refused_in_the_same_words_as_a_call() -> None:
     counts = Counts(1000)
     for _ in range(25):
-        assert judge_step(RUN, BUDGETS, counts, NOON, report=False) is None
+        assert judge_step(RUN, BUDGETS, UNBOUNDED, counts, NOON, report=False) is None
         counts.ledger.add_step(RUN, BUDGETS, NOON)
-    assert judge_step(RUN, BUDGETS, counts, NOON, report=False) == Denial(
+    assert judge_step(RUN, BUDGETS, UNBOUNDED, counts, NOON, report=False) == Denial(
         Reason.MAX_STEPS, f"This run has used all 25 of its 25 steps (AGENT_MAX_STEPS). {FINISH}", "max_steps"
     )
     assert judge(a_call(step=25), a_plan(), counts, NOON).denial is None, "the last step's calls pass"

@@ -1,0 +1,27 @@
+"""Has the agent, over all its runs, the money for this call today?"""
+
+from math import ceil
+
+from gateway.bounds import dollars
+from gateway.model import Denial, Moment, Reason, ToolCall
+from gateway.policy.snapshot import Plan
+from gateway.state.agents import seconds_of_day_left
+from gateway.state.counts import Counts
+
+
+def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
+    """Today is the UTC day. A call that costs more than a whole day's money will never pass."""
+    limit = plan.limits.max_spend
+    if limit is None:
+        return None
+    spent, price = counts.ledger.agents.today(call.agent, now).spend, plan.price(call.spend)
+    if spent + price <= limit:
+        return None
+    wait = seconds_of_day_left(now) if price <= limit else None
+    when = "" if wait is None else f", or wait: the day ends in {ceil(wait)} seconds"
+    return Denial(
+        Reason.MAX_SPEND_USD_PER_DAY,
+        f"This agent has spent {dollars(spent)} of its {dollars(limit)} for this UTC day (max_spend_usd_per_day),"
+        f" and this call costs {dollars(price)}. Finish with what you have{when}.",
+        retry_after=wait,
+    )

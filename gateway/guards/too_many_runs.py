@@ -1,0 +1,30 @@
+"""May the agent start one more run?"""
+
+from math import ceil
+
+from gateway.model import Denial, Moment, Reason, RunKey, ToolCall
+from gateway.policy.snapshot import Plan
+from gateway.state.counts import Counts
+from gateway.state.run import is_window
+
+
+def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
+    """Run ids are the agent's to make up, each with budgets of its own: this bounds how many."""
+    if is_window(call.run) or counts.ledger.find(call.run, plan.budgets, now) is not None:
+        return None
+    return no_new_run(call.run, plan.limits.max_runs_started_per_hour, counts, now)
+
+
+def no_new_run(key: RunKey, limit: int, counts: Counts, now: Moment) -> Denial | None:
+    """For a call or a step that would start the run."""
+    started = counts.ledger.agents.runs(key.agent, now)
+    if started.used < limit:
+        return None
+    wait = counts.ledger.agents.wait(started, limit, now)
+    when = "" if wait is None else f"; the next can start in {ceil(wait)} seconds"
+    return Denial(
+        Reason.TOO_MANY_RUNS,
+        f"This agent has started {started.used:,} runs in an hour, of the {limit:,} that it may (runs.max_started_per_hour)."
+        f" Go on in a run that you have{when}.",
+        retry_after=wait,
+    )
