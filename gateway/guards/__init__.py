@@ -58,6 +58,20 @@ have used, then whether the tool can take the call now. The loop guard stands be
 is refused hears that it repeats itself.
 """
 
+REPLAY_GUARDS: tuple[Guard, ...] = (
+    kill_switch.guard,
+    draining.guard,
+    overloaded.replay_guard,
+    allowlist.guard,
+    configured.guard,
+    egress.guard,
+    arguments.guard,
+    run.replay_guard,
+)
+"""For a call that only repeats an earlier one (Idempotency-Key): what an operator did and what policy says of any such call. It is
+performed no second time and charged nothing, so it asks neither a budget nor whether the tool can take it.
+"""
+
 LIVE_GUARDS: tuple[Guard, ...] = (kill_switch.guard, run.live_guard)
 """What can change its mind about a call already admitted: asked again after every wait."""
 
@@ -90,10 +104,10 @@ class Verdict(NamedTuple):
     """The first rule that would have refused the call, had it been in force."""
 
 
-def judge(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Verdict:
+def judge(call: ToolCall, plan: Plan, counts: Counts, now: Moment, guards: tuple[Guard, ...] = GUARDS) -> Verdict:
     """Asks every guard, until one objects in earnest."""
     report_reason = None
-    for guard in GUARDS:
+    for guard in guards:
         denial = guard(call, plan, counts, now)
         if denial is None:
             continue

@@ -10,14 +10,19 @@ RETRY_AFTER = 1.0
 
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Refuses at once where a queue would only make everybody late."""
-    if len(counts.in_flight) >= counts.max_in_flight:
-        return Denial(
-            Reason.OVERLOADED,
-            f"All {counts.max_in_flight} places for calls in flight are taken (GATEWAY_MAX_IN_FLIGHT)."
-            " Wait a second, then repeat the call.",
-            retry_after=RETRY_AFTER,
-        )
-    return no_room_for_run(call.run, counts)
+    return replay_guard(call, plan, counts, now) or no_room_for_run(call.run, counts)
+
+
+def replay_guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
+    """For a repeat, too, which starts no run but may wait like any other call."""
+    if len(counts.in_flight) < counts.max_in_flight:
+        return None
+    return Denial(
+        Reason.OVERLOADED,
+        f"All {counts.max_in_flight} places for calls in flight are taken (GATEWAY_MAX_IN_FLIGHT)."
+        " Wait a second, then repeat the call.",
+        retry_after=RETRY_AFTER,
+    )
 
 
 def no_room_for_run(key: RunKey, counts: Counts) -> Denial | None:

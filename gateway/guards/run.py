@@ -27,6 +27,13 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
     return None if known is None else ended(known, plan.budgets, now)
 
 
+def replay_guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
+    """For a repeat of an earlier call, which is charged nothing: what the run has spent since is not its concern."""
+    if is_window(call.run):
+        return guard(call, plan, counts, now)
+    return live_guard(call, plan, counts, now)
+
+
 def live_guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """For a call already admitted: a budget spent by others is not its concern, an end by the agent or an operator is."""
     known = None if is_window(call.run) else counts.ledger.find(call.run, plan.budgets, now)
