@@ -8,7 +8,7 @@ from gateway.policy.document.problems import shown_name
 from gateway.policy.plans.given import Given
 from gateway.policy.plans.tools import Tools
 from gateway.policy.schema.fields import REST
-from gateway.policy.schema.sections import Policy
+from gateway.policy.schema.sections import Agent, Policy
 from gateway.policy.snapshot import Plan
 
 _CHANGING = frozenset(["PUT", "PATCH", "DELETE"])
@@ -34,6 +34,7 @@ def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
         *_performed_by_nobody(policy, plans),
         *_undeclared_effects(policy, plans),
         *_open_default_agent(policy),
+        *_free_of_charge(policy),
         *_contained(policy, plans),
         *_changing_reads(plans),
         *_resting_rollout(policy, given),
@@ -64,12 +65,25 @@ def _undeclared_effects(policy: Policy, plans: list[Plan]) -> Iterator[str]:
 
 
 def _open_default_agent(policy: Policy) -> Iterator[str]:
-    bounded = any(agent.token or agent.budgets.model_fields_set for agent in policy.agents.values())
+    bounded = any(agent.token or agent.budgets.model_fields_set or _limited(agent) for agent in policy.agents.values())
     if bounded and "default" not in policy.agents:
         yield (
             "agents.default is not written: a caller that drops its token is judged by tools.allowlist without agent limits; "
             "agents.default: {allowlist: []} closes that"
         )
+
+
+def _free_of_charge(policy: Policy) -> Iterator[str]:
+    limited = [f"agents.{name}.max_spend_usd_per_day" for name, a in policy.agents.items() if a.max_spend_usd_per_day]
+    limited = ["runs.max_usd"] * (policy.runs.max_usd is not None) + limited
+    priced = any(definition.cost_usd for definition in policy.tools.definitions.values())
+    if limited and not priced and not policy.governed.enabled:
+        yield f"{limited[0]}: no tool has a cost_usd, so nothing is charged and this limit refuses nothing"
+
+
+def _limited(agent: Agent) -> bool:
+    given = agent.max_actions_per_hour is not None or agent.max_spend_usd_per_day is not None
+    return given or bool(agent.max_calls_per_tool)
 
 
 def _changing_reads(plans: list[Plan]) -> Iterator[str]:

@@ -97,6 +97,14 @@ def _only(allowed: Callable[[str], object]) -> Callable[[str], str]:
     return read
 
 
+def _read_usd(value: float) -> float:
+    """Counts are whole millionths: a price that rounded to nothing would be a limit that does nothing."""
+    millionths = value * 1_000_000
+    if not 0 <= value <= 1_000_000 or abs(millionths - round(millionths)) > 0.001:
+        raise ValueError
+    return float(value)
+
+
 def _read_bytes(value: str | int) -> int:
     match = _BYTES.fullmatch(str(value))
     size = int(match[1]) * _UNITS.get(match[2], 1) if match else 0
@@ -173,6 +181,7 @@ ByteSize = Annotated[
     int, Form("a size 1..1073741824, in bytes or like 64 KiB", _read_bytes, (int, str), ("integer", "string"))
 ]
 Share = Annotated[float, Between(0, 1)]
+Usd = Annotated[float, Form("a number 0..1000000 with at most 6 decimals", _read_usd, (int, float), "number")]
 Text = Annotated[
     str, Form("printable text of at most 500 characters", _only(lambda t: t.isprintable() and len(t) <= 500))
 ]

@@ -27,6 +27,7 @@ from gateway.policy.schema.fields import (
     ToolPattern,
     UpstreamName,
     Url,
+    Usd,
 )
 
 NOT_YET = (
@@ -34,17 +35,8 @@ NOT_YET = (
     "idempotency",
     "mcp_servers",
     "state",
-    "agents.*.max_actions_per_hour",
-    "agents.*.max_calls_per_tool",
-    "agents.*.max_spend_usd_per_day",
-    "runs.max_identical_calls",
-    "runs.max_started_per_hour",
-    "runs.max_usd",
-    "tools.definitions.*.cost_usd",
     "tools.definitions.*.idempotency_key",
-    "tools.definitions.*.max_calls",
     "tools.definitions.*.max_concurrency",
-    "tools.definitions.*.max_identical_calls",
     "tools.definitions.*.max_waiting",
     "tools.definitions.*.rate",
     "tools.retries.budget_percent",
@@ -71,7 +63,6 @@ NOT_IN_CANDIDATES = (
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Budget = Annotated[int, Between(1, 1_000_000)]
-Usd = Annotated[float, Between(0, 1_000_000)]
 Count = Annotated[int, Between(0, 1_000_000)]
 
 
