@@ -68,7 +68,7 @@ def _entry(payload: bytes) -> Entry:
     return Entry(kind, key, began, at, spend, step or None, words)
 
 
-@lru_cache(maxsize=1024)  # a run makes many calls
+@lru_cache(maxsize=16384)  # a run makes many calls
 def _names(names: bytes) -> tuple[RunKey, tuple[str, ...]]:
     agent, run, *words = names.decode("utf-8", "surrogatepass").split(_BETWEEN)
     return RunKey(agent, run), tuple(words)

@@ -25,17 +25,15 @@ def _replay(entry: Entry, ledger: Ledger, now: Moment) -> None:
     run, budgets = ledger.find(entry.key, _SAME, at), _SAME
     if run is None or run.started.wall != entry.began:
         budgets, begins = _FRESH, _on_this_clock(entry.began, now)
-    if entry.kind == STEP:
+    if entry.kind == CHARGE:
+        ledger.reserve(Charge(entry.key, entry.words[0], entry.spend, entry.step, begins), budgets)
+    elif entry.kind == REFUND:
+        ledger.replay_refund(Charge(entry.key, entry.words[0], entry.spend, entry.step, at), entry.began)
+    elif entry.kind == STEP:
         ledger.add_step(entry.key, budgets, begins)
     elif entry.kind == END:
         by, stop_reason = entry.words
         ledger.end(entry.key, Reason(by), stop_reason, at)
-    else:
-        charge = Charge(entry.key, entry.words[0], entry.spend, entry.step, at)
-        if entry.kind == CHARGE:
-            ledger.reserve(charge._replace(at=begins), budgets)
-        elif entry.kind == REFUND:
-            ledger.replay_refund(charge, entry.began)
 
 
 def _on_this_clock(wall: float, now: Moment) -> Moment:

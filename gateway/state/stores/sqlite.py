@@ -19,8 +19,10 @@ from gateway.state.switches import parse_scope
 
 LOCK_TIMEOUT = 2.0
 """Seconds to wait for the file: a predecessor that is just ending may still hold it."""
-PAGES_FREED = 200
-"""At most so many pages (of 4 KiB) are given back to the volume with one `save`, so that a crowd of runs leaves no file of its size."""
+PAGES_FREED = 1000
+"""Pages (of 4 KiB) given back to the volume at once, where at least so many are free: a crowd of runs leaves no file of its size."""
+LONGEST_WAL = 1 << 20
+"""Bytes of the file beside it that stay when it has been worked off."""
 
 _DAMAGED = "move it away to start with empty counts and no runtime kill switches, " + ELSEWHERE
 _REMEDIES = {
@@ -89,7 +91,7 @@ class SqliteStore:
             self._db.executemany("INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?)", kept)
             self._db.executemany("DELETE FROM counts WHERE agent = ? AND name = ? AND period = ?", spent)
             self._db.execute("UPDATE journal SET covered = ?", (covered,))
-            self._db.execute(f"PRAGMA incremental_vacuum({PAGES_FREED})").fetchall()
+        self._shrink()
 
     def put_switch(self, switch: KillSwitch) -> None:
         scope, reason, who = str(switch.scope), _text(switch.reason), _text(switch.who)
@@ -167,9 +169,11 @@ class SqliteStore:
             raise self._error(known, f"use the gateway that wrote it, {_DAMAGED}")
         with suppress(PermissionError):  # another user's file on a shared volume: its mode is that user's affair
             self.path.chmod(0o600)  # SQLite gives the files beside it (-wal) the same mode
-        if not tables:
-            self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if version == 1:
+            self._db.execute("VACUUM")  # what has tables takes the line above only so
         self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute(f"PRAGMA journal_size_limit = {LONGEST_WAL}")
         with self._transaction():
             for statement in steps_from(version if tables else 0):
                 self._db.execute(statement)
@@ -187,6 +191,13 @@ class SqliteStore:
         copy.replace(self.path)
         self._db.close()
         self._open()
+
+    def _shrink(self) -> None:
+        with self._explained():
+            (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            if free >= PAGES_FREED:
+                # A script runs a statement to its end; `execute` would stop after one page.
+                self._db.executescript(f"PRAGMA incremental_vacuum({PAGES_FREED})")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
