@@ -98,8 +98,11 @@ class StreamedBody:
         return piece
 
 
-async def read_body(request: BaseRequest, plan: Plan, buffers: Buffers, read_timeout: float) -> bytes | StreamedBody:
-    """The body, whole where it is small or must be judged. What it holds is taken from `buffers`: the caller gives it back.
+async def read_body(
+    request: BaseRequest, plan: Plan, buffers: Buffers, read_timeout: float, *, keyed: bool = False
+) -> bytes | StreamedBody:
+    """The body, whole where it is small or must be judged: by a schema, or as that of a `keyed` call, which may be known already.
+    What it holds is taken from `buffers`: the caller gives it back.
 
     Raises Refusal: too large, too slow, broken off, or no memory for it.
     """
@@ -108,7 +111,7 @@ async def read_body(request: BaseRequest, plan: Plan, buffers: Buffers, read_tim
     length, limit = request.content_length, plan.max_request_bytes
     if length is not None and length > limit:
         raise Refusal(Denial(Reason.REQUEST_TOO_LARGE, _too_large(limit)))
-    whole = limit if plan.arguments is not None else min(WHOLE_BODY, limit)
+    whole = limit if keyed or plan.arguments is not None else min(WHOLE_BODY, limit)
     pace = Pace(read_timeout)
     if length is not None and length > whole:
         return StreamedBody(request, [], limit, pace)

@@ -1,8 +1,10 @@
 """Which headers go on, which are ours, which are nobody's business. Pure."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
-from gateway.model import HOP_BY_HOP
+from gateway.doors.refusal import Refusal
+from gateway.model import HOP_BY_HOP, Denial, Moment, Reason
 
 NOT_FORWARDED = HOP_BY_HOP | {
     "host",
@@ -16,6 +18,11 @@ NOT_FORWARDED = HOP_BY_HOP | {
 """Framing and Host are written anew (TRAPS: a copied Transfer-Encoding smuggles); Via and Forwarded are extended."""
 WITH_AUTHORIZATION = NOT_FORWARDED - {"authorization"}
 OURS = ("agent-", "tool-gateway-")
+IDEMPOTENCY_KEY = "Idempotency-Key"
+"""draft-ietf-httpapi-idempotency-key-header. Its value is taken as it is, in quotation marks (as the draft has it) or without (as most
+clients do).
+"""
+_KEY = re.compile(r"[!-~]{1,255}")
 
 
 def end_to_end(
@@ -42,3 +49,20 @@ def forwarding(peer: str | None, host: str, via: Iterable[str], forwarded: Itera
         ("Via", ", ".join((*via, "1.1 tool-gateway"))),
         ("Forwarded", ", ".join((*forwarded, f'for={node};host="{host}";proto=http'))),
     ]
+
+
+def idempotency_key_of(lines: Sequence[str]) -> str | None:
+    """The caller's key, from the header's lines. Raises Refusal."""
+    if not lines:
+        return None
+    if len(lines) > 1 or not _KEY.fullmatch(lines[0]):
+        detail = "Idempotency-Key must stand once, as 1 to 255 visible ASCII characters."
+        raise Refusal(Denial(Reason.INVALID_REQUEST, detail))
+    return lines[0]
+
+
+def made_up_key(call_id: str, started: Moment) -> str:
+    """For an upstream that honours keys, where the caller sent none: the same for every attempt of the call, and no other call's, in this
+    process or the next.
+    """
+    return f"{call_id}-{int(started.wall * 1000):x}"

@@ -27,7 +27,7 @@ class Stopped(Exception):
 class Wait:
     """One call in flight. All its waiting happens inside a scope of this object, so that it can be ended from outside."""
 
-    __slots__ = ("_attempt", "call", "effect", "heard", "scope", "stopped")
+    __slots__ = ("_attempt", "call", "effect", "heard", "joined", "scope", "stopped")
 
     def __init__(self, call: ToolCall, effect: Effect) -> None:
         self.call = call
@@ -36,6 +36,8 @@ class Wait:
         """Set once; from then on every scope of this call raises Stopped."""
         self.heard: float | None = None
         """Loop time of the last piece of a reply that streams; None while the call is at work otherwise."""
+        self.joined: Wait | None = None
+        """The call that is performed for this one as well; None: it is performed itself."""
         self._attempt: Attempt | None = None
         self.scope: Limit | None = None
         """The innermost one the call is in."""
@@ -43,6 +45,8 @@ class Wait:
     @property
     def waiting(self) -> bool:
         """Nothing is open at an upstream: the call is between two attempts, or its attempt still queues for a connection."""
+        if self.joined is not None:
+            return self.joined.waiting
         return self._attempt is None or not self._attempt.sent
 
     def attempting(self, attempt: Attempt, when: float | None) -> "Limit":

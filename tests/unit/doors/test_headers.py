@@ -1,4 +1,8 @@
-from gateway.doors.headers import end_to_end, forwarding
+import pytest
+
+from gateway.doors.headers import end_to_end, forwarding, idempotency_key_of, made_up_key
+from gateway.doors.refusal import Refusal
+from gateway.model import Moment, Reason
 
 
 def names(headers: list[tuple[str, str]]) -> set[str]:
@@ -47,3 +51,26 @@ def test_via_and_forwarded_grow_behind_what_earlier_proxies_wrote() -> None:
 
 def test_a_caller_on_a_unix_socket_has_no_address() -> None:
     assert forwarding(None, "gw", [], [])[1] == ("Forwarded", 'for=unknown;host="gw";proto=http')
+
+
+@pytest.mark.parametrize("key", ["k", '"8e03978e-40d5-43dd-bc93-6894a57f9324"', "~" * 255])
+def test_an_idempotency_key_is_taken_as_it_is(key: str) -> None:
+    assert idempotency_key_of([key]) == key
+
+
+def test_without_the_header_there_is_no_key() -> None:
+    assert idempotency_key_of([]) is None
+
+
+@pytest.mark.parametrize("lines", [[""], ["two words"], ["é"], ["k\t"], ["k" * 256], ["k", "k"], ["k", "l"]])
+def test_an_idempotency_key_that_could_be_read_differently_is_refused(lines: list[str]) -> None:
+    with pytest.raises(Refusal) as refused:
+        idempotency_key_of(lines)
+    assert refused.value.denial.reason is Reason.INVALID_REQUEST
+
+
+def test_no_two_calls_share_a_made_up_key() -> None:
+    """Not even where a process after a restart draws the same prefix for its call ids."""
+    keys = {made_up_key(call, Moment(0.0, wall)) for call in ("aa00000001", "aa00000002") for wall in (1.0, 1.001)}
+    assert len(keys) == 4
+    assert all(idempotency_key_of([key]) for key in keys)
