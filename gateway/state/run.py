@@ -148,6 +148,22 @@ def stop_reason_of(run: Run, budgets: Budgets, now: Moment) -> str | None:
     return Reason.MAX_USD.value if budgets.max_spend is not None and 0 < budgets.max_spend <= run.spend else None
 
 
+class Usd(NamedTuple):
+    """A run's money, as people count it."""
+
+    used: float
+    limit: float
+    remaining: float
+
+
+def usd_of(run: Run, budgets: Budgets) -> Usd | None:
+    """None where there is no limit."""
+    limit = budgets.max_spend
+    if limit is None:
+        return None
+    return Usd(run.spend / 1_000_000, limit / 1_000_000, max(0, limit - run.spend) / 1_000_000)
+
+
 def saved_form(run: Run, now: Moment) -> SavedRun:
     """The run as it stands."""
     return SavedRun(
