@@ -65,4 +65,4 @@ def made_up_key(call_id: str, started: Moment) -> str:
     """For an upstream that honours keys, where the caller sent none: the same for every attempt of the call, and no other call's, in this
     process or the next.
     """
-    return f"{call_id}-{int(started.wall * 1000):x}"
+    return f"{call_id}-{round(started.wall * 1000):x}"
