@@ -21,6 +21,8 @@ NOTHING, OURS, BARE = "no proxy", "tool-gateway", "aiohttp proxy on uvloop"
 ENVOY = "Envoy with features"
 BUSY = 0.95
 """Of its core: a subject below it waited for the load generator and the tool, and could serve more."""
+QUIET = 0.85
+"""What the slowest round of the bare tool must reach of the fastest for the machine to pass as quiet."""
 
 Visit = Mapping[str, Any]
 Measure = Callable[[Visit, Visit], float]
@@ -185,9 +187,20 @@ def picture(found: Found) -> str:
     return chart("CPU time a call, µs (logarithmic scale; shorter is better)", bars)
 
 
+def noise(found: Found) -> Iterator[str]:
+    """A warning where the calls without any proxy, which should be the same in each round, were not."""
+    calls = found.rounds(NOTHING, wide).values()
+    if min(calls) < QUIET * max(calls):
+        yield (
+            f"**The machine had other work to do**: without a proxy it made {min(calls):,.0f} calls/s in one round and {max(calls):,.0f} in "
+            "another. CPU a call and memory still say something; calls/s and latencies of this run say little."
+        )
+
+
 def page(found: Found) -> str:
     facts = found.facts
     sections: Sequence[tuple[str, Iterator[str]]] = [
+        ("", noise(found)),
         ("", table(found)),
         ("### Goals", goals(found)),
         ("### Where the gateway loses", losses(found)),

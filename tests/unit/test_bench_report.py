@@ -88,6 +88,12 @@ def test_the_page_says_who_was_left_out_and_why() -> None:
     assert "Left out" not in page(found(ours(100)))
 
 
+@pytest.mark.parametrize(("slowest", "warned"), [(11, False), (20, True)])
+def test_a_machine_that_had_other_work_to_do_is_told(slowest: float, warned: bool) -> None:
+    told = page(found({**ours(100), "no proxy": [visit(0, 10), visit(1, slowest)]}))
+    assert ("had other work to do" in told) is warned
+
+
 def test_results_replace_those_before_and_nothing_else() -> None:
     empty = f"# Title\n\n{BEGIN}\n{END}\n\nmore\n"
     once = put("first", empty)
