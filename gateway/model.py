@@ -6,6 +6,7 @@ Standard library only, no IO, no clock: every other module may import this one, 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import ceil
 from typing import NamedTuple, Protocol
 
 
@@ -146,21 +147,28 @@ class Denial:
 
     closes_connection: bool = False
     """The request's framing or pace cannot be trusted any further."""
+    outlasts_run: bool = False
+    """The caller's run ends before `retry_after` is over."""
 
     @property
     def status(self) -> int:
-        """The HTTP status: 429 only where a wait of at most LONGEST_RETRY_AFTER helps, else 403 (SPEC 4)."""
+        """The HTTP status: 429 and 503 only where a wait of at most LONGEST_RETRY_AFTER helps, else 403 (SPEC 4)."""
         if self.status_override is not None:
             return self.status_override
         status = ANSWERS[self.reason].status
         if status == 429 or (self.retry_after is not None and status == 403):
             return 429 if self.waiting_helps else 403
-        return status
+        return 403 if status == 503 and not self.waiting_helps else status
 
     @property
     def waiting_helps(self) -> bool:
         """True where a Retry-After header is sent."""
-        return self.retry_after is not None and self.retry_after <= LONGEST_RETRY_AFTER
+        return self.retry_after is not None and self.whole_wait <= LONGEST_RETRY_AFTER and not self.outlasts_run
+
+    @property
+    def whole_wait(self) -> int:
+        """`retry_after` as the header counts it: whole seconds, at least one; 0 where there is none."""
+        return 0 if self.retry_after is None else max(1, ceil(self.retry_after))
 
     @property
     def retryable(self) -> bool:

@@ -46,7 +46,7 @@ async def answer(arrival: Arrival, call: OpenCall) -> StreamResponse:
 def problem(arrival: Arrival, denial: Denial, headers: dict[str, str], policy: str) -> Response:
     """The denial as a document a model can act on (SPEC 4)."""
     if denial.waiting_helps:
-        headers["Retry-After"] = str(max(1, -int(-(denial.retry_after or 0) // 1)))
+        headers["Retry-After"] = str(denial.whole_wait)
     if denial.stop_reason or not denial.retryable:
         headers["x-should-retry"] = "false"
     headers |= {"Content-Type": "application/problem+json", "Server": SERVER}

@@ -9,6 +9,7 @@ from gateway.guards.circuit import circuit_open
 from gateway.guards.rate import never_had_turn, no_turn
 from gateway.model import Attempt, Denial, Moment, Reason, Reply, Target, UpstreamError
 from gateway.pipeline import failures
+from gateway.pipeline.health import speaks_against, speaks_for
 from gateway.pipeline.limits import Timer
 from gateway.pipeline.progress import Progress
 from gateway.pipeline.retry import TOO_MANY_REQUESTS, Failure, next_wait, retry_after, worth_retrying
@@ -20,10 +21,8 @@ from gateway.state.pacing import Pacer
 HELD_REPLY = 64 * 1024
 """Bytes: a reply announced up to this size is held until it is whole, so that a cut one can be retried or explained (SPEC 5)."""
 
-BROKEN = frozenset({"refused", "dns", "connect_timeout", "tls", "reset", "cut", "bad_response", "timeout"})
-"""Kinds of UpstreamError that speak against the upstream; the rest speak of this call or of the gateway."""
-UNAVAILABLE = frozenset({502, 503, 504})
-"""Statuses that do (SPEC 5); a 500 or a 4xx is the tool's own answer."""
+NO_TURN = frozenset({Reason.CIRCUIT_OPEN, Reason.RATE_LIMITED, Reason.OVERLOADED})
+"""Why an attempt is not let go without anybody's having stopped the call."""
 
 Send = Callable[[Attempt, Plan, Target | None], Awaitable[Reply]]
 """Makes one attempt. Raises UpstreamError; sets `attempt.sent` just before the first byte goes out."""
@@ -46,17 +45,24 @@ class Attempts:
 
     async def perform(self, progress: Progress, plan: Plan, wait: Wait) -> Reply | Denial:
         """A reply to pass on (its body whole or still arriving), or the denial that says why there is none."""
+        result = await self._try_until_answered(progress, plan, wait)
+        if isinstance(result, Denial) or result.body is not None:
+            progress.step_back()  # nothing is at work for the call any more, however slowly its caller reads
+        return result
+
+    async def _try_until_answered(self, progress: Progress, plan: Plan, wait: Wait) -> Reply | Denial:
+        came_back: Reply | UpstreamError | None = None
         while True:
             objection = await self._line_up(progress, plan, wait)
             if objection:
-                return objection
-            came_back: Reply | UpstreamError
+                return _rather(came_back, objection, progress, plan)
+            came_back = None  # its body is let go before the next one comes
             try:
                 came_back = await self._attempt(progress, plan, wait)
             except UpstreamError as error:
                 came_back = error
             except Stopped as stop:
-                return failures.stopped_after_dispatch(stop.denial, plan) if progress.sent else stop.denial
+                return stop.denial
             if progress.place is not None and isinstance(came_back, Reply):
                 progress.place.answered()
             self._tell_breaker(came_back, progress, plan)
@@ -73,7 +79,7 @@ class Attempts:
 
     async def _line_up(self, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:
         """Until the tool's pacer and the upstream's breaker let the next attempt go."""
-        pacer = self._counts.pacers.of(plan.tool, plan.pace, newest=progress.attempts == 0)
+        pacer = self._counts.pacers.of(plan.lane, plan.pace, newest=progress.attempts == 0)
         if pacer is not None:
             objection = await self._take_turn(pacer, progress, plan, wait)
             if objection:
@@ -113,18 +119,17 @@ class Attempts:
 
     def _tell_breaker(self, came_back: Reply | UpstreamError, progress: Progress, plan: Plan) -> None:
         """What the attempt says of the upstream's health. A body that is still arriving has yet to say it."""
-        if isinstance(came_back, UpstreamError):
-            self.failed(progress, came_back)
-        elif came_back.status in UNAVAILABLE:
-            self.failed(progress)
-        elif progress.trial is not None and (came_back.body is not None or plan.stream or came_back.event_stream):
-            progress.trial.succeeded()
+        if speaks_against(came_back):
+            progress.trial_failed(self._clock().mono, self._dice())
+        elif isinstance(came_back, Reply):
+            progress.trial_answered(whole=speaks_for(came_back, endless=plan.stream))
 
-    def failed(self, progress: Progress, error: UpstreamError | None = None) -> None:
-        """The attempt failed, by `error` or by its status. A run that was out of time, or a caller that failed, says nothing."""
-        run_over = isinstance(error, failures.TimedOut) and error.timer is Timer.RUN
-        if progress.trial is not None and not run_over and (error is None or error.kind in BROKEN):
-            progress.trial.failed(self._clock().mono, self._dice())
+    def body_ended(self, progress: Progress, error: UpstreamError | None = None) -> None:
+        """How the body of a reply that was passed on while it arrived came to its end."""
+        if error is None:
+            progress.trial_answered(whole=True)
+        elif speaks_against(error):
+            progress.trial_failed(self._clock().mono, self._dice())
 
     async def _attempt(self, progress: Progress, plan: Plan, wait: Wait) -> Reply:
         """One try under its timers; a small reply is whole when this returns."""
@@ -148,15 +153,36 @@ class Attempts:
                     await self._hold(reply, progress, plan, wait)
                 return reply
         except TimeoutError:
-            silence = None if reply is None else plan.timeout
-            error = failures.timed_out(_fired(progress, plan, reply), plan, sent=attempt.sent, silence=silence)
+            error = self._timed_out(now, attempt, reply, progress, plan)
             progress.errors.append(error.kind)
             raise error from None
         except UpstreamError as error:
             progress.errors.append(error.kind)
             raise
+        except Stopped as stop:
+            raise Stopped(failures.stopped_after_dispatch(stop.denial, plan)) if attempt.sent else stop from None
         finally:
             progress.sent = progress.sent or attempt.sent
+
+    def _timed_out(
+        self, began: float, attempt: Attempt, reply: Reply | None, progress: Progress, plan: Plan
+    ) -> failures.TimedOut:
+        """Which timer to name, and whether it speaks against the upstream: not while the caller may still be sending its body, and the
+        call's deadline only where it left the attempt at least half of what one may take.
+
+        Of a timeout and a deadline of the same length the deadline fires a moment earlier, since it started with the call: the
+        attempt's timeout is named all the same (SPEC 11).
+        """
+        timer = progress.timer
+        if timer is Timer.DEADLINE and plan.timeout == plan.deadline and progress.attempts == 1 and reply is None:
+            timer = Timer.ATTEMPT
+        silence = None if reply is None else plan.timeout
+        error = failures.timed_out(timer, plan, sent=attempt.sent, silence=silence)
+        if reply is None and not isinstance(attempt.body, bytes):
+            error.upstreams_own = False
+        elif timer is Timer.DEADLINE:
+            error.upstreams_own = 2 * (self._clock().mono - began) >= min(plan.timeout, plan.deadline)
+        return error
 
     async def _hold(self, reply: Reply, progress: Progress, plan: Plan, wait: Wait) -> None:
         """Reads a small body to its end: into the call's ROOM."""
@@ -173,8 +199,8 @@ class Attempts:
         reply.body = b"".join(pieces)
 
     def _next_wait(self, came_back: Reply | UpstreamError, progress: Progress, plan: Plan) -> float | None:
-        """Seconds, where the call, the retry budget and the breaker all let it be tried again."""
-        body, now = progress.call.body, self._clock()
+        """Seconds, where the call, the breaker, the tool's pacer and the retry budget all let it be tried again."""
+        body, now, left = progress.call.body, self._clock(), progress.limits.left
         if isinstance(came_back, UpstreamError):
             failure = Failure(came_back.sent, came_back.kind)
         else:
@@ -186,14 +212,18 @@ class Attempts:
                 return None
         if not isinstance(body, bytes) and body.started:
             return None  # the stream's first pieces are gone: it cannot be sent again
-        pause = next_wait(failure, progress.attempts, plan, progress.limits.left(now.mono), self._dice())
-        if pause is None or self._counts.breakers.opens_in(_upstream_of(plan), now.mono) is not None:
+        pause = next_wait(failure, progress.attempts, plan, left(now.mono), self._dice())
+        if pause is None or self._held_back(plan, now.mono, left(now.mono)):
             return None
-        pacer = self._counts.pacers.find(plan.tool)
-        if pacer is not None and plan.pace.held and pacer.turn(now.mono) >= progress.limits.left(now.mono):
-            return None  # the answer that is there says more than a refusal to repeat it
         at, percent = now.mono + pause, plan.retries.budget_percent
         return pause if self._counts.retry_budgets.take(_upstream_of(plan), at, now.mono, percent) else None
+
+    def _held_back(self, plan: Plan, now: float, left: float) -> bool:
+        """Would another attempt be refused? The answer that is there says more than a refusal to repeat it."""
+        if plan.upstream is not None and self._counts.breakers.opens_in(plan.upstream.name, now) is not None:
+            return True
+        pacer = self._counts.pacers.find(plan.tool)
+        return pacer is not None and plan.pace.held and pacer.turn(now) >= left
 
     async def _pause(self, seconds: float, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:
         """Waits, then asks the guards that may have changed their mind."""
@@ -214,9 +244,17 @@ def _upstream_of(plan: Plan) -> str:
     return plan.upstream.name if plan.upstream is not None else plan.tool
 
 
-def _fired(progress: Progress, plan: Plan, reply: Reply | None) -> Timer:
-    """Which timer to name. Of a timeout and a deadline of the same length the deadline fires a moment earlier, since it started
-    with the call: the attempt's timeout is named all the same (SPEC 11).
+def _rather(
+    came_back: Reply | UpstreamError | None, objection: Denial, progress: Progress, plan: Plan
+) -> Reply | Denial:
+    """A repeat is not let go after all: what the attempt before it came back with says more than that, as far as it was kept. What an
+    operator or the run's end says comes first.
     """
-    tie = plan.timeout == plan.deadline and progress.attempts == 1 and reply is None
-    return Timer.ATTEMPT if tie and progress.timer is Timer.DEADLINE else progress.timer
+    if came_back is None or objection.reason not in NO_TURN:
+        return objection
+    if isinstance(came_back, UpstreamError):
+        return failures.explain(came_back, plan)
+    if came_back.body is None:
+        return objection
+    progress.errors.pop()  # it is the answer
+    return came_back

@@ -17,6 +17,8 @@ class TimedOut(UpstreamError):
     def __init__(self, timer: Timer, detail: str, *, sent: bool) -> None:
         super().__init__("timeout", detail, sent=sent)
         self.timer = timer
+        self.upstreams_own = timer is Timer.ATTEMPT
+        """The upstream alone was slow: not the caller with its body, nor was the time short when the attempt began."""
 
 
 def timed_out(timer: Timer, plan: Plan, *, sent: bool, silence: float | None = None) -> TimedOut:

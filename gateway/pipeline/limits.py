@@ -1,8 +1,11 @@
 """Which timer fires first: the attempt's timeout, the call's deadline or the end of the run? Pure."""
 
+from dataclasses import replace
 from enum import StrEnum
 from math import inf
 from typing import NamedTuple
+
+from gateway.model import Denial
 
 
 class Timer(StrEnum):
@@ -31,3 +34,9 @@ class Limits(NamedTuple):
     def left(self, now: float) -> float:
         """Seconds until the call must be done."""
         return min(self.deadline, self.run) - now
+
+    def within_run(self, denial: Denial, now: float) -> Denial:
+        """SPEC 4: no client is led to wait for something that comes after the end of its run."""
+        if denial.retry_after is None or now + denial.whole_wait < self.run:
+            return denial
+        return replace(denial, detail=f"{denial.detail} But this run ends before that.", outlasts_run=True)

@@ -93,7 +93,9 @@ class Pipeline:
                 else:
                     progress.refuse(denial)
                 self._refund_unsent(progress)  # before the answer tells what remains
-            progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, self._clock())
+            now = self._clock()
+            progress.judge_wait(now.mono)
+            progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, now)
             return await answer(OpenCall(self, progress, wait))
         except (asyncio.CancelledError, ConnectionError):
             progress.leave()
@@ -119,8 +121,10 @@ class Pipeline:
 
     def refuse(self, call: ToolCall, plan: Plan | None, policy: str, denial: Denial) -> Outcome:
         """A door said no before there was a call to judge: logged like any other denial."""
-        progress = Progress(call, plan, policy, Limits(call.started.mono))
+        limits = Limits(call.started.mono) if plan is None else self._limits(call, plan)
+        progress = Progress(call, plan, policy, limits)
         progress.refuse(denial)
+        progress.judge_wait(call.started.mono)
         if plan is not None:
             progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, call.started)
         self._settle(progress, None)
@@ -157,17 +161,16 @@ class Pipeline:
                     progress.keep(piece)
                     wait.reschedule(progress.until(clock().mono + silence))
                 wait.reschedule(progress.until(clock().mono + silence if endless else inf))
-                if progress.trial is not None:
-                    progress.trial.succeeded()
+                self._attempts.body_ended(progress)
                 await end()
             return
         except TimeoutError:
             late = failures.timed_out(progress.timer, plan, sent=True, silence=silence)
-            self._attempts.failed(progress, late)
+            self._attempts.body_ended(progress, late)
             denial = failures.explain(late, plan)
         except UpstreamError as error:
             progress.errors.append(error.kind)
-            self._attempts.failed(progress, error)
+            self._attempts.body_ended(progress, error)
             denial = failures.explain(error, plan)
         except Stopped as stop:
             denial = failures.stopped_after_dispatch(stop.denial, plan)

@@ -50,7 +50,7 @@ class Progress:
     place: Place | None = None
     """Among its tool's attempts at work; held until the reply is through."""
     trial: Trial | None = None
-    """What the last attempt will mean to its upstream's breaker."""
+    """What the last attempt will mean to its upstream's breaker; None once it has said its word."""
     room: int = 0
     """Bytes taken from the Buffers for what this call holds of its reply."""
     bytes_out: int = 0
@@ -93,6 +93,22 @@ class Progress:
             self.trial.forgotten()
         self.place = self.trial = None
 
+    def trial_answered(self, *, whole: bool) -> None:
+        """A good answer came, or (not `whole`) its head did."""
+        if self.trial is None:
+            return
+        if whole:
+            self.trial.succeeded()
+            self.trial = None
+        else:
+            self.trial.answered()
+
+    def trial_failed(self, now: float, dice: float) -> None:
+        """The upstream did not do its part."""
+        if self.trial is not None:
+            self.trial.failed(now, dice)
+            self.trial = None
+
     def outcome(self) -> Outcome:
         """How the call stands, for the door."""
         reason = self.denial.reason if self.denial else self.reason or Reason.INTERNAL_ERROR
@@ -107,6 +123,11 @@ class Progress:
     def fail(self, denial: Denial) -> None:
         """It was let pass and came to no good end, even in the middle of the body."""
         self.denial = denial
+
+    def judge_wait(self, now: float) -> None:
+        """Before the answer: does the wait that a denial asks for end within the run?"""
+        if self.denial is not None:
+            self.denial = self.limits.within_run(self.denial, now)
 
     def record(self, now: Moment) -> Record:
         """The frozen summary. Called once, at the end."""
