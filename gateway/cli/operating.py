@@ -112,12 +112,24 @@ def _status_lines(body: Mapping[str, object]) -> Iterable[str]:
     yield f"degraded     {', '.join(degraded) if isinstance(degraded, list) and degraded else 'no'}"
     yield f"in flight    {body['calls_in_flight']} of {body['max_in_flight']}"
     yield f"live runs    {body['runs_live']}"
+    yield from (f"  {line}" for agent in _objects(body, "agents") for line in _use_lines(agent))
     dropped = body["log_dropped"]
     told = [f"{kind} {count}" for kind, count in dropped.items() if count] if isinstance(dropped, dict) else []
     yield f"log dropped  {', '.join(told) or 'nothing'}"
     switches = _objects(body, "kill_switches")
     yield f"kill switches {'' if switches else 'none'}".rstrip()
     yield from (f"  {_switch_line(switch)}" for switch in switches)
+
+
+def _use_lines(agent: Mapping[str, object]) -> Iterable[str]:
+    """What an agent has used of its limits; nothing where it has none."""
+    name, today = agent["agent_id"], agent["calls_today"]
+    for key, what in (("actions_this_hour", "actions this hour"), ("usd_today", "USD today")):
+        count = agent[key]
+        if isinstance(count, dict) and count["limit"] is not None:
+            yield f"{name}: {count['used']} of {count['limit']} {what}"
+    if isinstance(today, dict):
+        yield from (f"{name}: {c['used']} of {c['limit']} calls of {tool} today" for tool, c in today.items())
 
 
 def _switch_line(switch: Mapping[str, object]) -> str:

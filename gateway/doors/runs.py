@@ -15,7 +15,7 @@ from gateway.guards.run_control import judge_step
 from gateway.model import Budgets, Denial, Moment, Reason, RunKey
 from gateway.pipeline.pipeline import Pipeline
 from gateway.state.counts import Counts
-from gateway.state.run import Run, stop_reason_of
+from gateway.state.run import Run, stop_reason_of, usd_of
 
 USAGE = "GET /_gateway/runs/ID tells the counts, POST /_gateway/runs/ID/steps adds a step, POST /_gateway/runs/ID/finish ends the run."
 ACTIONS = {"": frozenset(["GET", "HEAD"]), "steps": frozenset(["POST"]), "finish": frozenset(["POST"])}
@@ -83,16 +83,16 @@ class RunControl:
     def _counts_of(self, arrival: Arrival, run: Run, budgets: Budgets) -> Response:
         now = self._clock()
         remaining = self._counts.ledger.remaining(run.key, budgets, now)
+        used = {"tool_calls": run.tool_calls, "steps": run.steps, "seconds": round(run.elapsed(now), 3)}
+        limits = {"tool_calls": budgets.max_tool_calls, "steps": budgets.max_steps, "seconds": budgets.max_seconds}
+        left = {"tool_calls": remaining.tool_calls, "steps": remaining.steps, "seconds": remaining.seconds}
+        usd = usd_of(run, budgets)
         body = {
             "run_id": run.key.id,
             "agent_id": run.key.agent,
-            "counts": {"tool_calls": run.tool_calls, "steps": run.steps, "seconds": round(run.elapsed(now), 3)},
-            "limits": {
-                "tool_calls": budgets.max_tool_calls,
-                "steps": budgets.max_steps,
-                "seconds": budgets.max_seconds,
-            },
-            "remaining": {"tool_calls": remaining.tool_calls, "steps": remaining.steps, "seconds": remaining.seconds},
+            "counts": used if usd is None else {**used, "usd": usd.used},
+            "limits": limits if usd is None else {**limits, "usd": usd.limit},
+            "remaining": left if usd is None else {**left, "usd": usd.remaining},
             "stop_reason": stop_reason_of(run, budgets, now),
         }
         headers = self._headers(arrival, run.key, budgets, Reason.OK)
