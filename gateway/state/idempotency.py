@@ -112,7 +112,7 @@ class Answers:
             self._last_written = changes.saved[-1].number
 
     def restore(self, saved: Iterable[KeptAnswer], now: Moment) -> None:
-        """Takes up what an earlier process left, into empty Answers.
+        """Takes up what an earlier process left, into empty Answers. `bound` follows, once there is a policy.
 
         Its monotonic times mean nothing here, and the wall clock may have been set in either direction since: an answer from the
         future is as old as one just kept, which errs on the side of not performing a call twice.
@@ -122,7 +122,6 @@ class Answers:
             self._forget(answer.key)
             self._put(answer._replace(kept=Moment(now.mono - age, answer.kept.wall)))
         self._first_written, self._last_written = self._first(), self._next - 1
-        self._make_room()
 
     def _is_over(self, answer: KeptAnswer, now: Moment) -> bool:
         return now.mono - answer.kept.mono >= self.ttl

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.model import KillSwitch
 from gateway.state.agents import SavedCount
+from gateway.state.idempotency import AnswerChanges, KeptAnswer
 from gateway.state.ledger import Changes
 from gateway.state.run import SavedRun
 
@@ -32,6 +33,7 @@ class Saved(NamedTuple):
     """By name: whatever else is to outlive a process, in the words of who put it there."""
     covered: int = 0
     """The number of the last journal file that the counts above include."""
+    answers: Iterable[KeptAnswer] = ()
 
 
 class Store(Protocol):
@@ -49,6 +51,10 @@ class Store(Protocol):
 
     def save(self, changes: Changes, covered: int) -> None:
         """With the number of the last journal file that they include: all or nothing, and the same twice as once."""
+        ...
+
+    def save_answers(self, changes: AnswerChanges) -> None:
+        """All or nothing, and the same twice as once."""
         ...
 
     def put_switch(self, switch: KillSwitch) -> None:

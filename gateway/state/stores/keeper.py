@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from gateway.model import KillSwitch, Moment
+from gateway.state.idempotency import Answers
 from gateway.state.ledger import Changes, Ledger
 from gateway.state.stores import Saved, Store, StoreError
 from gateway.state.stores.journal import FileJournal
@@ -49,6 +50,7 @@ class Keeper:
         self._failure: str | None = None
         self._tell = tell
         self._told = True
+        self._answers: Answers | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="state")
 
     @property
@@ -69,8 +71,9 @@ class Keeper:
             self._store.close()
             raise
 
-    def begin(self, ledger: Ledger, saved: Saved, now: Moment) -> None:
-        """Blocks, once, after `load`: brings an empty ledger to where the process before was, and lets it write its journal.
+    def begin(self, ledger: Ledger, saved: Saved, now: Moment, answers: Answers | None = None) -> None:
+        """Blocks, once, after `load`: brings an empty ledger to where the process before was, and lets it write its journal. Kept
+        answers come back as they were last flushed, and are flushed from now on.
 
         Raises StoreError where a journal cannot be read. What cannot be written is reported like any later failure.
         """
@@ -78,6 +81,9 @@ class Keeper:
         journal = self._journal
         if journal is None:
             return
+        if answers is not None:
+            answers.restore(saved.answers, now)
+            self._answers = answers
         try:
             for found, warning in journal.left(saved.covered):
                 replay(found, ledger, now)
@@ -124,9 +130,12 @@ class Keeper:
         fold = self._fold
         try:
             await self._write(lambda: self._write_fold(fold))
+            if self._fold is fold:
+                self._fold = None
+            await self._flush_answers()
         except StoreError:
             return
-        self._fold, self._failure = None, None
+        self._failure = None
         self._notice()
 
     async def close(self, ledger: Ledger, now: Moment) -> None:
@@ -151,6 +160,14 @@ class Keeper:
         if self._journal is not None:
             self._journal.close()
         self._store.close()
+
+    async def _flush_answers(self) -> None:
+        """After the counts, which matter more. An answer that a crash takes is performed, and charged, once more."""
+        answers = self._answers
+        changes = None if answers is None else answers.changes()
+        if answers is not None and changes is not None:
+            await self._write(lambda: self._store.save_answers(changes))
+            answers.written(changes)
 
     async def _write(self, write: Callable[[], None]) -> None:
         try:

@@ -3,6 +3,7 @@
 import secrets
 
 from gateway.model import KillSwitch
+from gateway.state.idempotency import AnswerChanges
 from gateway.state.ledger import Changes
 from gateway.state.stores import LOG_KEY_BYTES, Saved
 
@@ -17,6 +18,9 @@ class MemoryStore:
         return Saved([], [], secrets.token_bytes(LOG_KEY_BYTES))
 
     def save(self, changes: Changes, covered: int) -> None:
+        pass
+
+    def save_answers(self, changes: AnswerChanges) -> None:
         pass
 
     def put_switch(self, switch: KillSwitch) -> None:

@@ -1,8 +1,10 @@
 """The tables of the SQLite file, version by version: how a new file is made, and how an older one becomes one of today."""
 
+from gateway.state.stores import answers
+
 APPLICATION_ID = 0x7467_6174
 """Marks the file as ours ("tgat"), so that another program's file is never written to."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _FIRST = (
     """CREATE TABLE runs (
@@ -26,7 +28,7 @@ _SECOND = (
     "CREATE TABLE journal (covered INTEGER NOT NULL)",
     "INSERT INTO journal VALUES (0)",
 )
-STEPS = {1: _FIRST, 2: _SECOND}
+STEPS = {1: _FIRST, 2: _SECOND, 3: (answers.TABLE,)}
 """The statements that lead to each version from the one before."""
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from gateway.model import KillSwitch, Reason, RunKey
 from gateway.state.agents import SavedCount
+from gateway.state.idempotency import AnswerChanges
 from gateway.state.ledger import Changes
 from gateway.state.run import SavedRun
-from gateway.state.stores import ELSEWHERE, LOG_KEY_BYTES, Saved, StoreError
+from gateway.state.stores import ELSEWHERE, LOG_KEY_BYTES, Saved, StoreError, answers
 from gateway.state.stores.schema import APPLICATION_ID, SCHEMA_VERSION, steps_from
 from gateway.state.switches import parse_scope
 
@@ -68,6 +69,8 @@ class SqliteStore:
             single = self._db.execute("SELECT log_key, covered FROM secrets, journal").fetchall()
         try:
             ((log_key, covered),) = single
+            with self._explained():
+                kept = answers.load(self._db)
             return Saved(
                 [_run(*row) for row in runs],
                 [_switch(*row) for row in switches],
@@ -75,6 +78,7 @@ class SqliteStore:
                 [_count(*row) for row in counts],
                 dict(notes),
                 int(covered),
+                kept,
             )
         except (TypeError, ValueError):
             raise self._error("holds a row that cannot be read", _DAMAGED) from None
@@ -92,6 +96,10 @@ class SqliteStore:
             self._db.executemany("DELETE FROM counts WHERE agent = ? AND name = ? AND period = ?", spent)
             self._db.execute("UPDATE journal SET covered = ?", (covered,))
         self._shrink()
+
+    def save_answers(self, changes: AnswerChanges) -> None:
+        with self._explained(), self._transaction():
+            answers.save(self._db, changes)
 
     def put_switch(self, switch: KillSwitch) -> None:
         scope, reason, who = str(switch.scope), _text(switch.reason), _text(switch.who)
