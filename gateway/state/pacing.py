@@ -38,6 +38,7 @@ class Bucket(AsyncLimiter):
 
     def pour(self) -> None:
         """One attempt goes."""
+        self._leak()
         self._level += 1
 
     def free(self) -> float:

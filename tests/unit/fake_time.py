@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -11,16 +11,22 @@ P = ParamSpec("P")
 
 
 class _NoWaiting(selectors.SelectSelector):
-    """Where a loop would sleep, time passes instead."""
+    """Where a loop would sleep, time passes instead; but first those hear of it who wait for everything else to be done."""
 
-    passed = 0.0
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed = 0.0
+        self.listening: list[asyncio.Future[None]] = []
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
-        if not ready:
-            if timeout is None:
+        if not ready and timeout != 0:
+            if self.listening:
+                self.listening.pop().set_result(None)
+            elif timeout is None:
                 raise AssertionError("everybody waits for somebody else")
-            self.passed += timeout
+            else:
+                self.passed += timeout
         return ready
 
 
@@ -34,6 +40,17 @@ class FakeTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return START + self._no_waiting.passed
 
+    async def settle(self) -> None:
+        done = self.create_future()
+        self._no_waiting.listening.append(done)
+        await done
+
+    @property
+    def timers(self) -> int:
+        """That will fire."""
+        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # CPython's own list: nothing shows it
+        return sum(not timer.cancelled() for timer in scheduled)
+
 
 def in_fake_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """Runs an async test in such a loop."""
@@ -46,18 +63,17 @@ def in_fake_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, No
     return run
 
 
+def fake_loop() -> FakeTimeLoop:
+    """The one that runs."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, FakeTimeLoop)
+    return loop
+
+
 async def settled() -> None:
     """Lets everything happen that needs no time."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await fake_loop().settle()
 
 
 def now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def finished(*tasks: "asyncio.Task[Any]") -> list[bool]:
-    return [task.done() for task in tasks]
-
-
-Async = Callable[[], Awaitable[None]]
