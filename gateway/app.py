@@ -38,6 +38,7 @@ from gateway.policy.snapshot import Observability, Plan, Snapshot
 from gateway.policy.source import PolicySource
 from gateway.settings import VARIABLES, Address, Settings, SettingsError
 from gateway.small_reads import SmallReads
+from gateway.state.breaker import Change
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.stores import StoreError
@@ -88,6 +89,7 @@ class Gateway:
         self.keeper = Keeper(open_store(settings.state), self._state_changed)
         saved = self.keeper.load()
         self.counts = Counts(settings.max_in_flight)
+        self.counts.breakers.on_change = self._breaker_changed
         self.keeper.begin(self.counts.ledger, saved, clock())
         for switch in saved.switches:
             self.counts.switches.put(switch)
@@ -275,6 +277,7 @@ class Gateway:
         """A new policy is in force."""
         self.log.configure(snapshot.observability)
         self.upstreams.adopt(snapshot)
+        self.counts.breakers.keep(snapshot.upstreams)
         self.counts.pacers.adopt(lambda tool: snapshot.plan(DEFAULT_AGENT, tool).pace, clock().mono)
         agents = (self.settings.agent_id or DEFAULT_AGENT, *snapshot.agents())
         self.metrics.adopt(tools=snapshot.tools(), agents=agents, upstreams=sorted(snapshot.upstreams))
@@ -325,6 +328,16 @@ class Gateway:
         self.operations.unready = None if phase is Phase.SERVING else phase.value
         if phase is not Phase.SERVING:
             self._tell("gateway_stopping", phase=phase.value, in_flight=len(self.counts.in_flight))
+
+    def _breaker_changed(self, change: Change) -> None:
+        seconds = change.open_for
+        self._tell(
+            "breaker",
+            upstream=change.upstream,
+            state=change.state.value,
+            failures=change.failures,
+            open_for_ms=None if seconds is None else round(seconds * 1000),
+        )
 
     def _tell(self, name: str, **fields: object) -> None:
         self.observers.happened(Event(name, clock(), fields))

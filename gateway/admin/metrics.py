@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.admin.operations import Operations
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "tool_gateway_"
+MOST_UPSTREAMS = 500
 SCOPES = ("all", "writes", "tool", "agent", "run")
 
 
@@ -26,6 +28,7 @@ def standing(operations: Operations) -> list[Family]:
     """Gauges, read where the facts are, and counters that live with what they count."""
     counts, policies = operations.counts, operations.policies
     now = operations.clock()
+    failing, named = counts.breakers.failing(), islice(policies.snapshot.upstreams, MOST_UPSTREAMS)
     killed = Counter(switch.scope.kind for switch in counts.switches.active(now))
     return [
         gauge("in_flight", "Calls between admission and their end.", len(counts.in_flight)),
@@ -33,6 +36,14 @@ def standing(operations: Operations) -> list[Family]:
         gauge("policy_stale", "1 while the files on disk are not the policy in force.", bool(policies.problems)),
         gauge("state_up", "1 while what must outlive the process can be written.", operations.keeper.problem is None),
         Family("policy_info", "gauge", "The policy in force.", ("version",), [((policies.snapshot.version,), 1)]),
+        Family("retries_refused", "counter", "Retries beyond a budget.", (), [((), counts.retry_budgets.refused)]),
+        Family(
+            "breaker_open",
+            "gauge",
+            "1 while an upstream is left alone, or probed.",
+            ("upstream",),
+            [((name,), name in failing) for name in named],
+        ),
         Family(
             "kill_switch",
             "gauge",

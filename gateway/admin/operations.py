@@ -9,6 +9,7 @@ from typing import Protocol
 from gateway.admin.views import (
     View,
     blast_radius,
+    breaker_view,
     explanation_view,
     instant,
     run_view,
@@ -101,6 +102,7 @@ class Operations:
             "state_unavailable": self.keeper.problem is not None,
             "log_failing": self.log.problem is not None,
             "policy_rejected": bool(self.policies.problems),
+            "breaker_open": bool(self.counts.breakers.failing()),
             "kill_switch": bool(self.counts.switches.active(self.clock())),
         }
         return [word for word, so in found.items() if so]
@@ -243,10 +245,16 @@ class Operations:
         return self.recent.call(call_id)
 
     def upstreams(self) -> View:
-        """Those the policy names, with the connections of those in use."""
+        """Those the policy names, with their breakers, and the connections of those in use."""
+        breakers, now = self.counts.breakers, self.clock().mono
         in_use = {str(view.pop("upstream")): view for view in self.connections()}
         named = self.policies.snapshot.upstreams.values()
-        return {"upstreams": [{**upstream_view(plan), **in_use.get(plan.name, {})} for plan in named]}
+        return {
+            "upstreams": [
+                {**upstream_view(plan), "breaker": breaker_view(breakers, plan.name, now), **in_use.get(plan.name, {})}
+                for plan in named
+            ]
+        }
 
     def explain(self, agent: str, tool: str, arguments: object, run: str | None) -> View:
         """What would become of such a call now."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from gateway.guards.explain import Explanation
 from gateway.model import Budgets, Event, KillSwitch, Moment, Remaining, Scope
 from gateway.policy.snapshot import Plan, UpstreamPlan
+from gateway.state.breaker import Breakers
 from gateway.state.run import Run, is_window, stop_reason_of
 
 View = dict[str, object]
@@ -91,7 +92,20 @@ def upstream_view(upstream: UpstreamPlan) -> View:
         "max_connections": upstream.max_connections,
         "connect_timeout_ms": round(upstream.connect_timeout * 1000),
         "keepalive_ms": round(upstream.keepalive * 1000),
+        "circuit_breaker": {
+            "failures": upstream.breaker.failures,
+            "open_ms": round(upstream.breaker.open_for * 1000),
+        },
         "injected_headers": [name for name, _ in upstream.headers],
+    }
+
+
+def breaker_view(breakers: Breakers, upstream: str, now: float) -> View:
+    """Is the upstream being left alone, and until when?"""
+    wait = breakers.opens_in(upstream, now)
+    return {
+        "state": breakers.state(upstream, now).value,
+        "next_attempt_in_ms": None if wait is None else round(wait * 1000),
     }
 
 
@@ -116,6 +130,7 @@ def plan_view(plan: Plan) -> View:
             "backoff_ms": [round(wait * 1000) for wait in plan.retries.backoff],
             "on_status": sorted(plan.retries.on_status),
             "after_it_was_sent": plan.repeatable,
+            "budget_percent": plan.retries.budget_percent,
         },
         "budgets": {
             "max_steps": plan.budgets.max_steps,

@@ -36,11 +36,6 @@ NOT_YET = (
     "mcp_servers",
     "state",
     "tools.definitions.*.idempotency_key",
-    "tools.definitions.*.max_concurrency",
-    "tools.definitions.*.max_waiting",
-    "tools.definitions.*.rate",
-    "tools.retries.budget_percent",
-    "upstreams.*.circuit_breaker",
 )
 """Keys whose feature is not built: refused wherever they stand, whatever their value, so that no protection loads and does nothing.
 Building the feature removes its line. (`*` is any one key.)"""
