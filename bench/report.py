@@ -70,11 +70,11 @@ def busy(visit: Visit, _: Visit) -> float:
 
 
 def p50(visit: Visit, bare: Visit) -> float:
-    return max(0.0, float(visit["p50_ms"]) - float(bare["p50_ms"]))
+    return float(visit["p50_ms"]) - float(bare["p50_ms"])
 
 
 def p99(visit: Visit, bare: Visit) -> float:
-    return max(0.0, float(visit["p99_ms"]) - float(bare["p99_ms"]))
+    return float(visit["p99_ms"]) - float(bare["p99_ms"])
 
 
 def idle(visit: Visit, _: Visit) -> float:
@@ -192,8 +192,8 @@ def noise(found: Found) -> Iterator[str]:
     calls = found.rounds(NOTHING, wide).values()
     if min(calls) < QUIET * max(calls):
         yield (
-            f"**The machine had other work to do**: without a proxy it made {min(calls):,.0f} calls/s in one round and {max(calls):,.0f} in "
-            "another. CPU a call and memory still say something; calls/s and latencies of this run say little."
+            f"**The machine had other work to do**: without a proxy it made {min(calls):,.0f} calls/s in one round and {max(calls):,.0f} "
+            "in another. The ratios of CPU a call and the memory still say something; the other figures of this run say little."
         )
 
 
