@@ -16,7 +16,7 @@ from aiohttp import web
 
 from gateway.admin.api import make_admin
 from gateway.admin.connection import Connection
-from gateway.admin.operations import Operations
+from gateway.admin.operations import NotFound, Operations
 from gateway.admin.token import AdminToken
 from gateway.admin.views import switch_event
 from gateway.doors.front import Front, local_name
@@ -33,15 +33,17 @@ from gateway.observers.metrics import Metrics
 from gateway.observers.recent import Recent
 from gateway.observers.unreachable import Unreachable
 from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.rollout import NOTE, Rollout
 from gateway.policy.document.problems import PolicyError
-from gateway.policy.snapshot import Observability, Plan, Snapshot
+from gateway.policy.snapshot import Candidate, Observability, Plan, Snapshot
 from gateway.policy.source import PolicySource
 from gateway.settings import VARIABLES, Address, Settings, SettingsError
 from gateway.small_reads import SmallReads
 from gateway.state.breaker import Change
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
-from gateway.state.stores import StoreError
+from gateway.state.rollout import RolledBack
+from gateway.state.stores import Saved, StoreError
 from gateway.state.stores.keeper import Keeper, open_store
 from gateway.upstreams.fetch import Fetch
 from gateway.upstreams.http import Upstreams
@@ -96,7 +98,9 @@ class Gateway:
         self.log = Log(settings.log, observability=Observability(), sample_key=saved.log_key, clock=clock)
         self.recent = Recent()
         self.metrics = Metrics()
-        self.observers = Observers(self.log, self.recent, self.metrics, Unreachable(self.log.happened), *watching)
+        self.rollout = self._rollout(saved)
+        unreachable = Unreachable(self.log.happened)
+        self.observers = Observers(self.log, self.recent, self.metrics, unreachable, self.rollout, *watching)
         self._listeners = Listeners()
         self.upstreams = Upstreams(Resolver(), self._listeners)
         self.fetch = Fetch(Resolver(), self._listeners)
@@ -132,7 +136,9 @@ class Gateway:
         await self._listen(self.settings.listen, "GATEWAY_LISTEN", lambda: SmallReads(self.listener()))
         self._chores = [
             asyncio.create_task(self.policies.watch()),
-            asyncio.create_task(housekeeping(self._lift_expired, self._end_runs, self._save_runs)),
+            asyncio.create_task(
+                housekeeping(self._lift_expired, self._end_runs, self._save_runs, self._judge_candidate)
+            ),
         ]
         gc.collect()
         gc.set_threshold(*COLLECTOR)
@@ -200,8 +206,15 @@ class Gateway:
             emit=self.observers.happened,
             clock=clock,
             on_snapshot=self._adopt,
-            on_candidate=lambda candidate: None,
+            on_candidate=self._adopt_candidate,
             on_file_switches=lambda switches: self._replace_switches(Source.FILE, switches),
+        )
+
+    def _rollout(self, saved: Saved) -> Rollout:
+        return Rollout(
+            live=lambda: self.policies.snapshot,
+            emit=self._happened,
+            rolled_back=RolledBack.of(saved.notes.get(NOTE)),
         )
 
     def _operations(self) -> Operations:
@@ -210,6 +223,7 @@ class Gateway:
             policies=self.policies,
             counts=self.counts,
             keeper=self.keeper,
+            rollout=self.rollout,
             recent=self.recent,
             observer=self.observers,
             run_finished=self.pipeline.run_finished,
@@ -226,6 +240,7 @@ class Gateway:
         return Front(
             snapshot=lambda: self.policies.snapshot,
             pipeline=self.pipeline,
+            rollout=self.rollout,
             runs=RunControl(self.counts, self.pipeline, clock, read_timeout=self.settings.read_timeout),
             buffers=self.buffers,
             clock=clock,
@@ -276,12 +291,24 @@ class Gateway:
     def _adopt(self, snapshot: Snapshot) -> None:
         """A new policy is in force."""
         self.log.configure(snapshot.observability)
-        self.upstreams.adopt(snapshot)
-        self.counts.breakers.keep(snapshot.upstreams)
-        self.counts.pacers.adopt(lambda tool: snapshot.plan(DEFAULT_AGENT, tool).pace, clock().mono)
+        self._keep_what_is_named()
         agents = (self.settings.agent_id or DEFAULT_AGENT, *snapshot.agents())
         self.metrics.adopt(tools=snapshot.tools(), agents=agents, upstreams=sorted(snapshot.upstreams))
         self._replace_switches(Source.POLICY, snapshot.switches)
+
+    def _adopt_candidate(self, candidate: Candidate | None) -> None:
+        """candidate.yaml has changed, or the policy under it, or it is there no more."""
+        self.rollout.offer(candidate, clock())
+        self._keep_what_is_named()
+
+    def _keep_what_is_named(self) -> None:
+        """By the policy, or by a candidate on trial: connections and queues of the others end when they are idle."""
+        snapshots = [self.policies.snapshot]
+        if self.rollout.candidate is not None:
+            snapshots.append(self.rollout.candidate.snapshot)
+        self.upstreams.adopt(*snapshots)
+        self.counts.breakers.keep({plan.name for snapshot in snapshots for plan in snapshot.upstreams.values()})
+        self.counts.pacers.adopt(self.rollout.pace_of, clock().mono)
 
     def _replace_switches(self, source: Source, switches: tuple[KillSwitch, ...]) -> None:
         now = clock()
@@ -302,8 +329,14 @@ class Gateway:
 
     async def _end_runs(self) -> None:
         now = clock()
-        for run in self.counts.ledger.expire(now, self.policies.snapshot.budgets):
+        for run in self.counts.ledger.expire(now, self.rollout.budgets_of):
             self.pipeline.run_finished(run, now)
+
+    async def _judge_candidate(self) -> None:
+        loss = self.rollout.loss(clock())
+        if loss is not None:
+            with suppress(NotFound):
+                await self.operations.roll_back(loss, "the gateway")
 
     async def _save_runs(self) -> None:
         await self.keeper.flush(self.counts.ledger, clock())
@@ -340,7 +373,10 @@ class Gateway:
         )
 
     def _tell(self, name: str, **fields: object) -> None:
-        self.observers.happened(Event(name, clock(), fields))
+        self._happened(Event(name, clock(), fields))
+
+    def _happened(self, event: Event) -> None:
+        self.observers.happened(event)
 
 
 def is_loopback(host: str) -> bool:

@@ -414,6 +414,8 @@ class Record(NamedTuple):
     """Rest and query as the caller wrote them."""
     result: bytes = b""
     """The reply's first bytes."""
+    candidate: str | None = None
+    """How the two policies differ on the call while a candidate is on trial (pipeline/shadow.py); None: they were not compared."""
 
 
 @dataclass(frozen=True, slots=True)

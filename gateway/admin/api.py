@@ -44,6 +44,8 @@ def make_admin(operations: Operations, token: AdminToken, hosts: frozenset[str])
             web.get("/v1/calls/{call}", api.call),
             web.get("/v1/upstreams", api.upstreams),
             web.get("/v1/explain", api.explain),
+            web.get("/v1/rollout", api.rollout),
+            web.post("/v1/rollout", api.roll_back),
         ]
     )
     return app
@@ -132,6 +134,22 @@ class _Api:
         except (ValueError, RecursionError):
             raise Refused(400, "args is not JSON.") from None
         return web.json_response(self._do.explain(query["agent"], query["tool"], args, query.get("run")))
+
+    async def rollout(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._do.trial())
+
+    async def roll_back(self, request: web.Request) -> web.Response:
+        body = _Members(await _body(request, _LARGEST_BODY))
+        action = body.text("action", 20)
+        reason = body.text("reason", _LONGEST_REASON)
+        who = body.text("who", 100, "admin API")
+        body.refuse_others()
+        if action != "rollback":
+            raise Refused(400, "action: expected rollback. Promotion is replacing policy.yaml.")
+        try:
+            return web.json_response(await self._do.roll_back(reason, who))
+        except NotFound as error:
+            raise Refused(404, str(error)) from None
 
 
 class _Members:

@@ -8,10 +8,12 @@ from typing import Protocol
 
 from gateway.admin.views import (
     View,
+    agent_view,
     blast_radius,
     breaker_view,
     explanation_view,
     instant,
+    rollout_view,
     run_view,
     switch_event,
     switch_view,
@@ -21,6 +23,7 @@ from gateway.guards.explain import explain
 from gateway.guards.interruption import interrupt_killed, interrupt_run
 from gateway.model import Event, Family, KillSwitch, Moment, Observer, RunKey, Source
 from gateway.pipeline.failures import place_of
+from gateway.pipeline.rollout import NOTE, Rollout
 from gateway.policy.source import PolicySource
 from gateway.settings import Settings
 from gateway.state.counts import Counts
@@ -28,6 +31,9 @@ from gateway.state.run import Run
 from gateway.state.stores import StoreError
 from gateway.state.stores.keeper import Keeper
 from gateway.state.switches import parse_scope
+
+MOST_AGENTS = 100
+"""In one answer; metrics name as many."""
 
 
 class Calls(Protocol):
@@ -72,6 +78,7 @@ class Operations:
     policies: PolicySource
     counts: Counts
     keeper: Keeper
+    rollout: Rollout
     recent: Calls
     observer: Observer
     run_finished: Callable[[Run, Moment], None]
@@ -103,6 +110,7 @@ class Operations:
             "log_failing": self.log.problem is not None,
             "policy_rejected": bool(self.policies.problems),
             "breaker_open": bool(self.counts.breakers.failing()),
+            "candidate_rolled_back": self.rollout.ignored is not None,
             "kill_switch": bool(self.counts.switches.active(self.clock())),
         }
         return [word for word, so in found.items() if so]
@@ -131,6 +139,7 @@ class Operations:
             "calls_in_flight": len(self.counts.in_flight),
             "max_in_flight": self.counts.max_in_flight,
             "runs_live": self.counts.ledger.live,
+            "agents": self._agents(),
             "log_dropped": dict(self.log.dropped),
             "problems": [text for text in (self.keeper.problem, self.log.problem) if text],
             "listen": data_plane,
@@ -216,6 +225,23 @@ class Operations:
         others = [switch_view(other) for other in self.counts.switches.active(now)]
         return {"lifted": str(wanted), "still_on": others, "reach": reach}
 
+    def trial(self) -> View:
+        """How the candidate fares."""
+        return rollout_view(self.rollout, self.policies.snapshot, self.policies.candidate_problems, self.clock())
+
+    async def roll_back(self, reason: str, who: str) -> View:
+        """In effect when this returns, and before it waits for the disk. Raises NotFound where no candidate is on trial."""
+        back = self.rollout.roll_back(reason, who, self.clock())
+        if back is None:
+            told = "is rolled back already" if self.rollout.ignored else "is not on trial"
+            raise NotFound(f"No candidate to roll back: candidate.yaml {told}.")
+        reach = self.keeper.reach
+        try:
+            await self.keeper.put_note(NOTE, back.note())
+        except StoreError as error:
+            reach = f"this instance; it IS TRIED AGAIN after a restart, since that could not be written: {error}"
+        return {**self.trial(), "reach": reach}
+
     def runs(self, agent: str | None, limit: int) -> View:
         """The latest started first."""
         ledger, now = self.counts.ledger, self.clock()
@@ -258,7 +284,7 @@ class Operations:
 
     def explain(self, agent: str, tool: str, arguments: object, run: str | None) -> View:
         """What would become of such a call now."""
-        snapshot = self.policies.snapshot
+        snapshot = self.rollout.snapshot_of(RunKey(agent, run or ""))
         plan = snapshot.plan(agent, tool)
         explanation = explain(agent, tool, arguments, run or "", plan, self.counts, self.clock())
         return explanation_view(explanation, snapshot.version, counts_known=True)
@@ -267,11 +293,16 @@ class Operations:
         """A bug in the admin plane: told to the log, as a place without a value."""
         self.observer.happened(Event("internal_error", self.clock(), {"where": place_of(error)}))
 
+    def _agents(self) -> list[View]:
+        """Those that have used anything lately."""
+        agents, now = self.counts.ledger.agents, self.clock()
+        return [agent_view(agent, self.policies.snapshot, agents, now) for agent in agents.names()[:MOST_AGENTS]]
+
     def _find(self, key: RunKey, now: Moment) -> Run | None:
-        return self.counts.ledger.find(key, self.policies.snapshot.budgets(key.agent), now)
+        return self.counts.ledger.find(key, self.rollout.budgets_of(key), now)
 
     def _run_view(self, run: Run, now: Moment) -> View:
-        budgets = self.policies.snapshot.budgets(run.key.agent)
+        budgets = self.rollout.budgets_of(run.key)
         return run_view(run, budgets, self.counts.ledger.remaining(run.key, budgets, now), now)
 
     def _none_such(self, now: Moment) -> str:

@@ -4,9 +4,12 @@ from datetime import UTC, datetime
 
 from gateway.guards.explain import Explanation
 from gateway.model import Budgets, Event, KillSwitch, Moment, Remaining, Scope
-from gateway.policy.snapshot import Plan, UpstreamPlan
+from gateway.pipeline.rollout import Rollout
+from gateway.policy.snapshot import Plan, Snapshot, UpstreamPlan
+from gateway.state.agents import Agents
 from gateway.state.breaker import Breakers
-from gateway.state.run import Run, is_window, stop_reason_of
+from gateway.state.rollout import WINDOW, Figures
+from gateway.state.run import Run, is_window, stop_reason_of, usd_of
 
 View = dict[str, object]
 
@@ -64,23 +67,45 @@ def switch_event(action: str, switch: KillSwitch, now: Moment) -> Event:
 
 def run_view(run: Run, budgets: Budgets, remaining: Remaining, now: Moment) -> View:
     """One run, or (`run_id` null) an agent's anonymous window."""
+    usd = usd_of(run, budgets)
     return {
         "agent_id": run.key.agent,
         "run_id": None if is_window(run.key) else run.key.id,
         "started": instant(run.started.wall),
         "live": run.ended is None,
         "stop_reason": stop_reason_of(run, budgets, now),
-        "used": {"tool_calls": run.tool_calls, "steps": run.steps, "seconds": round(run.elapsed(now), 3)},
+        "used": {
+            "tool_calls": run.tool_calls,
+            "steps": run.steps,
+            "seconds": round(run.elapsed(now), 3),
+            "usd": run.spend / 1_000_000,
+        },
         "limits": {
             "tool_calls": budgets.max_tool_calls,
             "steps": budgets.max_steps,
             "seconds": budgets.max_seconds,
+            **({"usd": usd.limit} if usd else {}),
         },
         "remaining": {
             "tool_calls": remaining.tool_calls,
             "steps": remaining.steps,
             "seconds": remaining.seconds,
+            **({"usd": usd.remaining} if usd else {}),
         },
+    }
+
+
+def agent_view(agent: str, policy: Snapshot, agents: Agents, now: Moment) -> View:
+    """What one agent has used over all its runs, and where it has a limit, of what."""
+    limits, today = policy.limits(agent), agents.today(agent, now)
+    by_tool = ((tool, used, policy.plan(agent, tool).limits.max_calls) for tool, used in today.calls.items())
+    spend_limit = None if limits.max_spend is None else limits.max_spend / 1_000_000
+    return {
+        "agent_id": agent,
+        "actions_this_hour": {"used": agents.actions(agent, now).used, "limit": limits.max_actions_per_hour},
+        "runs_started_this_hour": {"used": agents.runs(agent, now).used, "limit": limits.max_runs_started_per_hour},
+        "usd_today": {"used": today.spend / 1_000_000, "limit": spend_limit},
+        "calls_today": {tool: {"used": used, "limit": limit} for tool, used, limit in by_tool if limit is not None},
     }
 
 
@@ -136,7 +161,17 @@ def plan_view(plan: Plan) -> View:
             "max_steps": plan.budgets.max_steps,
             "max_tool_calls": plan.budgets.max_tool_calls,
             "max_seconds": plan.budgets.max_seconds,
+            "max_usd": None if plan.budgets.max_spend is None else plan.budgets.max_spend / 1_000_000,
+            "max_calls": plan.max_calls,
+            "max_identical_calls": plan.max_identical_calls or None,
         },
+        "agent_limits": {
+            "max_actions_per_hour": plan.limits.max_actions_per_hour,
+            "max_spend_usd_per_day": None if plan.limits.max_spend is None else plan.limits.max_spend / 1_000_000,
+            "max_calls_per_tool": plan.limits.max_calls,
+            "max_started_per_hour": plan.limits.max_runs_started_per_hour,
+        },
+        "cost_usd": plan.cost / 1_000_000,
         "max_request_bytes": plan.max_request_bytes,
         "max_response_bytes": plan.max_response_bytes,
         "arguments_schema": plan.arguments is not None,
@@ -163,3 +198,44 @@ def explanation_view(explanation: Explanation, policy: str, counts_known: bool) 
         "policy": policy,
         "counts_known": counts_known,
     }
+
+
+def rollout_view(rollout: Rollout, live: Snapshot, problems: tuple[str, ...], now: Moment) -> View:
+    """The trial of candidate.yaml: `state` is none, refused, shadow (no run lives under it), canary or rolled_back."""
+    plan, candidate, back, sides = live.rollout, rollout.candidate, rollout.ignored, rollout.sides(now)
+    on_trial = "canary" if plan.canary_percent else "shadow"
+    return {
+        "state": on_trial if candidate else "rolled_back" if back else "refused" if problems else "none",
+        "canary_percent": plan.canary_percent,
+        "rollback_on_error_rate": plan.rollback_on_error_rate,
+        "min_calls": plan.min_calls,
+        "count_denials": plan.count_denials,
+        "window_seconds": WINDOW,
+        "live": {"version": live.version, **figures_view(sides.live)},
+        "candidate": None
+        if candidate is None
+        else {
+            "version": candidate.snapshot.version,
+            "since": None if rollout.since is None else instant(rollout.since.wall),
+            **figures_view(sides.candidate),
+            "changes": list(candidate.changes),
+            "warnings": list(candidate.warnings),
+        },
+        "differences": dict(rollout.differences.most_common()) if candidate else {},
+        "rolled_back": None
+        if back is None
+        else {
+            "version": back.version,
+            "at": instant(back.at),
+            "reason": back.reason,
+            "who": back.who,
+            "candidate": figures_view(back.candidate),
+            "live": figures_view(back.live),
+        },
+        "problems": list(problems),
+    }
+
+
+def figures_view(figures: Figures) -> View:
+    """One side within the window."""
+    return {"calls": figures.calls, "errors": figures.errors, "error_share": round(figures.error_share, 4)}

@@ -8,6 +8,7 @@ from gateway.doors.arguments import ArgumentsError, args_hash, arguments_of
 from gateway.doors.headers import end_to_end, forwarding
 from gateway.doors.identity import DEFAULT_AGENT, trace_of
 from gateway.model import BodyStream, Door, Moment, RunKey, Target, ToolCall
+from gateway.pipeline.shadow import Shadow
 from gateway.policy.snapshot import Plan, Snapshot
 
 
@@ -37,6 +38,14 @@ class Arrival:
     plan: Plan | None = None
     rest: str = ""
     target: str = ""
+    passed: bool = False
+    """The door has let it in."""
+    canary: bool = False
+    """The run lives under the candidate: `snapshot` is the candidate's, `other` the live one."""
+    other: Snapshot | None = None
+    """While a candidate is on trial: the policy that the run does not live under."""
+    shadow: Shadow | None = None
+    """What the other policy's door makes of it."""
 
     def call(
         self,
@@ -48,9 +57,8 @@ class Arrival:
         arguments: object = None,
     ) -> ToolCall:
         """The ToolCall as far as it is known. What a door does not say is taken from the request."""
-        request, plan = self.request, self.plan
-        malformed = None
-        if arguments is None and plan is not None and plan.arguments is not None and isinstance(body, bytes):
+        request, malformed = self.request, None
+        if arguments is None and isinstance(body, bytes) and self._has_schema():
             try:
                 arguments = arguments_of(body, self.query)
             except ArgumentsError as error:
@@ -76,6 +84,12 @@ class Arrival:
             trace_id=trace_of(request.headers),
             destination=destination,
         )
+
+    def _has_schema(self) -> bool:
+        """Under either policy."""
+        if self.plan is not None and self.plan.arguments is not None:
+            return True
+        return self.shadow is not None and self.shadow.plan is not None and self.shadow.plan.arguments is not None
 
     def _headers(self) -> tuple[tuple[str, str], ...]:
         request, plan = self.request, self.plan

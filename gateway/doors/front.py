@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from http import HTTPStatus
 from itertools import count
@@ -21,10 +22,12 @@ from gateway.doors.identity import caller_of, carries_token, refuse_foreign_bear
 from gateway.doors.paths import PathError, decoded
 from gateway.doors.refusal import Refusal
 from gateway.doors.runs import RunControl
-from gateway.model import Denial, Moment, Reason
+from gateway.model import Denial, Moment, Reason, RunKey
 from gateway.pipeline.failures import RETRY_LATER
 from gateway.pipeline.pipeline import Pipeline
-from gateway.policy.snapshot import Plan, Snapshot
+from gateway.pipeline.rollout import Rollout
+from gateway.pipeline.shadow import Shadow
+from gateway.policy.snapshot import Candidate, Plan, Snapshot
 from gateway.state.buffers import Buffers
 
 TOOLS, RUNS, OURS, MCP = "tools", "runs", "_gateway", "mcp"
@@ -42,6 +45,7 @@ class Front:
         *,
         snapshot: Callable[[], Snapshot],
         pipeline: Pipeline,
+        rollout: Rollout,
         runs: RunControl,
         buffers: Buffers,
         clock: Callable[[], Moment],
@@ -52,6 +56,7 @@ class Front:
     ) -> None:
         self._snapshot = snapshot
         self._pipeline = pipeline
+        self._rollout = rollout
         self._runs = runs
         self._buffers = buffers
         self._clock = clock
@@ -81,14 +86,17 @@ class Front:
             call = fetch.destined(arrival, body) if plan.builtin else arrival.call(body)
         except Refusal as refusal:
             return self.refuse(arrival, refusal.denial, body if isinstance(body, bytes) else b"")
-        handling = self._pipeline.handle(call, plan, arrival.snapshot.version, partial(answer, arrival))
+        handling = self._pipeline.handle(call, plan, arrival.snapshot.version, partial(answer, arrival), arrival.shadow)
         del call  # the pipeline lets go of its parsed arguments, so this must, too
         return await handling
 
     def refuse(self, arrival: Arrival, denial: Denial, body: bytes = b"") -> Response:
         """A denial before the guards: answered and logged like theirs."""
         version = arrival.snapshot.version
-        outcome = self._pipeline.refuse(arrival.call(body), arrival.plan, version, denial)
+        # Past the door a body is refused for what it is, but for its size: that is policy's word again.
+        by_policy = not arrival.passed or denial.reason is Reason.REQUEST_TOO_LARGE
+        shadow = arrival.shadow if by_policy else None
+        outcome = self._pipeline.refuse(arrival.call(body), arrival.plan, version, denial, shadow)
         return problem(arrival, denial, outcome_headers(arrival.call_id, outcome), version)
 
     def broken(self, request: BaseRequest, status: int, error: BaseException | None) -> Response:
@@ -148,11 +156,35 @@ class Front:
         prefix = arrival.run_prefix.removeprefix("/runs/") if arrival.run_prefix else None
         arrival.run = run_of(prefix, headers, snapshot.identify_by_trace)
         arrival.step = step_of(headers)
+        if self._rollout.candidate is not None:
+            self._choose(arrival, self._rollout.candidate)
+
+    def _choose(self, arrival: Arrival, candidate: Candidate) -> None:
+        """Which of two policies does the run live under?"""
+        live = arrival.snapshot
+        arrival.canary = self._rollout.is_chosen(RunKey(arrival.agent, arrival.run), live)
+        arrival.snapshot, arrival.other = (candidate.snapshot, live) if arrival.canary else (live, candidate.snapshot)
+
+    def _shadow(self, arrival: Arrival, other: Snapshot) -> Shadow | None:
+        """The other policy's view, before this one's door begins. None: it cannot be told."""
+        twin = replace(arrival, snapshot=other, other=None)
+        denial = None
+        try:
+            self._door(twin)
+        except Refusal as refusal:
+            denial = refusal.denial
+        except Exception as error:  # noqa: BLE001  an opinion: whatever is wrong with it, the call goes on
+            self._pipeline.internal_error(arrival.call_id, error)
+            return None
+        return Shadow(arrival.canary, twin.tool, twin.plan, denial, arrival.request.content_length)
 
     def _door(self, arrival: Arrival) -> Plan:
+        if arrival.other is not None:
+            arrival.shadow = self._shadow(arrival, arrival.other)
         plan = arrival.plan = door(arrival)
         if arrival.foreign_bearer and not plan.forward_authorization:
             raise refuse_foreign_bearer()
+        arrival.passed = True
         return plan
 
     def _probe(self, path: str) -> Response:

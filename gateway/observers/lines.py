@@ -31,7 +31,7 @@ _LONG_NUMBER = re.compile(rb"\d{300}")
 METADATA = (
     "call_id", "run_id", "agent_id", "trace_id", "door", "tool", "effect", "args_hash", "decision", "reason", "stop_reason",
     "status", "attempts", "errors", "duration_ms", "waited_ms", "bytes_in", "bytes_out", "cost_micro_usd", "policy",
-    "report_reason",
+    "candidate", "report_reason",
 )  # fmt: skip
 meta_of: Callable[[Record], tuple[object, ...]] = attrgetter("at.wall", *METADATA)
 """A record without its payloads: cheap enough for the call's path, and small enough to keep."""
@@ -52,7 +52,7 @@ def call_fields(meta: tuple[object, ...], name: Callable[[str], str]) -> dict[st
     """A tool_call line's keys (SPEC 7), without sampled, args, target and result. `name` cleans what the caller chose."""
     (
         wall, call_id, run_id, agent_id, trace_id, door, tool, effect, args_hash, decision, reason, stop_reason, status, attempts,
-        errors, duration_ms, waited_ms, bytes_in, bytes_out, cost, policy, reported,
+        errors, duration_ms, waited_ms, bytes_in, bytes_out, cost, policy, candidate, reported,
     ) = meta  # fmt: skip
     line: dict[str, object] = {
         "ts": timestamp(wall if isinstance(wall, float) else 0.0),
@@ -77,7 +77,7 @@ def call_fields(meta: tuple[object, ...], name: Callable[[str], str]) -> dict[st
         "bytes_out": bytes_out,
         "cost_usd": cost / 1_000_000 if isinstance(cost, int) else 0.0,
         "policy": policy,
-        "candidate": None,
+        "candidate": candidate,
     }
     if reported is not None:
         line["report_reason"] = reported

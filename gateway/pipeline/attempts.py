@@ -207,7 +207,7 @@ class Attempts:
             failure = Failure(True, None, came_back.status, retry_after(came_back, now.wall))
             if failure.status == TOO_MANY_REQUESTS and failure.retry_after is not None and not plan.builtin:
                 # A fetch has many targets, and none of them can silence the others.
-                self._counts.pacers.pause(plan.tool, failure.retry_after, now.mono)
+                self._counts.pacers.pause(plan.lane, failure.retry_after, now.mono)
             if not worth_retrying(came_back.status, plan):
                 return None
         if not isinstance(body, bytes) and body.started:
@@ -222,7 +222,7 @@ class Attempts:
         """Would another attempt be refused? The answer that is there says more than a refusal to repeat it."""
         if plan.upstream is not None and self._counts.breakers.opens_in(plan.upstream.name, now) is not None:
             return True
-        pacer = self._counts.pacers.find(plan.tool)
+        pacer = self._counts.pacers.find(plan.lane)
         return pacer is not None and plan.pace.held and pacer.turn(now) >= left
 
     async def _pause(self, seconds: float, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:

@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable
 from math import inf
 from typing import TypeVar
 
-from gateway.guards import judge
+from gateway.guards import Verdict, judge
 from gateway.model import Denial, Event, Moment, Observer, Outcome, RunKey, ToolCall, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
 from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
+from gateway.pipeline.shadow import CANARY, FAILED, Shadow, difference
 from gateway.policy.snapshot import Plan
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
@@ -72,12 +73,17 @@ class Pipeline:
         self._clock = clock
         self._attempts = Attempts(send, counts, clock, dice)
 
-    async def handle(self, call: ToolCall, plan: Plan, policy: str, answer: Answer[R]) -> R:
+    async def handle(
+        self, call: ToolCall, plan: Plan, policy: str, answer: Answer[R], shadow: Shadow | None = None
+    ) -> R:
         """Judges, performs and answers one call, and settles it whatever happens."""
         progress = Progress(call, plan, policy, self._limits(call, plan))
         wait = None
         try:
-            denial, progress.report_reason = judge(call, plan, self._counts, call.started)
+            verdict = judge(call, plan, self._counts, call.started)
+            denial, progress.report_reason = verdict
+            if shadow is not None:
+                progress.candidate = self._compare(shadow, call, verdict)
             if call.arguments is not None:
                 call = progress.forget_arguments()
             denial = denial or self._make_room(progress)
@@ -119,16 +125,28 @@ class Pipeline:
         progress.room = HELD_REPLY
         return None
 
-    def refuse(self, call: ToolCall, plan: Plan | None, policy: str, denial: Denial) -> Outcome:
+    def refuse(
+        self, call: ToolCall, plan: Plan | None, policy: str, denial: Denial, shadow: Shadow | None = None
+    ) -> Outcome:
         """A door said no before there was a call to judge: logged like any other denial."""
         limits = Limits(call.started.mono) if plan is None else self._limits(call, plan)
         progress = Progress(call, plan, policy, limits)
         progress.refuse(denial)
         progress.judge_wait(call.started.mono)
+        if shadow is not None:
+            progress.candidate = self._compare(shadow, call, Verdict(denial, None), was_read=False)
         if plan is not None:
             progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, call.started)
         self._settle(progress, None)
         return progress.outcome()
+
+    def _compare(self, shadow: Shadow, call: ToolCall, verdict: Verdict, *, was_read: bool = True) -> str:
+        """It is an opinion: whatever goes wrong with it, the call goes on."""
+        try:
+            return difference(shadow, call, verdict, self._counts, was_read=was_read)
+        except Exception as error:  # noqa: BLE001  as said
+            self.internal_error(call.id, error)
+            return CANARY if shadow.canary else FAILED
 
     async def _perform(self, progress: Progress, plan: Plan, wait: Wait) -> None:
         """Leaves a reply or a denial in `progress`."""

@@ -34,6 +34,8 @@ class Progress:
     limits: Limits
     decision: Decision = Decision.ALLOW
     report_reason: Reason | None = None
+    candidate: str | None = None
+    """How the other policy differs, while a candidate is on trial."""
     denial: Denial | None = None
     reason: Reason | None = None
     """Set where the end is no denial: ok, tool_error, client_gone."""
@@ -160,5 +162,6 @@ class Progress:
             detail=denial.detail if denial else None,
             args=body if isinstance(body, bytes) else b"",
             target=call.rest + (f"?{call.query}" if call.query else ""),
+            candidate=self.candidate,
             result=(reply.body if reply and reply.body is not None else b"".join(self.window)),
         )

@@ -112,7 +112,7 @@ class CompiledPolicy:
         self.agents_with_token = frozenset(name for name, agent in policy.agents.items() if agent.token is not None)
         self._agents = {name: _rules(policy, given, name, agent) for name, agent in policy.agents.items()}
         self._default = self._agents.get(DEFAULT_AGENT) or _rules(policy, given, DEFAULT_AGENT, Agent())
-        self._tools = Tools(policy, self.upstreams, _egress(policy), findings)
+        self._tools: Tools = Tools(policy, self.upstreams, _egress(policy), findings, live._tools if live else None)  # noqa: SLF001  of its own class
         self._routes = Routes()
         reserved = RESERVED | {"v1"} if policy.governed.enabled else RESERVED
         for tool, definition in policy.tools.definitions.items():

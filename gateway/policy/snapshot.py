@@ -7,6 +7,9 @@ from typing import NamedTuple, Protocol
 from gateway.bounds import UNBOUNDED, UNPACED, USUAL_BREAKER, AgentBounds, BreakerBounds, Pace
 from gateway.model import Budgets, Effect, KillSwitch
 
+APART = " (candidate)"
+"""Ends the names of what a candidate keeps apart from the live policy's, since it differs there: upstreams' breakers, tools' queues."""
+
 
 class Arguments(Protocol):
     """A compiled arguments schema."""
@@ -132,6 +135,8 @@ class Plan:
     anonymous: str
     """runs.anonymous: `window` or `deny`."""
     pace: Pace = UNPACED
+    apart: bool = False
+    """A candidate's plan with another pace or upstream than the live one: live runs shall not feel how it fares."""
     max_calls: int | None = None
     """Of this tool in one run."""
     max_identical_calls: int = 0
@@ -147,6 +152,11 @@ class Plan:
     def price(self, said: int) -> int:
         """Micro-USD a call is charged: the policy's word or the caller's, whichever is higher."""
         return max(self.cost, said)
+
+    @property
+    def lane(self) -> str:
+        """The name under which the tool's attempts line up."""
+        return self.tool + APART if self.apart else self.tool
 
     @property
     def repeatable(self) -> bool:

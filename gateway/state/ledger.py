@@ -31,7 +31,7 @@ ENDS_RUN = frozenset(
 run goes on), nor does `max_calls` (other tools may be called), nor what the agent has used in other runs.
 """
 
-BudgetsOf = Callable[[str], Budgets]
+BudgetsOf = Callable[[RunKey], Budgets]
 """The budgets that an agent's runs have now."""
 
 
@@ -140,7 +140,7 @@ class Ledger:
             self._forget(self._ended.popleft())
         ended = []
         for run in self._take_due(now):
-            due = run.started.mono + budgets_of(run.key.agent).max_seconds
+            due = run.started.mono + budgets_of(run.key).max_seconds
             if due > now.mono:
                 run.due = due
                 heappush(self._due, run)

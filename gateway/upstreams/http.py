@@ -87,9 +87,9 @@ class Upstreams:
             upstream = self._by_key[plan.key] = HttpUpstream(plan, self._resolver, self._listeners)
         return upstream
 
-    def adopt(self, snapshot: Snapshot) -> None:
-        """After a reload: pools are kept by their plan's key; those no longer named close once idle."""
-        named = {plan.key for plan in snapshot.upstreams.values()}
+    def adopt(self, *snapshots: Snapshot) -> None:
+        """After a reload: pools are kept by their plan's key; those that none of these names close once idle."""
+        named = {plan.key for snapshot in snapshots for plan in snapshot.upstreams.values()}
         for key in [key for key in self._by_key if key not in named]:
             self._by_key.pop(key).pool.retire()
 

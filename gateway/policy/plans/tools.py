@@ -33,9 +33,15 @@ class Tools:
     """Every tool name the policy spells out, sorted."""
 
     def __init__(
-        self, policy: Policy, upstreams: Mapping[str, UpstreamPlan], egress: Egress, findings: Findings
+        self,
+        policy: Policy,
+        upstreams: Mapping[str, UpstreamPlan],
+        egress: Egress,
+        findings: Findings,
+        live: "Tools | None" = None,
     ) -> None:
         self._policy = policy
+        self._live = live
         self._upstreams = upstreams
         self._egress = egress
         timeouts = dict(policy.tools.timeouts_ms)
@@ -67,6 +73,7 @@ class Tools:
         waits = [retries.backoff[min(n, len(retries.backoff) - 1)] for n in range(retries.max)]
         deadline = definition.deadline_ms / 1000 if definition.deadline_ms else None
         path, takes_rest = _path(name, definition, in_family)
+        pace = _pace(definition, held=self._policy.mode != "report")
         return partial(
             Plan,
             tool=name,
@@ -90,13 +97,19 @@ class Tools:
             egress=self._egress,
             report=self._policy.mode == "report",
             anonymous=self._policy.runs.anonymous,
-            pace=_pace(definition, held=self._policy.mode != "report"),
+            pace=pace,
+            apart=self._live is not None and self._live.differs(name, pace, upstream),
             max_calls=definition.max_calls,
             max_identical_calls=self._identical(definition),
             cost=micro_usd(definition.cost_usd or 0),
             idempotency_key=definition.idempotency_key,
             allow_without_state=self._policy.state.on_unavailable == "allow",
         )
+
+    def differs(self, tool: str, pace: Pace, upstream: UpstreamPlan | None) -> bool:
+        """Does the tool line up, or go, otherwise here?"""
+        plan = self.template(tool)(agent="", allowed=True, rule="", budgets=None)
+        return (plan.pace, plan.upstream) != (pace, upstream)
 
     def _identical(self, definition: Definition) -> int:
         own = definition.max_identical_calls

@@ -11,7 +11,7 @@ from gateway.policy.document.problems import Findings, Path
 from gateway.policy.hosts import BaseUrl
 from gateway.policy.plans.given import Given
 from gateway.policy.schema.sections import Policy, Upstream
-from gateway.policy.snapshot import Tls, UpstreamPlan
+from gateway.policy.snapshot import APART, Tls, UpstreamPlan
 
 DEFAULT = "default"
 
@@ -37,8 +37,7 @@ def compile_upstreams(policy: Policy, given: Given, findings: Findings) -> dict[
 def told_apart(upstreams: Mapping[str, UpstreamPlan], live: Mapping[str, UpstreamPlan]) -> Mapping[str, UpstreamPlan]:
     """A candidate's upstreams. One that differs from the live one has a name of its own: its failures open no breaker of live runs."""
     return {
-        name: plan if plan == live.get(name) else replace(plan, name=f"{name} (candidate)")
-        for name, plan in upstreams.items()
+        name: plan if plan == live.get(name) else replace(plan, name=name + APART) for name, plan in upstreams.items()
     }
 
 
