@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from itertools import count
 from statistics import median
+from string import ascii_letters, digits
 from urllib.parse import quote_plus
 
 from gateway.observers.redaction.redact import Redactor
@@ -60,6 +61,23 @@ def code() -> str:
 
 def form() -> str:
     return f"name=J.+Doe&comment={quote_plus(prose() * 2)}&mail=a%40example.com&item={_dice.randrange(10**6)}&token=x1&"
+
+
+def secret() -> str:
+    return _dice.choice(
+        [
+            f"ghp_{_letters(36)}",
+            f"AKIA{_letters(16).upper()}",
+            f"sk-ant-api03-{_letters(90)}",
+            f"{_dice.choice(_WORDS)}{_dice.randrange(99)}@example.com",
+            f"+4930{_dice.randrange(10**6, 10**7)}",
+            f"Bearer {_letters(30)}",
+        ]
+    )
+
+
+def _letters(count: int) -> str:
+    return "".join(_dice.choices(ascii_letters + digits, k=count))
 
 
 def row() -> dict[str, object]:
@@ -114,6 +132,8 @@ def inputs(size: int) -> dict[str, bytes]:
         "code": text_of(code, size),
         "form body": text_of(form, size),
         "form of secrets alone": text_of(lambda: "mail=a%40example.com&token=x1&", size),
+        "tiny percent-encoded words": text_of(lambda: "%41 ", size),
+        "list of secrets": text_of(lambda: f"{secret()}\n", size),
         "base64 image": base64.b64encode(_dice.randbytes(size)),
         "JSON of records": json_of(row, size),
         "JSON of people": json_of(contact, size),

@@ -91,7 +91,9 @@ class Redactor:
         view = readable(text)
         found = self._rules.spans(view)
         if depth < DEEPEST_CODE:
-            found += encoded(view, lambda plain: self._spans(plain, len(plain), depth=depth + 1))
+            found += encoded(
+                view, lambda plain: self._spans(plain, len(plain), depth=depth + 1), together=not self._asks
+            )
         telling = self._heads.search(text) is not None
         if not (found or telling or cut or self._asks) and self._no_document(text):
             return []
@@ -105,7 +107,9 @@ class Redactor:
             )
             spans += self._plain(text, position, start.start(), found, telling)
             position = max(walk.run(start.start(), stop), start.start() + 1)
-            if start.start() == 0:
+            if (
+                start.start() == 0 and depth == 0
+            ):  # a document of its own may stand over several lines; the log's may not
                 spans += (Span(line.start(), line.end(), b"") for line in _LINE_BREAK.finditer(text, 0, position))
         spans += walk.spans if walk else []
         spans += self._plain(text, position, len(text), found, telling)

@@ -1,3 +1,4 @@
+import base64
 import json
 import random
 from urllib.parse import quote, unquote_to_bytes
@@ -48,6 +49,23 @@ def test_a_secret_in_a_percent_encoded_query_is_hidden(kind: str) -> None:
         shown = REDACTOR.scrub_text(target)
         assert hidden(secret, shown.encode()), shown
         assert hidden(secret, unquote_to_bytes(shown)), shown
+
+
+@pytest.mark.parametrize("kind", [k for k in ALL if "\n" not in ALL[k]])
+def test_words_that_are_encoded_each_alone_neither_hide_nor_show_one_another(kind: str) -> None:
+    secret = ALL[kind]
+    words = ["a%20b", quote(secret, safe=""), '%7B%22a"', "%7B%22n%22%3A1%7D", quote(f"see {secret}", safe=""), "c%20d"]
+    shown = REDACTOR.scrub(" ".join(words).encode())
+    assert hidden(secret, unquote_to_bytes(shown)), shown
+    assert shown.startswith(b"a%20b ")
+    assert shown.endswith(b" c%20d")
+    assert b" %7B%22n%22%3A1%7D " in shown
+
+
+def test_encoded_words_in_which_nothing_is_to_be_hidden_stay_as_they_are() -> None:
+    pretty = base64.b64encode(json.dumps({"rows": [1, 2, 3], "state": "all is well"}, indent=2).encode()).decode()
+    text = " ".join([pretty, quote("two\nlines"), quote(json.dumps({"n": 1}, indent=2)), pretty])
+    assert REDACTOR.scrub(text.encode()).decode() == text
 
 
 @pytest.mark.parametrize("look_alike", LOOK_ALIKES)
