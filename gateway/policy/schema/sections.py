@@ -34,7 +34,6 @@ NOT_YET = (
     "governed",
     "idempotency",
     "mcp_servers",
-    "state",
     "tools.definitions.*.idempotency_key",
 )
 """Keys whose feature is not built: refused wherever they stand, whatever their value, so that no protection loads and does nothing.
