@@ -92,7 +92,7 @@ class Gateway:
         saved = self.keeper.load()
         self.counts = Counts(settings.max_in_flight)
         self.counts.breakers.on_change = self._breaker_changed
-        self.keeper.begin(self.counts.ledger, saved, clock())
+        self.keeper.begin(self.counts.ledger, saved, clock(), self.counts.answers)
         for switch in saved.switches:
             self.counts.switches.put(switch)
         self.log = Log(settings.log, observability=Observability(), sample_key=saved.log_key, clock=clock)
@@ -291,6 +291,7 @@ class Gateway:
     def _adopt(self, snapshot: Snapshot) -> None:
         """A new policy is in force."""
         self.log.configure(snapshot.observability)
+        self.counts.answers.bound(*snapshot.idempotency)
         self._keep_what_is_named()
         agents = (self.settings.agent_id or DEFAULT_AGENT, *snapshot.agents())
         self.metrics.adopt(tools=snapshot.tools(), agents=agents, upstreams=sorted(snapshot.upstreams))
@@ -339,7 +340,9 @@ class Gateway:
                 await self.operations.roll_back(loss, "the gateway")
 
     async def _save_runs(self) -> None:
-        await self.keeper.flush(self.counts.ledger, clock())
+        now = clock()
+        self.counts.answers.expire(now)
+        await self.keeper.flush(self.counts.ledger, now)
 
     def _state_changed(self, problem: str | None) -> None:
         if problem is None:

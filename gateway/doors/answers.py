@@ -12,7 +12,8 @@ from multidict import CIMultiDict
 from gateway.doors.arrival import Arrival
 from gateway.doors.plain import PlainAnswer, is_plain
 from gateway.model import ANSWERS, Denial, Door, Outcome, Reason, Remaining, Reply
-from gateway.pipeline.pipeline import Cut, OpenCall
+from gateway.pipeline.failures import Cut
+from gateway.pipeline.pipeline import OpenCall
 from gateway.policy.plans.routes import RESERVED
 from gateway.policy.snapshot import UpstreamPlan
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from aiohttp.web import BaseRequest
 
 from gateway.doors.arguments import ArgumentsError, args_hash, arguments_of
-from gateway.doors.headers import end_to_end, forwarding
+from gateway.doors.headers import IDEMPOTENCY_KEY, end_to_end, forwarding, made_up_key
 from gateway.doors.identity import DEFAULT_AGENT, trace_of
 from gateway.model import BodyStream, Door, Moment, RunKey, Target, ToolCall
 from gateway.pipeline.shadow import Shadow
@@ -32,6 +32,7 @@ class Arrival:
     """Authorization carries an agent's token: consumed here."""
     run: str = ""
     step: int | None = None
+    idempotency_key: str | None = None
     methods: frozenset[str] = frozenset()
     """What is taken here, where that is not any method: for the Allow header of a 405."""
     tool: str = ""
@@ -83,6 +84,7 @@ class Arrival:
             step=self.step,
             trace_id=trace_of(request.headers),
             destination=destination,
+            idempotency_key=self.idempotency_key,
         )
 
     def _has_schema(self) -> bool:
@@ -98,5 +100,7 @@ class Arrival:
         headers, none = request.headers, ()
         authorization = plan.forward_authorization and not self.own_bearer
         kept = end_to_end(headers.items(), headers.getall("Connection", none), authorization=authorization)
+        if plan.idempotency_key:
+            kept.append((IDEMPOTENCY_KEY, self.idempotency_key or made_up_key(self.call_id, self.started)))
         via, forwarded = headers.getall("Via", none), headers.getall("Forwarded", none)
         return (*kept, *forwarding(request.remote, headers.get("Host", ""), via, forwarded))

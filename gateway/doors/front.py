@@ -18,6 +18,7 @@ from gateway.doors import fetch, native, toolpath
 from gateway.doors.answers import NATIVE_PREFIX, SERVER, answer, outcome_headers, problem
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_body
+from gateway.doors.headers import IDEMPOTENCY_KEY, idempotency_key_of
 from gateway.doors.identity import caller_of, carries_token, refuse_foreign_bearer, run_of, step_of
 from gateway.doors.paths import PathError, decoded
 from gateway.doors.refusal import Refusal
@@ -79,7 +80,8 @@ class Front:
             if arrival.path.startswith("/_gateway/runs/"):
                 return await self._runs.answer(arrival)
             plan = self._door(arrival)
-            body = await read_body(request, plan, self._buffers, self._read_timeout)
+            key = arrival.idempotency_key = idempotency_key_of(request.headers.getall(IDEMPOTENCY_KEY, ()))
+            body = await read_body(request, plan, self._buffers, self._read_timeout, keyed=key is not None)
         except Refusal as refusal:
             return self.refuse(arrival, refusal.denial)
         try:

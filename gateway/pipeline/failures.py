@@ -11,6 +11,14 @@ RETRY_LATER = 1.0
 """Seconds: what an overloaded answer suggests; in-flight calls last about that long."""
 
 
+class Cut(Exception):
+    """The reply broke off after its first byte had gone to the agent: the door cuts the connection so that it cannot look whole."""
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.reason)
+        self.denial = denial
+
+
 class TimedOut(UpstreamError):
     """The attempt's, the call's or the run's time was up."""
 
@@ -68,6 +76,32 @@ def not_durable() -> Denial:
         " Try again later; an operator has to look at the gateway's state."
     )
     return Denial(Reason.STATE_UNAVAILABLE, detail, retry_after=RETRY_LATER)
+
+
+def key_reused(plan: Plan) -> Denial:
+    """To take it for a repeat would answer a call that was never made."""
+    return Denial(
+        Reason.INVALID_REQUEST,
+        f"This Idempotency-Key was used for a call of {plan.tool} with other arguments. Use a new key for a new call, and the same one"
+        " only to repeat a call unchanged.",
+    )
+
+
+def not_shared(plan: Plan) -> Denial:
+    """The first call with the key gets its answer as it arrives; it is held for nobody else."""
+    return Denial(
+        Reason.RESPONSE_TOO_LARGE,
+        f"{plan.tool} has run for the first call with this Idempotency-Key, and its answer, a stream or more than 256 KiB, went to"
+        " that call alone. Use that answer, or ask for less under a new key.",
+    )
+
+
+def ended_with_its_run(plan: Plan, *, sent: bool) -> Denial:
+    """For a call that had joined one of another run."""
+    what = f"The call of {plan.tool} that this one had joined (same Idempotency-Key) was ended with its run"
+    if sent and not plan.repeatable:
+        return Denial(Reason.OUTCOME_UNKNOWN, f"{what}, after it was sent. {LOOK_FIRST}")
+    return Denial(Reason.TOOL_TIMEOUT, f"{what}, before there was an answer. Repeat it.")
 
 
 def response_too_large(plan: Plan) -> UpstreamError:

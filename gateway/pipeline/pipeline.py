@@ -5,13 +5,15 @@ from collections.abc import Awaitable, Callable
 from math import inf
 from typing import TypeVar
 
-from gateway.guards import Verdict, judge
+from gateway.guards import GUARDS, REPLAY_GUARDS, Verdict, judge
 from gateway.model import Denial, Event, Moment, Observer, Outcome, RunKey, ToolCall, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
+from gateway.pipeline.failures import Cut
 from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
 from gateway.pipeline.shadow import CANARY, FAILED, Shadow, difference
+from gateway.pipeline.sharing import Earlier, Sharing
 from gateway.policy.snapshot import Plan
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
@@ -23,14 +25,6 @@ Write = Callable[[bytes], Awaitable[None]]
 End = Callable[[], Awaitable[None]]
 """Writes what says that the body is whole; it may have to wait for its reader, like every piece before."""
 R = TypeVar("R")
-
-
-class Cut(Exception):
-    """The reply broke off after its first byte had gone to the agent: the door cuts the connection so that it cannot look whole."""
-
-    def __init__(self, denial: Denial) -> None:
-        super().__init__(denial.reason)
-        self.denial = denial
 
 
 class OpenCall:
@@ -72,33 +66,29 @@ class Pipeline:
         self._observer = observer
         self._clock = clock
         self._attempts = Attempts(send, counts, clock, dice)
+        self._sharing = Sharing(counts, buffers, clock, self)
 
     async def handle(
         self, call: ToolCall, plan: Plan, policy: str, answer: Answer[R], shadow: Shadow | None = None
     ) -> R:
         """Judges, performs and answers one call, and settles it whatever happens."""
         progress = Progress(call, plan, policy, self._limits(call, plan))
+        earlier = None if call.idempotency_key is None else self._sharing.find(call)
         wait = None
         try:
-            verdict = judge(call, plan, self._counts, call.started)
-            denial, progress.report_reason = verdict
-            if shadow is not None:
-                progress.candidate = self._compare(shadow, call, verdict)
-            if call.arguments is not None:
-                call = progress.forget_arguments()
-            denial = denial or self._make_room(progress)
+            denial = self._admit(progress, plan, earlier, shadow)
+            call = progress.call  # without its arguments
             if denial is not None:
                 progress.refuse(denial)
-                self._counts.ledger.refused(call.run, call.args_hash, denial)
             else:
-                # No await since the guards: what they saw is what is charged here.
-                denial = self._reserve(progress, plan)
-                if denial is None:
-                    wait = self._counts.in_flight.enter(call, plan.effect)
-                    await self._perform(progress, plan, wait)
+                wait = self._counts.in_flight.enter(call, plan.effect)
+                if earlier is not None:
+                    await self._sharing.repeat(earlier, progress, plan, wait)
+                elif call.idempotency_key is None:
+                    await self.perform(progress, plan, wait)
                 else:
-                    progress.refuse(denial)
-                self._refund_unsent(progress)  # before the answer tells what remains
+                    await self._sharing.lead(progress, plan, wait)
+            self.refund_unsent(progress)  # before the answer tells what remains
             now = self._clock()
             progress.judge_wait(now.mono)
             progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, now)
@@ -107,7 +97,27 @@ class Pipeline:
             progress.leave()
             raise
         finally:
-            self._settle(progress, wait)
+            if not progress.performing:  # else the task that is at work on it does so at its end
+                self.settle(progress, wait)
+
+    def _admit(self, progress: Progress, plan: Plan, earlier: Earlier | None, shadow: Shadow | None) -> Denial | None:
+        """Asks the guards and charges what they saw: nothing is awaited in between. A repeat of an earlier call is not charged."""
+        call = progress.call
+        verdict = judge(call, plan, self._counts, call.started, GUARDS if earlier is None else REPLAY_GUARDS)
+        progress.report_reason = verdict.report_reason
+        if shadow is not None and earlier is None:
+            progress.candidate = self._compare(shadow, call, verdict)
+        if call.arguments is not None:
+            call = progress.forget_arguments()
+        denial = verdict.denial
+        if denial is None and earlier is not None and earlier.args_hash != call.args_hash:
+            denial = failures.key_reused(plan)
+        denial = denial or self._make_room(progress)
+        if denial is None and earlier is None:
+            return self._reserve(progress, plan)
+        if denial is not None:
+            self._counts.ledger.refused(call.run, call.args_hash, denial)
+        return denial
 
     def _reserve(self, progress: Progress, plan: Plan) -> Denial | None:
         """Charges the call. Objects where the charge could not be written down and the policy wants it to be."""
@@ -137,7 +147,7 @@ class Pipeline:
             progress.candidate = self._compare(shadow, call, Verdict(denial, None), was_read=False)
         if plan is not None:
             progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, call.started)
-        self._settle(progress, None)
+        self.settle(progress, None)
         return progress.outcome()
 
     def _compare(self, shadow: Shadow, call: ToolCall, verdict: Verdict, *, was_read: bool = True) -> str:
@@ -148,7 +158,7 @@ class Pipeline:
             self.internal_error(call.id, error)
             return CANARY if shadow.canary else FAILED
 
-    async def _perform(self, progress: Progress, plan: Plan, wait: Wait) -> None:
+    async def perform(self, progress: Progress, plan: Plan, wait: Wait) -> None:
         """Leaves a reply or a denial in `progress`."""
         try:
             result = await self._attempts.perform(progress, plan, wait)
@@ -195,15 +205,17 @@ class Pipeline:
         progress.fail(denial)
         raise Cut(denial)
 
-    def _settle(self, progress: Progress, wait: Wait | None) -> None:
+    def settle(self, progress: Progress, wait: Wait | None) -> None:
         """Gives everything back and tells the observers. Must not raise, must not wait."""
         call, now = progress.call, self._clock()
         if progress.reply is not None:
             progress.reply.close()
+        if call.idempotency_key is not None:
+            self._sharing.forget(progress)
         if wait is not None:
             self._counts.in_flight.leave(wait)
         progress.step_back()
-        self._refund_unsent(progress)
+        self.refund_unsent(progress)
         self._buffers.give(progress.room + (len(call.body) if isinstance(call.body, bytes) else 0))
         if progress.denial is not None:
             ended = self._counts.ledger.exhaust(call.run, progress.denial.reason, now)
@@ -211,7 +223,7 @@ class Pipeline:
                 self.run_finished(ended, now)
         self._observer.call_ended(progress.record(now))
 
-    def _refund_unsent(self, progress: Progress) -> None:
+    def refund_unsent(self, progress: Progress) -> None:
         """Nothing was sent: the call is not charged. A reservation is refunded once, however often this is asked."""
         if progress.reservation is not None and not progress.sent:
             self._counts.ledger.refund(progress.reservation, progress.denial)

@@ -51,6 +51,8 @@ class Progress:
     reservation: Reservation | None = None
     place: Place | None = None
     """Among its tool's attempts at work; held until the reply is through."""
+    performing: bool = False
+    """A task of its own is at work on the call, for others as well (pipeline/sharing.py)."""
     trial: Trial | None = None
     """What the last attempt will mean to its upstream's breaker; None once it has said its word."""
     room: int = 0

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from gateway.state.breaker import Breakers
+from gateway.state.idempotency import Answers
 from gateway.state.inflight import InFlight
 from gateway.state.ledger import Ledger
 from gateway.state.pacing import Pacers
@@ -21,5 +22,6 @@ class Counts:
     pacers: Pacers = field(default_factory=Pacers)
     breakers: Breakers = field(default_factory=Breakers)
     retry_budgets: RetryBudgets = field(default_factory=RetryBudgets)
+    answers: Answers = field(default_factory=Answers)
     draining: bool = False
     """The lame duck's time is over: new calls are refused."""

@@ -1,0 +1,266 @@
+"""One performance of a call for all that carry its Idempotency-Key: who leads it, who joins it, when it ends. What stays of it is kept by
+state/idempotency.py.
+
+The performance belongs to its first call: to that call's charge, deadline and run. What ends it there ends it for all that joined; whoever
+leaves by itself (client gone, its own run's end, a kill of its run) takes nothing from the rest. The last one to leave ends the attempt.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
+
+from gateway.guards import judge_again
+from gateway.model import Denial, Moment, Reason, Reply, ToolCall
+from gateway.pipeline import failures
+from gateway.pipeline.attempts import HELD_REPLY
+from gateway.pipeline.failures import Cut
+from gateway.pipeline.progress import Progress
+from gateway.policy.snapshot import Plan
+from gateway.state.buffers import Buffers
+from gateway.state.counts import Counts
+from gateway.state.idempotency import AnswerKey, KeptAnswer
+from gateway.state.inflight import Stopped, Wait
+
+LARGEST_SHARED = 256 * 1024
+"""Bytes: a longer body is not held, neither for those that joined nor for a later call (SPEC 5)."""
+PASSING = frozenset({408, 425, 429})
+"""Statuses below 500 that say "not now": the next call may fare better, so they answer no later one."""
+
+
+class Performance:
+    """A call at work in a task of its own, so that no caller's leaving takes it along while others wait."""
+
+    __slots__ = ("callers", "denial", "led", "plan", "progress", "task", "wait")
+
+    def __init__(self, progress: Progress, plan: Plan, wait: Wait) -> None:
+        self.progress = progress
+        """The first call's."""
+        self.plan = plan
+        self.wait = wait
+        self.callers = 1
+        self.led = True
+        """The first caller is still among them."""
+        self.denial: Denial | None = None
+        """How it ended, where it came to no reply: as all are told it."""
+        self.task: asyncio.Task[None]
+
+    @property
+    def args_hash(self) -> str:
+        """Which call it is."""
+        return self.progress.call.args_hash
+
+    @property
+    def sent(self) -> bool:
+        """May the upstream have seen a byte?"""
+        return self.progress.sent or not self.wait.waiting
+
+    def leave(self) -> None:
+        """One caller less."""
+        self.callers -= 1
+        if not self.callers:
+            self.task.cancel()  # of no effect on one that is done
+
+
+Earlier = KeptAnswer | Performance
+"""What a call may find under its key."""
+
+
+class Stages(Protocol):
+    """What the pipeline does to every call, and here in a task of its own."""
+
+    async def perform(self, progress: Progress, plan: Plan, wait: Wait) -> None: ...
+
+    async def stream(
+        self,
+        progress: Progress,
+        plan: Plan,
+        wait: Wait,
+        write: Callable[[bytes], Awaitable[None]],
+        end: Callable[[], Awaitable[None]],
+    ) -> None: ...
+
+    def refund_unsent(self, progress: Progress) -> None: ...
+
+    def settle(self, progress: Progress, wait: Wait | None) -> None: ...
+
+    def internal_error(self, call_id: str, error: BaseException | None) -> Denial: ...
+
+
+class Sharing:
+    """All performances in flight. Constructed once, by the pipeline."""
+
+    def __init__(self, counts: Counts, buffers: Buffers, clock: Callable[[], Moment], stages: Stages) -> None:
+        self._counts = counts
+        self._buffers = buffers
+        self._clock = clock
+        self._stages = stages
+        self._at_work: dict[AnswerKey, Performance] = {}
+
+    def find(self, call: ToolCall) -> Earlier | None:
+        """An earlier call with this one's key, at work or answered."""
+        key = _key_of(call)
+        return self._at_work.get(key) or self._counts.answers.find(key, call.started)
+
+    async def lead(self, progress: Progress, plan: Plan, wait: Wait) -> None:
+        """The first call: has it performed, and waits until `progress` tells how it ended. No await comes before others can join."""
+        performance = self._at_work[_key_of(progress.call)] = Performance(progress, plan, wait)
+        progress.performing = True
+        performance.task = asyncio.create_task(self._run(performance))
+        try:
+            await asyncio.wait((performance.task,))
+        except asyncio.CancelledError:
+            performance.led = False
+            performance.leave()
+            if not performance.callers:
+                self.forget(progress)  # it is ending: nobody may join it any more
+            raise
+
+    async def repeat(self, earlier: Earlier, progress: Progress, plan: Plan, wait: Wait) -> None:
+        """A later one: leaves in `progress` the first one's answer, or why it cannot have it."""
+        if isinstance(earlier, Performance):
+            answer = await self._join(earlier, progress, plan, wait)
+        else:
+            answer = earlier.reply()
+        if isinstance(answer, Reply):
+            answer = self._room_for(answer, progress) or answer
+        if isinstance(answer, Denial):
+            progress.fail(answer)
+        else:
+            progress.take(answer)
+            progress.reason = Reason.DEDUP
+
+    def forget(self, progress: Progress) -> None:
+        """The first call is over: nobody can join it any more. Safe to call twice, and for calls that led nothing."""
+        key = _key_of(progress.call)
+        performance = self._at_work.get(key)
+        if performance is not None and performance.progress is progress:
+            del self._at_work[key]
+
+    async def _run(self, performance: Performance) -> None:
+        """The performance from its first attempt to its end. A reply that cannot be held is left to its first caller to stream."""
+        progress, plan, wait = performance.progress, performance.plan, performance.wait
+        try:
+            await self._stages.perform(progress, plan, wait)
+            await self._hold(progress, plan, wait)
+        except asyncio.CancelledError:
+            progress.leave()
+            raise
+        except Exception as error:  # noqa: BLE001  the rim of the task, as the pipeline is that of the call
+            progress.fail(self._stages.internal_error(progress.call.id, error))
+        finally:
+            self._stages.refund_unsent(progress)
+            self._keep(progress)
+            performance.denial = progress.denial
+            progress.performing = False
+            reply = progress.reply
+            if not performance.led or reply is None or reply.body is not None:
+                self.forget(progress)
+            if not performance.led:
+                self._stages.settle(progress, wait)
+
+    async def _hold(self, progress: Progress, plan: Plan, wait: Wait) -> None:
+        """Reads a reply that may be shared to its end. One that proves too long is a stream again, none of it lost."""
+        reply = progress.reply
+        if reply is None or reply.chunks is None or reply.body is not None:
+            return
+        if plan.stream or reply.event_stream or (reply.length or 0) > LARGEST_SHARED:
+            return
+        held = _Held(self._buffers, progress)
+        try:
+            await self._stages.stream(progress, plan, wait, held.write, held.end)
+            reply.body = b"".join(held.pieces)
+            progress.step_back()  # nothing is at work for the call any more
+        except Cut:
+            reply.close()
+            progress.reply = None
+        except _CannotHold:
+            reply.chunks = _again(held.pieces, reply.chunks)
+        if reply.body is None:
+            progress.bytes_out = 0
+            progress.window.clear()
+
+    def _keep(self, progress: Progress) -> None:
+        reply, call = progress.reply, progress.call
+        if progress.denial is not None or reply is None or reply.body is None or len(reply.body) > LARGEST_SHARED:
+            return
+        if reply.status < 300 or (400 <= reply.status < 500 and reply.status not in PASSING):
+            now = self._clock()
+            answer = KeptAnswer(_key_of(call), call.args_hash, now, reply.status, reply.headers, reply.body)
+            self._counts.answers.keep(answer)
+
+    async def _join(self, performance: Performance, progress: Progress, plan: Plan, wait: Wait) -> Reply | Denial:
+        """Waits for the end of a performance, or for this caller's own."""
+        performance.callers += 1
+        wait.joined = performance.wait
+        try:
+            with wait.pausing(progress.until()):
+                await asyncio.wait((performance.task,))
+        except TimeoutError:
+            return failures.explain(failures.timed_out(progress.timer, plan, sent=performance.sent), plan)
+        except Stopped as stop:
+            return failures.stopped_after_dispatch(stop.denial, plan) if performance.sent else stop.denial
+        finally:
+            performance.leave()
+            if not performance.callers:
+                self.forget(performance.progress)
+        return self._share(performance, progress.call, plan)
+
+    def _share(self, performance: Performance, call: ToolCall, plan: Plan) -> Reply | Denial:
+        """What the end of a performance is to one that joined it."""
+        first, denial = performance.progress, performance.denial
+        if denial is None:
+            reply = first.reply
+            if reply is None or reply.body is None:
+                return failures.not_shared(plan)
+            return Reply(reply.status, reply.headers, reply.body)
+        if denial.stop_reason is None or first.call.run == call.run:
+            return denial
+        # It may speak of the first call's run alone: this one's is asked for itself.
+        objection = judge_again(call, plan, self._counts, self._clock())
+        return objection or failures.ended_with_its_run(plan, sent=performance.sent)
+
+    def _room_for(self, reply: Reply, progress: Progress) -> Denial | None:
+        more = len(reply.body or b"") - HELD_REPLY
+        if more <= 0:
+            return None
+        if not self._buffers.take(more):
+            return failures.no_memory()
+        progress.room += more
+        return None
+
+
+class _CannotHold(Exception):
+    """The reply has outgrown what may be held."""
+
+
+class _Held:
+    """Where a reply is put instead of a connection. What it takes of the Buffers is given back with the call's room."""
+
+    def __init__(self, buffers: Buffers, progress: Progress) -> None:
+        self.pieces: list[bytes] = []
+        self._size = 0
+        self._buffers = buffers
+        self._progress = progress
+
+    async def write(self, piece: bytes) -> None:
+        """Raises _CannotHold, and has the piece all the same."""
+        self.pieces.append(piece)
+        self._size += len(piece)
+        more = self._size - self._progress.room
+        if self._size > LARGEST_SHARED or (more > 0 and not self._buffers.take(more)):
+            raise _CannotHold
+        self._progress.room += max(0, more)
+
+    async def end(self) -> None:
+        """Nothing has to be written."""
+
+
+async def _again(pieces: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+    async for piece in rest:
+        yield piece
+
+
+def _key_of(call: ToolCall) -> AnswerKey:
+    return AnswerKey(call.agent, call.tool, call.idempotency_key or "")
