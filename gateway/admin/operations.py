@@ -271,10 +271,13 @@ class Operations:
         return self.recent.call(call_id)
 
     def upstreams(self) -> View:
-        """Those the policy names, with their breakers, and the connections of those in use."""
+        """Those that the policy, or a candidate on trial, names, with their breakers, and the connections of those in use."""
         breakers, now = self.counts.breakers, self.clock().mono
         in_use = {str(view.pop("upstream")): view for view in self.connections()}
-        named = self.policies.snapshot.upstreams.values()
+        candidate = self.rollout.candidate
+        snapshots = [self.policies.snapshot, *([candidate.snapshot] if candidate else [])]
+        # By name: what the candidate leaves as it is has the same one.
+        named = {plan.name: plan for snapshot in snapshots for plan in snapshot.upstreams.values()}.values()
         return {
             "upstreams": [
                 {**upstream_view(plan), "breaker": breaker_view(breakers, plan.name, now), **in_use.get(plan.name, {})}

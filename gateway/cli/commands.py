@@ -13,6 +13,7 @@ _WHERE = {
     "kill": "operating",
     "restore": "operating",
     "status": "operating",
+    "rollout": "trying",
     "schema": "inspecting",
     "init": "beginning",
     "demo": "beginning",

@@ -54,6 +54,7 @@ def check(path: str | None, connect: bool, without_secrets: bool, as_json: bool)
                 "problems": list(checked.problems),
                 "warnings": list(checked.warnings),
                 "overrides": list(snapshot.overrides) if snapshot else [],
+                "candidate": _candidate_view(checked),
                 "reach": [{"target": target, "problem": problem} for target, problem in reached],
             }
         )
@@ -67,13 +68,31 @@ def check(path: str | None, connect: bool, without_secrets: bool, as_json: bool)
 def _check_lines(path: str, checked: Checked, reached: list[tuple[str, str | None]]) -> Iterator[str]:
     yield from checked.problems
     yield from (f"warning: {warning}" for warning in checked.warnings)
+    if checked.candidate is not None:
+        yield from (f"warning: candidate: {warning}" for warning in checked.candidate.warnings)
     snapshot = checked.snapshot
     if snapshot is None:
         return
     yield from (f"override: {override}" for override in snapshot.overrides)
     mode = " (mode: report)" if snapshot.report else ""
     yield f"{path}: ok, version {snapshot.version}{mode}"
+    if checked.candidate is not None:
+        percent = snapshot.rollout.canary_percent
+        share = f"for {percent:g} % of the runs" if percent else "in shadow only (rollout.canary_percent is 0)"
+        yield f"candidate.yaml: ok, version {checked.candidate.snapshot.version}, {share}"
+        yield from (f"candidate.yaml changes {key}" for key in checked.candidate.changes)
     yield from (f"{target}: {problem or 'reached'}" for target, problem in reached)
+
+
+def _candidate_view(checked: Checked) -> View | None:
+    if checked.candidate is None or checked.snapshot is None:
+        return None
+    return {
+        "version": checked.candidate.snapshot.version,
+        "canary_percent": checked.snapshot.rollout.canary_percent,
+        "changes": list(checked.candidate.changes),
+        "warnings": list(checked.candidate.warnings),
+    }
 
 
 @click.command(

@@ -45,7 +45,7 @@ Examples:
 @asks_the_gateway
 def kill(scope: str, reason: str, for_seconds: int | None, cancel_in_flight: bool, as_json: bool) -> None:
     """Stop calls now: all, writes, a tool, agent or run."""
-    body = {"scope": scope, "reason": reason, "who": _who(), "cancel_in_flight": cancel_in_flight}
+    body = {"scope": scope, "reason": reason, "who": who(), "cancel_in_flight": cancel_in_flight}
     if for_seconds is not None:
         body["for_seconds"] = for_seconds
     answer = accepted(ask("POST", "/v1/kill-switches", body))
@@ -143,7 +143,7 @@ def _objects(body: Mapping[str, object], name: str) -> list[dict[str, object]]:
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
-def _who() -> str:
+def who() -> str:
     """For the record only: the token is what counts."""
     try:
         return f"{getpass.getuser()} (command line)"[:100]

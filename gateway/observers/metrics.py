@@ -59,6 +59,7 @@ class Metrics:
         self.spend: Counter[str] = Counter()
         """Micro-USD by agent."""
         self.policy_rejected = 0
+        self.candidate_decisions: Counter[str] = Counter()
         self._tools, self._agents, self._upstreams = Labels(MOST_TOOLS), Labels(MOST_AGENTS), Labels(MOST_UPSTREAMS)
 
     def adopt(self, *, tools: Iterable[str], agents: Iterable[str], upstreams: Iterable[str]) -> None:
@@ -75,6 +76,8 @@ class Metrics:
         self.agent_calls[agent, reason] += 1
         self.durations[bisect_left(BUCKETS, seconds)] += 1
         self.duration_sum += seconds
+        if record.candidate is not None:
+            self.candidate_decisions[record.candidate] += 1
         if record.cost_micro_usd:
             self.spend[agent] += record.cost_micro_usd
         if earned:
@@ -104,6 +107,12 @@ class Metrics:
             counter("attempts", "Attempts at upstreams and what came back.", ("upstream", "result"), self.attempts),
             counter("runs_finished", "Runs that ended.", ("stop_reason",), self.runs_finished),
             counter("spend_usd", "Money charged, in US dollars.", ("agent",), spend),
+            counter(
+                "candidate_decisions",
+                "Calls by how policy and candidate differ on them.",
+                ("diff",),
+                self.candidate_decisions,
+            ),
             counter("policy_rejected", "Policy files that were not taken.", (), {(): self.policy_rejected}),
             Family(
                 "call_duration_seconds",

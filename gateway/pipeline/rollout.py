@@ -66,7 +66,7 @@ class Rollout:
         self._offered = candidate
         before, self.candidate = self.candidate, None if self.ignored else candidate
         if before is not None and (self.candidate is None or self.candidate.content != before.content):
-            self._tell("ended", before, now)
+            self._say("ended", before, now)
         if self.candidate is not None and (before is None or self.candidate.content != before.content):
             self._begin(self.candidate, now)
 
@@ -131,7 +131,7 @@ class Rollout:
             for side, found in zip(Sides._fields, sides, strict=True)
             for name, value in found._asdict().items()
         }
-        self._tell("rolled_back", candidate, now, reason=reason, who=who, **figures)
+        self._say("rolled_back", candidate, now, reason=reason, who=who, **figures)
         return back
 
     def _count(self, tally: Tally, record: Record, *, alone: bool, denials: bool) -> None:
@@ -148,8 +148,8 @@ class Rollout:
         self.differences.clear()
         self._ours, self._theirs = Tally(), Tally()
         percent, told = self._live().rollout.canary_percent, list(candidate.warnings)
-        self._tell("started", candidate, now, canary_percent=percent, changes=list(candidate.changes), warnings=told)
+        self._say("started", candidate, now, canary_percent=percent, changes=list(candidate.changes), warnings=told)
 
-    def _tell(self, action: str, candidate: Candidate, now: Moment, **fields: object) -> None:
+    def _say(self, action: str, candidate: Candidate, now: Moment, **fields: object) -> None:
         versions = {"candidate": candidate.snapshot.version, "live": self._live().version}
         self._emit(Event("rollout", now, {"action": action, **versions, **fields}))
