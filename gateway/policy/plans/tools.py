@@ -19,7 +19,7 @@ BUILT_IN = {"http.get": Effect.READ, "http.head": Effect.READ}
 _FAMILY = "http."
 """Names that are never an upstream's; those not in BUILT_IN come with the egress door."""
 _DEFAULT_TIMEOUT_MS = 8000
-_NOT_FOR_BUILT_IN = ("upstream", "path", "route", "methods", "forward_authorization", "stream")
+_NOT_FOR_BUILT_IN = ("upstream", "path", "route", "methods", "forward_authorization", "stream", "idempotency_key")
 _READS = frozenset(["GET", "HEAD", "POST"])
 
 Template = Callable[..., Plan]

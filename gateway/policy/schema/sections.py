@@ -32,9 +32,7 @@ from gateway.policy.schema.fields import (
 
 NOT_YET = (
     "governed",
-    "idempotency",
     "mcp_servers",
-    "tools.definitions.*.idempotency_key",
 )
 """Keys whose feature is not built: refused wherever they stand, whatever their value, so that no protection loads and does nothing.
 Building the feature removes its line. (`*` is any one key.)"""
