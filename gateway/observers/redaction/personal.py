@@ -230,8 +230,6 @@ def _aadhaar(text: bytes, start: int, end: int) -> bool:
     return _one_group(text, start, end) and digits[0] > 1 and verhoeff(digits)
 
 
-_LONG = rb"\d[\d .()/-]{5,}\d"
-
 PERSONAL: tuple[Shape, ...] = (
     Shape(
         "email",
@@ -240,55 +238,53 @@ PERSONAL: tuple[Shape, ...] = (
         rb"[A-Za-z\x80-\xff]{2,}",
         _email,
     ),
-    Shape("card", rb"\d(?:[ -]?\d){12}", rb"\d(?:[ -]?\d){12,18}", _card),
+    Shape("card", None, rb"\d(?:[ -]?\d){12,18}", _card),
     Shape(
         "iban",
-        rb"[A-Za-z]{2}\d\d[ -]?[A-Za-z0-9]{4}",
+        rb"\b[A-Za-z]{2}\d\d(?:[ -]?[A-Za-z0-9]){11}",
         rb"(?i)\b(?:" + _IBAN.encode() + rb")\b",
         _iban,
     ),
-    Shape("national_id", _LONG, rb"\b\d{3}-\d\d-\d{4}\b", _ssn),
-    Shape("national_id", _LONG, rb"\b\d{3}\.\d{3}\.\d{3}-\d\d\b", _cpf),
-    Shape("national_id", _LONG, rb"\b\d{6}(?:19|20)\d\d[01]\d[0-3]\d{4}[\dXx]\b", _chinese),
-    Shape("national_id", rb"\d-?[A-Za-z]", rb"\b(?:\d{8}|[XYZxyz]-?\d{7})-?[A-Za-z]\b", _spanish),
+    Shape("national_id", None, rb"\b\d{3}-\d\d-\d{4}\b", _ssn),
+    Shape("national_id", None, rb"\b\d{3}\.\d{3}\.\d{3}-\d\d\b", _cpf),
+    Shape("national_id", None, rb"\b\d{6}(?:19|20)\d\d[01]\d[0-3]\d{4}[\dXx]\b", _chinese),
+    Shape("national_id", None, rb"\b(?:\d{8}|[XYZxyz]-?\d{7})-?[A-Za-z]\b", _spanish),
     Shape(
         "national_id",
-        _LONG,
+        None,
         rb"\b[12] ?\d\d ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d\d|2[AB]) ?\d{3} ?\d{3} ?\d\d\b",
         _french,
     ),
     Shape(
         "national_id",
-        rb"[A-Za-z]{6}\d\d[A-Za-z]",
+        None,
         rb"\b[A-Za-z]{6}\d\d[A-EHLMPR-Ta-ehlmpr-t]\d\d[A-Za-z]\d{3}[A-Za-z]\b",
         _italian,
     ),
-    Shape(
-        "national_id", rb"\d[A-D]\b|\d\d [A-D]\b", rb"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]\b"
-    ),
-    Shape("national_id", _LONG, rb"\b(?:19|20)?\d\d[01]\d[0-9]\d[-+]\d{4}\b", _nordic),
-    Shape("national_id", rb"\d{6}[-+A-F]\d{3}", rb"\b[0-3]\d[01]\d{3}[-+A-F]\d{3}[0-9A-Y]\b", _finnish),
-    Shape("national_id", _LONG, rb"\b\d\d[01]\d[0-3]\d-[1-8]\d{6}\b"),
-    Shape("national_id", _LONG, rb"\b\d{3}[ -]\d{3}[ -]\d{3}\b", _canadian),
-    Shape("national_id", _LONG, rb"\b756[. ]?\d{4}[. ]?\d{4}[. ]?\d\d\b", _swiss),
-    Shape("national_id", _LONG, rb"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b", _aadhaar),
-    Shape("phone", rb"\+[\d(]", rb"\+\(?\d{1,3}\)?(?:[ .()/-]{0,3}\d){6,14}", _phone),
+    Shape("national_id", None, rb"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d\d ?\d\d ?\d\d ?[A-D]\b"),
+    Shape("national_id", None, rb"\b(?:19|20)?\d\d[01]\d[0-9]\d[-+]\d{4}\b", _nordic),
+    Shape("national_id", None, rb"\b[0-3]\d[01]\d{3}[-+A-F]\d{3}[0-9A-Y]\b", _finnish),
+    Shape("national_id", None, rb"\b\d\d[01]\d[0-3]\d-[1-8]\d{6}\b"),
+    Shape("national_id", None, rb"\b\d{3}[ -]\d{3}[ -]\d{3}\b", _canadian),
+    Shape("national_id", None, rb"\b756[. ]?\d{4}[. ]?\d{4}[. ]?\d\d\b", _swiss),
+    Shape("national_id", None, rb"\b[2-9]\d{3}[ -]\d{4}[ -]\d{4}\b", _aadhaar),
+    Shape("phone", None, rb"\+\(?\d{1,3}\)?(?:[ .()/-]{0,3}\d){6,14}", _phone),
     Shape(
         "phone",
-        _LONG,
+        None,
         rb"(?:\b1[ .-]?)?(?:\(\d{3}\) ?|\b\d{3}[ .-])\d{3}[ .-]\d{4}\b",
         _phone,
     ),
     Shape(
         "phone",
-        _LONG,
+        None,
         rb"(?:\b0[1-9]\d{0,3}|\(0\d{1,5}\))[ /-]{1,3}\d{2,8}(?:[ /-]\d{2,8}){0,4}\b|\b0\d(?:[ .]\d\d){4}\b|"
         rb"\b00 ?[1-9]\d{0,2}(?:[ .()/-]{0,2}\d){7,12}\b|(?:\b[78] ?)?\(\d{3,5}\) ?\d{2,3}-\d\d-\d\d\b|\(\d\d\) ?\d{4,5}-\d{4}\b",
         _phone,
     ),
     Shape(
         "phone",
-        _LONG,
+        None,
         rb"(?i)\b(?:tel(?:e(?:ph|f)one?|efono|\xc3\xa9fono|\xc3\xa9phone)?|phone|mobile?|m\xc3\xb3vil|cell|call|dial|ring|fax|sms|whatsapp|"
         rb"signal|handy|ph|tlf|\xd1\x82\xd0\xb5\xd0\xbb|\xe9\x9b\xbb\xe8\xa9\xb1|\xe7\x94\xb5\xe8\xaf\x9d)"
         rb"\b?[.:]?(?: ?(?:me|us|no|nr|number|at|on|is|under|unter)[.:]?){0,3}"

@@ -1,6 +1,6 @@
 """The shapes as one policy has them, compiled: which pieces of a text look like a secret, whatever stands around them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import re2
@@ -42,7 +42,7 @@ class Rules:
     def spans(self, text: bytes, without: frozenset[str] = frozenset()) -> list[Span]:
         """What looks like a secret of any kind but those in `without`; the policy's own patterns come last."""
         found = []
-        for index in self._hints.Match(text) or ():
+        for index in self.candidates(text):
             kind, pattern, check, group = self._rules[index]
             if kind in without:
                 continue
@@ -51,6 +51,10 @@ class Rules:
                 if (check is None or check(text, start, end)) and not self._allowed(text[start:end]):
                     found.append(Span(start, end, replacement(kind)))
         return found + self.custom(text)
+
+    def candidates(self, text: bytes) -> Sequence[int]:
+        """The built-in shapes that may be in the text, by number."""
+        return self._hints.Match(text) or ()
 
     def custom(self, text: bytes) -> list[Span]:
         """What the policy's own patterns match. They may look at quotes and ends, so each string of a document is asked alone."""
@@ -76,7 +80,7 @@ def _hints(shapes: list[Shape]) -> "re2.Set":
     options.encoding = re2.Options.Encoding.LATIN1
     hints = re2.Set.SearchSet(options)
     for shape in shapes:
-        hints.Add(shape.hint)
+        hints.Add(shape.hint or shape.pattern)
     hints.Compile()
     return hints
 

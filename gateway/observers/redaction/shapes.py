@@ -13,7 +13,8 @@ class Shape(NamedTuple):
     """A kind of value. The pattern runs only on texts in which the hint was found; group 1, if any, is what is hidden."""
 
     kind: str
-    hint: bytes
+    hint: bytes | None
+    """A pattern that is found wherever `pattern` is. All hints are looked for at once; None: `pattern` is small enough to be its own."""
     pattern: bytes
     check: Check | None = None
 
@@ -134,7 +135,7 @@ CREDENTIALS: tuple[Shape, ...] = (
     Shape("url_credentials", rb"://[^/]*@", rb"[A-Za-z][A-Za-z0-9+.-]*://([^\s/\"'<>?#]+@)", _userinfo),
     Shape(
         "url_signature",
-        rb"[?&]",
+        rb"(?i)[?&;](?:x-(?:amz|goog)-|[a-z_-]*sig|key=|code_v)",
         rb"(?i)[?&;](?:x-(?:amz|goog)-(?:signature|credential|security-token)|[a-z_-]*sig(?:nature)?|key|code_verifier)"
         rb"=([^&\s\"'<>#]{16,})",
     ),
