@@ -33,7 +33,7 @@ class SavedCount(NamedTuple):
 
     agent: str
     name: str
-    """`actions`, `runs`, `spend` or `calls:TOOL`. Stores do not need to know what it means."""
+    """`actions`, `runs`, `spend`, `touched` or `calls:TOOL`. Stores do not need to know what it means."""
     period: int
     """The second or the UTC day (since 1970) that it counts."""
     value: int
@@ -56,12 +56,13 @@ class Day:
 
     def row(self, name: str) -> int:
         """The value of the row of this name."""
-        return self.spend if name == "spend" else self.calls.of(name.removeprefix(_CALLS))
+        if name == "spend":
+            return self.spend
+        return self.touched if name == "touched" else self.calls.of(name.removeprefix(_CALLS))
 
     def rows(self) -> Iterator[str]:
-        """The names of all that are not 0."""
-        if self.spend:
-            yield "spend"
+        """The names of all."""
+        yield from ("spend", "touched")
         yield from (_CALLS + tool for tool, _ in self.calls.items())
 
 
@@ -98,6 +99,7 @@ class Agents:
         if day is None:
             day = use.days[number] = Day(second)
         day.touched = second
+        day.changed.add("touched")
         day.changed.add(_CALLS + day.calls.add(charge.tool))
         if charge.spend:
             day.spend += charge.spend
@@ -124,12 +126,12 @@ class Agents:
     def actions(self, agent: str, now: Moment) -> SlidingHour:
         """Calls in the hour before `now`."""
         use = self._uses.get(agent)
-        return SlidingHour() if use is None else self._at(use.actions, now)
+        return SlidingHour() if use is None else self._at(agent, use.actions, now)
 
     def runs(self, agent: str, now: Moment) -> SlidingHour:
         """Runs started in the hour before `now`."""
         use = self._uses.get(agent)
-        return SlidingHour() if use is None else self._at(use.runs, now)
+        return SlidingHour() if use is None else self._at(agent, use.runs, now)
 
     def today(self, agent: str, now: Moment) -> Day:
         """The UTC day. Not to be written to."""
@@ -200,10 +202,11 @@ class Agents:
         if name in ("actions", "runs"):
             (use.actions if name == "actions" else use.runs).add(period, value)
             return
-        over_for = max(0, floor(now.wall) - (period + 1) * DAY)
-        day = use.days.setdefault(period, Day(self._second(now) - over_for))
+        day = use.days.setdefault(period, Day(self._second(now)))
         if name == "spend":
             day.spend = value
+        elif name == "touched":
+            day.touched = value
         elif name.startswith(_CALLS):
             day.calls.set(name.removeprefix(_CALLS), value)
 
@@ -215,8 +218,10 @@ class Agents:
         self._changed.add(agent)
         return use
 
-    def _at(self, hour: SlidingHour, now: Moment) -> SlidingHour:
+    def _at(self, agent: str, hour: SlidingHour, now: Moment) -> SlidingHour:
         hour.leave(self._second(now))
+        if hour.changed:
+            self._changed.add(agent)
         return hour
 
     def _clock(self, at: Moment) -> float:

@@ -176,6 +176,7 @@ def test_only_what_changed_is_saved_and_only_once() -> None:
         ("scout", "calls:search.read", TODAY, 2),
         ("scout", "runs", second, 1),
         ("scout", "spend", TODAY, 10),
+        ("scout", "touched", TODAY, second),
     ]
     assert agents.changed(NOON) == []
     made = charge(agents, later(1))
@@ -184,6 +185,7 @@ def test_only_what_changed_is_saved_and_only_once() -> None:
         ("scout", "actions", second + 1, 0),
         ("scout", "calls:search.read", TODAY, 2),
         ("scout", "spend", TODAY, 10),
+        ("scout", "touched", TODAY, second + 1),
     ]
 
 

@@ -36,6 +36,7 @@ class Known:
 class Made(NamedTuple):
     """An admitted call that was not given back, or a run that was started."""
 
+    number: int
     agent: str
     counted_at: float
     """By the count clock."""
@@ -61,11 +62,14 @@ class LedgerAndModel(RuleBasedStateMachine):
         self.known: dict[RunKey, Known] = {}
         self.reservations: list[tuple[Reservation, Known, Made]] = []
         self.store: dict[RunKey, SavedRun] = {}
+        self.made = 0
         self.calls: list[Made] = []
         self.started: list[Made] = []
         self.repeats: Counter[tuple[RunKey, str]] = Counter()
         self.rows: dict[tuple[str, str, int], int] = {}
         self.count_offset = 1e9
+        self.gone: set[Made] = set()
+        self.leaving: set[Made] = set()
         self.blur = 1.0
         """Seconds that a count may stay too long. Each restart may round once more."""
 
@@ -83,7 +87,7 @@ class LedgerAndModel(RuleBasedStateMachine):
             self.known.pop(key, None)  # so that the new one is the latest
             known = self.known[key] = Known(self.time)
             if not is_window(key):
-                self.started.append(Made(key.agent, self.time + self.count_offset, self.day))
+                self.started.append(Made(len(self.started), key.agent, self.time + self.count_offset, self.day))
             return known, True
         return known, False
 
@@ -119,7 +123,8 @@ class LedgerAndModel(RuleBasedStateMachine):
         known.spend += spend
         if step is not None:
             known.steps = max(known.steps or 0, step)
-        made = Made(key.agent, self.time + self.count_offset, self.day, tool, spend)
+        self.made += 1
+        made = Made(-self.made, key.agent, self.time + self.count_offset, self.day, tool, spend)
         self.calls.append(made)
         self.repeats[key, tool] += not is_window(key)
         self.reservations.append((reservation, known, made))
@@ -275,8 +280,12 @@ class LedgerAndModel(RuleBasedStateMachine):
             assert dict(today.calls.items()) == Counter(call.tool for call in made)
 
     def within_the_hour(self, used: int, agent: str, made: list[Made]) -> None:
-        ages = [self.time + self.count_offset - each.counted_at for each in made if each.agent == agent]
-        assert sum(age < 3600 - self.blur + 1 for age in ages) <= used <= sum(age <= 3600 + self.blur for age in ages)
+        """What has left stays gone, also where the count clock stands still afterwards."""
+        now = self.time + self.count_offset
+        own = [each for each in made if each.agent == agent and each not in self.gone]
+        self.gone.update(each for each in own if now - each.counted_at > 3600 + self.blur)
+        self.leaving.update(each for each in own if now - each.counted_at >= 3600 - self.blur + 1)
+        assert sum(each not in self.leaving for each in own) <= used <= sum(each not in self.gone for each in own)
 
 
 TestLedgerAndModel = LedgerAndModel.TestCase
