@@ -24,7 +24,7 @@ def no_new_run(key: RunKey, limit: int, counts: Counts, now: Moment) -> Denial |
     when = "" if wait is None else f"; the next can start in {ceil(wait)} seconds"
     return Denial(
         Reason.TOO_MANY_RUNS,
-        f"This agent has started {started.used:,} runs in an hour, of the {limit:,} that it may (runs.max_started_per_hour)."
+        f"This agent has started {started.used:,} of the {limit:,} runs it may start in an hour (runs.max_started_per_hour)."
         f" Go on in a run that you have{when}.",
         retry_after=wait,
     )

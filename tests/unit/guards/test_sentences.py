@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.bounds import UNBOUNDED
+from gateway.bounds import UNBOUNDED, AgentBounds
 from gateway.guards import judge
 from gateway.guards.run_control import judge_step
 from gateway.model import Budgets, Denial, Effect, Reason, RunKey, ToolCall
@@ -29,10 +29,10 @@ def with_switch(scope: str, reason: str = "data leak in billing.") -> Callable[[
     return lambda counts: counts.switches.put(a_switch(scope, reason))
 
 
-def used(calls: int, key: RunKey = RUN) -> Callable[[Counts], None]:
+def used(calls: int, key: RunKey = RUN, spend: int = 0) -> Callable[[Counts], None]:
     def prepare(counts: Counts) -> None:
         for _ in range(calls):
-            counts.ledger.reserve(a_charge(key), BUDGETS)
+            counts.ledger.reserve(a_charge(key, spend=spend, args_hash="same"), BUDGETS)
 
     return prepare
 
@@ -325,6 +325,168 @@ CASES: dict[str, tuple[Callable[[Counts], None], ToolCall, Plan, float, Denial]]
             Reason.MAX_STEPS,
             f"This run ended when it was out of steps (AGENT_MAX_STEPS), and an ended run stays ended. {FINISH}",
             "max_steps",
+        ),
+    ),
+    "the same call too often": (
+        used(5),
+        a_call(args_hash="same"),
+        a_plan(max_identical_calls=5),
+        0,
+        Denial(
+            Reason.LOOP_DETECTED,
+            "This run has made this very call of search.read 5 times, as often as it may (max_identical_calls)."
+            " Its answer will not change: stop here and report what you have; further calls in this run will be refused.",
+            "loop_detected",
+        ),
+    ),
+    "another call after the same one too often": (
+        ended("loop_detected"),
+        a_call(args_hash="other"),
+        a_plan(max_identical_calls=5),
+        0,
+        Denial(
+            Reason.LOOP_DETECTED,
+            "This run ended when it made the same call too often (max_identical_calls), and an ended run stays ended."
+            " Stop here and report what you have; further calls in this run will be refused.",
+            "loop_detected",
+        ),
+    ),
+    "too many runs": (
+        used(1),
+        a_call(run="r2"),
+        a_plan(limits=AgentBounds(max_runs_started_per_hour=1)),
+        3599,
+        Denial(
+            Reason.TOO_MANY_RUNS,
+            "This agent has started 1 of the 1 runs it may start in an hour (runs.max_started_per_hour)."
+            " Go on in a run that you have; the next can start in 2 seconds.",
+            retry_after=2.0,
+        ),
+    ),
+    "no runs at all": (
+        nothing,
+        a_call(),
+        a_plan(limits=AgentBounds(max_runs_started_per_hour=0)),
+        0,
+        Denial(
+            Reason.TOO_MANY_RUNS,
+            "This agent has started 0 of the 0 runs it may start in an hour (runs.max_started_per_hour)."
+            " Go on in a run that you have.",
+        ),
+    ),
+    "out of money": (
+        used(2, spend=1_500),
+        a_call(),
+        a_plan(cost=1_000, budgets=replace(BUDGETS, max_spend=3_999)),
+        0,
+        Denial(
+            Reason.MAX_USD,
+            f"This run has spent $0.003 of its $0.003999 (runs.max_usd), and this call costs $0.001. {FINISH}",
+            "max_usd",
+        ),
+    ),
+    "a call after the money was out": (
+        ended("max_usd"),
+        a_call(),
+        a_plan(budgets=replace(BUDGETS, max_spend=2_000_000)),
+        0,
+        Denial(
+            Reason.MAX_USD,
+            f"This run ended when it was out of money (runs.max_usd), and an ended run stays ended. {FINISH}",
+            "max_usd",
+        ),
+    ),
+    "an anonymous window out of money": (
+        used(1, WINDOW, spend=1_000_000),
+        a_call(run=""),
+        a_plan(cost=500_000, budgets=replace(BUDGETS, max_spend=1_250_000)),
+        18.5,
+        Denial(
+            Reason.MAX_USD,
+            "Calls without a run id have spent $1.00 of the $1.25 that this agent has in 60 seconds (runs.max_usd),"
+            " and this call costs $0.50. Wait 42 seconds before you call again, or finish with what you have.",
+            retry_after=41.5,
+        ),
+    ),
+    "dearer than any window": (
+        nothing,
+        a_call(run=""),
+        a_plan(cost=500_000, budgets=replace(BUDGETS, max_spend=250_000)),
+        0,
+        Denial(
+            Reason.MAX_USD,
+            "Calls without a run id have spent $0.00 of the $0.25 that this agent has in 60 seconds (runs.max_usd),"
+            " and this call costs $0.50. Finish with what you have.",
+        ),
+    ),
+    "out of calls of a tool": (
+        used(5),
+        a_call(),
+        a_plan(max_calls=5),
+        0,
+        Denial(
+            Reason.MAX_CALLS,
+            "This run has used all 5 of its 5 calls of search.read (max_calls)."
+            " Go on without this tool, or finish with what you have.",
+        ),
+    ),
+    "an anonymous window out of calls of a tool": (
+        used(5, WINDOW),
+        a_call(run=""),
+        a_plan(max_calls=5),
+        18.5,
+        Denial(
+            Reason.MAX_CALLS,
+            "Calls without a run id have used all 5 of the 5 calls of search.read that this agent has in 60 seconds"
+            " (max_calls). Wait 42 seconds before you call it again, or go on without it.",
+            retry_after=41.5,
+        ),
+    ),
+    "out of actions": (
+        used(5, RunKey("scout", "r0")),
+        a_call(),
+        a_plan(limits=AgentBounds(max_actions_per_hour=5)),
+        1800,
+        Denial(
+            Reason.MAX_ACTIONS_PER_HOUR,
+            "This agent has used all 5 of the 5 tool calls it has in an hour, over all its runs (max_actions_per_hour)."
+            " Finish with what you have, or wait: it may call again in 1801 seconds.",
+            retry_after=1801.0,
+        ),
+    ),
+    "out of the day's money": (
+        used(1, RunKey("scout", "r0"), spend=9_990_000),
+        a_call(spend=20_000),
+        a_plan(limits=AgentBounds(max_spend=10_000_000)),
+        0,
+        Denial(
+            Reason.MAX_SPEND_USD_PER_DAY,
+            "This agent has spent $9.99 of its $10.00 for this UTC day (max_spend_usd_per_day), and this call costs $0.02."
+            " Finish with what you have, or wait: the day ends in 6400 seconds.",
+            retry_after=6400.0,
+        ),
+    ),
+    "dearer than a day": (
+        nothing,
+        a_call(spend=20_000_000),
+        a_plan(limits=AgentBounds(max_spend=10_000_000)),
+        0,
+        Denial(
+            Reason.MAX_SPEND_USD_PER_DAY,
+            "This agent has spent $0.00 of its $10.00 for this UTC day (max_spend_usd_per_day), and this call costs $20.00."
+            " Finish with what you have.",
+        ),
+    ),
+    "out of the day's calls of a tool": (
+        used(5, RunKey("scout", "r0")),
+        a_call(),
+        a_plan(limits=AgentBounds(max_calls=5)),
+        0,
+        Denial(
+            Reason.MAX_CALLS_PER_TOOL,
+            "This agent has used all 5 of the 5 calls of search.read it has in this UTC day, over all its runs"
+            " (max_calls_per_tool). Go on without this tool, or wait: the day ends in 6400 seconds.",
+            retry_after=6400.0,
         ),
     ),
     "an anonymous window used up": (
