@@ -17,12 +17,14 @@ from bench.subjects import BUDGETS, PATH, POLICY, TOOL
 from bench.wire import REPLY_BODY, REQUEST_BODY
 from gateway.app import Gateway, clock
 from gateway.guards import judge
-from gateway.model import Door, Reply, RunKey, ToolCall
+from gateway.model import Budgets, Door, Reply, RunKey, ToolCall
 from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
 from gateway.policy.snapshot import Plan
 from gateway.settings import read_settings
 from gateway.state.journal import Charge
+from gateway.state.ledger import Ledger
+from gateway.state.stores.keeper import Keeper, open_store
 
 CALLS = 2000
 """A batch: fewer than the log's queue holds, so that every line is taken."""
@@ -44,6 +46,35 @@ def call_of(number: int) -> ToolCall:
         started=clock(),
         args_hash="0" * 64,
     )
+
+
+def journal_alone(gateway: Gateway, first: int) -> float:
+    """µs of a charge's way into the kernel, which `reserve` waits for."""
+    charges = [charge_of(call_of(first + number)) for number in range(CALLS)]
+    charged, began = gateway.counts.ledger.journal.charged, time.thread_time()
+    kept = [charged(charge, charge.at.wall) for charge in charges]
+    took = time.thread_time() - began
+    if not all(kept):
+        raise SystemExit(f"the journal took only {sum(kept)} of {CALLS} charges: {gateway.keeper.problem}")
+    return took / CALLS * 1e6
+
+
+def start_after_a_kill(folder: Path, entries: int = 100_000, runs: int = 1000) -> float:
+    """ms until counts stand again where a journal of so many entries left them."""
+    url, budgets = f"sqlite:{folder}/killed.db", Budgets(25, 12, 60)
+    ledger, store = Ledger(), open_store(url)
+    keeper = Keeper(store)
+    keeper.begin(ledger, keeper.load(), clock())
+    for number in range(entries):
+        ledger.reserve(charge_of(call_of(number))._replace(key=RunKey("default", f"bench-{number % runs}")), budgets)
+    store.close()  # nothing was folded
+    began = time.perf_counter()
+    again, after = Keeper(open_store(url)), Ledger()
+    again.begin(after, again.load(), clock())
+    took = time.perf_counter() - began
+    if sum(run.tool_calls for run in after.runs()) != entries:
+        raise SystemExit("the journal was not read as it was written")
+    return took * 1000
 
 
 def charge_of(call: ToolCall) -> Charge:
@@ -95,18 +126,22 @@ async def measure(rounds: int) -> None:
         gateway = Gateway(read_settings(environ), environ)
         await gateway.start()
         plan = gateway.policies.snapshot.plan("default", TOOL)
-        batches, writer = [], []
+        batches, writer, journal = [], [], []
         for number in range(rounds):
+            journal.append(journal_alone(gateway, number * CALLS))
             before, own = time.process_time(), time.thread_time()
             batches.append(one_batch(gateway, plan, number * CALLS))
             while gateway.log.queued_bytes:  # noqa: ASYNC110  # the writer is a thread that tells nobody
                 await asyncio.sleep(0.01)
             writer.append(((time.process_time() - before) - (time.thread_time() - own)) / CALLS * 1e6)
         await gateway.stop()
+        restart = start_after_a_kill(Path(folder))
     total = median(sum(batch.values()) for batch in batches)
     for name in batches[0]:
         print(f"{name:24} {median(batch[name] for batch in batches):6.2f} µs")
     print(f"{'together':24} {total:6.2f} µs a call on the event loop")
+    print(f"{'the journal, of reserve':24} {median(journal):6.2f} µs, at most {max(journal):.2f} in a round")
+    print(f"{'start after kill -9':24} {restart:6.0f} ms with 100,000 entries in the journal")
     print(f"{'the log writer thread':24} {median(writer):6.2f} µs a line beside it")
 
 
