@@ -146,6 +146,18 @@ async def test_a_refused_tool_is_told_to_the_model_and_the_run_goes_on(
     assert tools.received == {"search.read": 1}
 
 
+async def test_under_the_shipped_policy_a_model_that_repeats_itself_is_told_so(
+    command: list[str], tmp_path: Path, upstream: str, tools: ToolServer
+) -> None:
+    policy = (EXAMPLES.parents[1] / "policies/policy.yaml").read_text()
+    with GatewayProcess(tmp_path / "gateway", upstream, policy) as gateway:
+        result = await run(command, gateway.data, {"plan": [[{"tool": "search.read"}]], "repeat": True})
+
+        assert result["stop_reason"] == "loop_detected"
+        assert run_at(gateway, result["id"])["stop_reason"] == "loop_detected"
+    assert tools.received == {"search.read": 5}
+
+
 async def test_a_tools_own_error_is_its_answer(command: list[str], gateway: GatewayProcess, tools: ToolServer) -> None:
     result = await run(command, gateway.data, {"plan": [[{"tool": "flaky"}]]})
 
