@@ -174,7 +174,8 @@ class Attempts:
         attempt's timeout is named all the same (SPEC 11).
         """
         timer = progress.timer
-        if timer is Timer.DEADLINE and plan.timeout == plan.deadline and progress.attempts == 1 and reply is None:
+        tie = plan.timeout == plan.deadline and progress.attempts == 1 and not progress.waited and reply is None
+        if tie and timer is Timer.DEADLINE:
             timer = Timer.ATTEMPT
         silence = None if reply is None else plan.timeout
         error = failures.timed_out(timer, plan, sent=attempt.sent, silence=silence)
