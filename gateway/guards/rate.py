@@ -51,9 +51,8 @@ def never_had_turn(pacer: Pacer, plan: Plan, now: float, run_left: float, *, sen
         )
     if not pacer.full and pacer.turn(now) > 0:
         return _too_late(pacer, plan, now, run_left)
-    why = f"No place of {plan.tool} was free before this call's deadline."
-    if pacer.full:
-        why = f"All {pacer.pace.max_concurrency} places of {plan.tool} (max_concurrency) were taken until this call's deadline."
+    places = "" if pacer.pace.max_concurrency is None else f" (max_concurrency: {pacer.pace.max_concurrency})"
+    why = f"No place of {plan.tool} was free before this call's deadline{places}."
     return Denial(Reason.OVERLOADED, f"{why}{unsent} Wait a second, then repeat the call.", retry_after=SOON)
 
 

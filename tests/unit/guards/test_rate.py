@@ -179,7 +179,7 @@ async def test_time_that_ran_out_in_the_queue_says_for_what_it_was_waited() -> N
     await settled()
     assert never_had_turn(pacer, plan, now(), inf, sent=False) == Denial(
         Reason.OVERLOADED,
-        "All 8 places of search.read (max_concurrency) were taken until this call's deadline. It was not sent."
+        "No place of search.read was free before this call's deadline (max_concurrency: 8). It was not sent."
         " Wait a second, then repeat the call.",
         retry_after=1.0,
     )
