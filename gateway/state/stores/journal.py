@@ -53,9 +53,9 @@ class FileJournal:
     """
 
     def __init__(self, store: Path, largest: int = LARGEST) -> None:
-        self.problem: str | None = None
-        """Why nothing is written any more, until the next rotation."""
         self._store = store
+        self.problem: str | None = self._error("has no file yet", f"look at its volume, {ELSEWHERE}")
+        """Why nothing is written (any more), until the next rotation."""
         self._largest = largest
         self._file: File | None = None
         self._next: File | None = None

@@ -1,9 +1,6 @@
 """The journal on real files: each entry is in the kernel at once, and a disk that fails is told from one that does not."""
 
-import resource
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from gateway.state.stores import StoreError
 from gateway.state.stores.journal import FileJournal
 from gateway.state.stores.records import CHARGE, END, HEADER, REFUND, STEP
 from tests.unit.made_up import NOON, a_charge
+from tests.unit.state.stores.full_disk import files_of_at_most
 
 KEY = RunKey("scout", "r1")
 BEGAN = NOON.wall - 5
@@ -40,17 +38,6 @@ def read(store: Path, covered: int = 0) -> list[tuple[bytes, float]]:
 
 def warnings(store: Path) -> list[str]:
     return [warning for _, warning in FileJournal(store).left(0) if warning]
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Writing beyond it fails as on a full disk: with a part of it written."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_every_entry_is_in_the_file_when_the_call_returns(store: Path) -> None:

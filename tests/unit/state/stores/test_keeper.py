@@ -13,6 +13,7 @@ from gateway.state.stores.keeper import Keeper, open_store
 from gateway.state.stores.memory import MemoryStore
 from gateway.state.stores.sqlite import SqliteStore
 from tests.unit.made_up import BUDGETS, NOON, a_charge, a_switch, later
+from tests.unit.state.stores.full_disk import files_of_at_most
 
 RUN, OTHER = RunKey("scout", "r1"), RunKey("scout", "r2")
 
@@ -63,6 +64,17 @@ def saved_in(url: str) -> dict[str, int]:
     runs = {run.key.id: run.tool_calls for run in store.load().runs}
     store.close()
     return runs
+
+
+def journal_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.journal.*"))
+
+
+def after_a_kill(url: str) -> dict[str, int]:
+    """What the next process counts with, journal included."""
+    keeper, ledger = begun(open_store(url))
+    keeper._store.close()
+    return {run.key.id: run.tool_calls for run in ledger.runs()}
 
 
 def is_up(keeper: Keeper) -> bool:
@@ -127,6 +139,72 @@ async def test_a_full_disk_is_reported_and_what_it_refused_is_written_once_there
     assert is_up(keeper)
     await keeper.close(ledger, NOON)
     assert saved_in(url) == {"r1": 1, "r2": 2}
+
+
+async def test_a_problem_is_told_once_and_so_is_its_end(disk: Disk) -> None:
+    told: list[str | None] = []
+    keeper, ledger = Keeper(disk, told.append), Ledger()
+    keeper.begin(ledger, keeper.load(), NOON)
+    disk.full = True
+    for _ in range(3):
+        charged(ledger, RUN)
+        await keeper.flush(ledger, NOON)
+    disk.full = False
+    for _ in range(3):
+        await keeper.flush(ledger, NOON)
+    (problem, end) = told
+    assert "cannot grow: free space on its volume" in str(problem)
+    assert end is None
+    await keeper.close(ledger, NOON)
+
+
+async def test_while_the_store_fails_the_journal_goes_on_in_one_file(disk: Disk, url: str, tmp_path: Path) -> None:
+    keeper, ledger = begun(disk)
+    disk.full = True
+    for number in range(5):
+        assert ledger.reserve(a_charge(RUN), BUDGETS).durable
+        await keeper.flush(ledger, later(number))
+    assert journal_files(tmp_path) == ["gateway.db.journal.1", "gateway.db.journal.2"], "not one more with each attempt"
+    disk._db.close()  # as if killed
+    assert after_a_kill(url) == {"r1": 5}
+
+
+async def test_a_start_on_a_full_disk_takes_nothing_down_until_there_is_room(url: str) -> None:
+    keeper, ledger = Keeper(open_store(url)), Ledger()
+    saved = keeper.load()
+    with files_of_at_most(4):
+        keeper.begin(ledger, saved, NOON)
+    assert "cannot grow: free space on its volume" in str(keeper.problem)
+    assert not ledger.reserve(a_charge(RUN), BUDGETS).durable
+    for _ in range(2):
+        await keeper.flush(ledger, NOON)
+    assert is_up(keeper)
+    assert ledger.reserve(a_charge(RUN), BUDGETS).durable
+    await keeper.close(ledger, NOON)
+    assert saved_in(url) == {"r1": 2}
+
+
+async def test_a_disk_that_fills_up_just_as_the_start_folds_loses_nothing(url: str) -> None:
+    keeper, ledger = begun(open_store(url))
+    charged(ledger, RUN, RUN, OTHER)
+    keeper._store.close()  # as if killed
+    again, after = Keeper(open_store(url)), Ledger()
+    saved = again.load()
+    with files_of_at_most(4096):  # room for a file of the journal, not for a page of the database's
+        again.begin(after, saved, NOON)
+    assert not is_up(again)
+    assert after.reserve(a_charge(RUN), BUDGETS).durable
+    again._store.close()
+    assert after_a_kill(url) == {"r1": 3, "r2": 1}
+
+
+async def test_a_note_is_there_for_the_next_process(url: str) -> None:
+    keeper, ledger = begun(open_store(url))
+    await keeper.put_note("candidate", "rolled back")
+    await keeper.close(ledger, NOON)
+    again, ledger = begun(open_store(url))
+    assert again.load().notes == {"candidate": "rolled back"}
+    await again.close(ledger, NOON)
 
 
 async def test_what_changes_during_a_write_is_not_lost_to_it(disk: Disk, url: str) -> None:
