@@ -66,7 +66,7 @@ def _too_late(pacer: Pacer, plan: Plan, now: float, run_left: float) -> Denial:
         why = f"{plan.tool} takes {rate.per_second:g} calls a second (rate) and has {waiting}"
     if wait >= run_left:
         detail = f"{why}: this call's turn would come in {_seconds(wait)}, after the end of its run. Go on without this tool."
-        return Denial(Reason.RATE_LIMITED, detail)
+        return Denial(Reason.RATE_LIMITED, detail, retry_after=wait, outlasts_run=True)
     return Denial(
         Reason.RATE_LIMITED,
         f"{why}: this call's turn would come in {_seconds(wait)}, after its deadline."

@@ -37,6 +37,6 @@ class Limits(NamedTuple):
 
     def within_run(self, denial: Denial, now: float) -> Denial:
         """SPEC 4: no client is led to wait for something that comes after the end of its run."""
-        if denial.retry_after is None or now + denial.whole_wait < self.run:
+        if denial.retry_after is None or denial.outlasts_run or now + denial.whole_wait < self.run:
             return denial
         return replace(denial, detail=f"{denial.detail} But this run ends before that.", outlasts_run=True)

@@ -178,6 +178,8 @@ async def test_a_wait_that_ends_after_the_run_is_a_403_without_retry_after(start
     assert (refused.status, refused.reason, refused.body["retryable"]) == (403, "rate_limited", False)
     assert "Retry-After" not in refused.headers
     assert refused.headers["x-should-retry"] == "false"
+    assert refused.body["detail"].endswith("after the end of its run. Go on without this tool.")
+    assert 19_000 < refused.body["retry_after_ms"] <= 20_000
 
 
 def stream(until: asyncio.Event) -> Behaviour:

@@ -114,6 +114,8 @@ async def test_a_turn_after_the_end_of_the_run_is_no_reason_to_wait() -> None:
         Reason.RATE_LIMITED,
         "The upstream of search.read has asked for a pause (Retry-After): this call's turn would come in 20 seconds,"
         " after the end of its run. Go on without this tool.",
+        retry_after=20.0,
+        outlasts_run=True,
     )
     assert (denial.status, denial.waiting_helps) == (403, False)
     assert refusal(counts, plan, run="") is None, "a window has no seconds: 20 seconds are within the deadline"
