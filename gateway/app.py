@@ -241,7 +241,7 @@ class Gateway:
             snapshot=lambda: self.policies.snapshot,
             pipeline=self.pipeline,
             rollout=self.rollout,
-            runs=RunControl(self.counts, self.pipeline, clock, read_timeout=self.settings.read_timeout),
+            runs=RunControl(self.counts, self.pipeline, self.rollout, clock, read_timeout=self.settings.read_timeout),
             buffers=self.buffers,
             clock=clock,
             ready=lambda: self.operations.unready is None,

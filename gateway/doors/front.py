@@ -79,6 +79,8 @@ class Front:
             self._identify(arrival)
             if arrival.path.startswith("/_gateway/runs/"):
                 return await self._runs.answer(arrival)
+            if self._rollout.candidate is not None:
+                self._choose(arrival, self._rollout.candidate)
             plan = self._door(arrival)
             key = arrival.idempotency_key = idempotency_key_of(request.headers.getall(IDEMPOTENCY_KEY, ()))
             body = await read_body(request, plan, self._buffers, self._read_timeout, keyed=key is not None)
@@ -158,8 +160,6 @@ class Front:
         prefix = arrival.run_prefix.removeprefix("/runs/") if arrival.run_prefix else None
         arrival.run = run_of(prefix, headers, snapshot.identify_by_trace)
         arrival.step = step_of(headers)
-        if self._rollout.candidate is not None:
-            self._choose(arrival, self._rollout.candidate)
 
     def _choose(self, arrival: Arrival, candidate: Candidate) -> None:
         """Which of two policies does the run live under?"""
@@ -167,8 +167,8 @@ class Front:
         arrival.canary = self._rollout.is_chosen(RunKey(arrival.agent, arrival.run), live)
         arrival.snapshot, arrival.other = (candidate.snapshot, live) if arrival.canary else (live, candidate.snapshot)
 
-    def _shadow(self, arrival: Arrival, other: Snapshot) -> Shadow | None:
-        """The other policy's view, before this one's door begins. None: it cannot be told."""
+    def _shadow(self, arrival: Arrival, other: Snapshot) -> Shadow:
+        """The other policy's view, before this one's door begins."""
         twin = replace(arrival, snapshot=other, other=None)
         denial = None
         try:
@@ -177,7 +177,7 @@ class Front:
             denial = refusal.denial
         except Exception as error:  # noqa: BLE001  an opinion: whatever is wrong with it, the call goes on
             self._pipeline.internal_error(arrival.call_id, error)
-            return None
+            return Shadow(arrival.canary, "", None)
         return Shadow(arrival.canary, twin.tool, twin.plan, denial, arrival.request.content_length)
 
     def _door(self, arrival: Arrival) -> Plan:

@@ -14,6 +14,7 @@ from gateway.doors.refusal import Refusal
 from gateway.guards.run_control import judge_step
 from gateway.model import Budgets, Denial, Moment, Reason, RunKey
 from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.rollout import Rollout
 from gateway.state.counts import Counts
 from gateway.state.run import Run, stop_reason_of, usd_of
 
@@ -25,9 +26,12 @@ STOP_REASON_LENGTH = 64
 class RunControl:
     """Answers below /_gateway/runs. No ToolCall: nothing is performed, only counted."""
 
-    def __init__(self, counts: Counts, pipeline: Pipeline, clock: Callable[[], Moment], *, read_timeout: float) -> None:
+    def __init__(
+        self, counts: Counts, pipeline: Pipeline, rollout: Rollout, clock: Callable[[], Moment], *, read_timeout: float
+    ) -> None:
         self._counts = counts
         self._pipeline = pipeline
+        self._rollout = rollout
         self._clock = clock
         self._read_timeout = read_timeout
 
@@ -40,7 +44,9 @@ class RunControl:
             )
         check_method(arrival, ACTIONS[action])
         arrival.run = run_id
-        key, budgets = RunKey(arrival.agent, run_id), arrival.snapshot.budgets(arrival.agent)
+        key = RunKey(arrival.agent, run_id)
+        arrival.snapshot = self._rollout.snapshot_of(key)
+        budgets = arrival.snapshot.budgets(arrival.agent)
         if action == "steps":
             return self._step(arrival, key, budgets)
         if action == "finish":

@@ -14,7 +14,7 @@ DENIED, WOULD_DENY, WOULD_ALLOW = "denied:", "would_deny:", "would_allow:"
 
 
 class Shadow(NamedTuple):
-    """The other policy's view of a call, as far as its door knows: the plan, or why it refuses."""
+    """The other policy's view of a call, as far as its door knows: the plan, or why it refuses; neither where that failed."""
 
     canary: bool
     """The run lives under the candidate, so the other policy is the live one."""
@@ -31,6 +31,8 @@ def difference(shadow: Shadow, call: ToolCall, verdict: Verdict, counts: Counts,
     Of a canary's calls only denials are held against the live policy: what the candidate alone refuses is what a rollback counts.
     """
     objection = _objection_of(verdict)
+    if shadow.plan is None and shadow.denial is None:
+        return CANARY if shadow.canary else FAILED
     if not shadow.canary:
         other = _other_objection(shadow, call, counts, was_read=was_read)
         if other == UNKNOWN:
