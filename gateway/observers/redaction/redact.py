@@ -12,7 +12,7 @@ import re2
 from gateway.observers.redaction.assignments import assignments
 from gateway.observers.redaction.encodings import encoded
 from gateway.observers.redaction.jsontext import JSON_START, Mark, Name, Walk, decoded_name, readable
-from gateway.observers.redaction.keys import NAMED, NAMING, STEMS, normal, secret_kind
+from gateway.observers.redaction.keys import LONGEST_NAME, NAMED, NAMING, STEMS, normal, secret_kind
 from gateway.observers.redaction.rules import Rules
 from gateway.observers.redaction.spans import Span, replaced, replacement
 from gateway.policy.snapshot import Redaction
@@ -48,6 +48,7 @@ class Redactor:
         self._stems = re2.compile(b"(?i)" + _stems(redaction), _LATIN)
         self._heads = re2.compile(_HEADS.replace(b"STEMS", _stems(redaction)), _LATIN)
         self.kind_of = lru_cache(maxsize=4096)(self._kind_of)
+        self.kind_in_text = lru_cache(maxsize=4096)(self._kind_in_text)
         self.name = lru_cache(maxsize=4096)(self._name)
         self.scrub_name = lru_cache(maxsize=4096)(self._scrub_name)  # the same few names stand in every line
         self.custom = self._rules.custom
@@ -80,6 +81,10 @@ class Redactor:
             return "secret"
         kind = secret_kind(name)
         return None if kind in self._allow else kind
+
+    def _kind_in_text(self, name: bytes) -> str | None:
+        """Of a name in text, which may run on from what stands before it."""
+        return self.kind_of(name[-LONGEST_NAME:].decode("utf-8", "replace"))
 
     def _name(self, token: bytes) -> Name:
         name = decoded_name(token)
@@ -136,7 +141,7 @@ class Redactor:
         if telling:
             spans += (
                 Span(start + at, start + to, replacement(kind))
-                for at, to, kind in assignments(text[start:end], self.kind_of)
+                for at, to, kind in assignments(text[start:end], self.kind_in_text)
             )
         return spans
 
