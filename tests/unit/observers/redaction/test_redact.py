@@ -62,6 +62,12 @@ def test_words_that_are_encoded_each_alone_neither_hide_nor_show_one_another(kin
     assert b" %7B%22n%22%3A1%7D " in shown
 
 
+@pytest.mark.parametrize("before", ["", "q=", "/x?data=", "cut== "])
+def test_base64_of_text_is_opened_wherever_it_stands(before: str) -> None:
+    code = base64.b64encode(b"the password=hunter2 opens it").decode()
+    assert REDACTOR.scrub(f"{before}{code} and on".encode()).decode() == f"{before}[redacted:encoded] and on"
+
+
 def test_encoded_words_in_which_nothing_is_to_be_hidden_stay_as_they_are() -> None:
     pretty = base64.b64encode(json.dumps({"rows": [1, 2, 3], "state": "all is well"}, indent=2).encode()).decode()
     text = " ".join([pretty, quote("two\nlines"), quote(json.dumps({"n": 1}, indent=2)), pretty])
