@@ -88,7 +88,7 @@ class Pipeline:
                     await self.perform(progress, plan, wait)
                 else:
                     await self._sharing.lead(progress, plan, wait)
-            self.refund_unsent(progress)  # before the answer tells what remains
+            self._refund_unsent(progress)  # before the answer tells what remains
             now = self._clock()
             progress.judge_wait(now.mono)
             progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, now)
@@ -215,7 +215,7 @@ class Pipeline:
         if wait is not None:
             self._counts.in_flight.leave(wait)
         progress.step_back()
-        self.refund_unsent(progress)
+        self._refund_unsent(progress)
         self._buffers.give(progress.room + (len(call.body) if isinstance(call.body, bytes) else 0))
         if progress.denial is not None:
             ended = self._counts.ledger.exhaust(call.run, progress.denial.reason, now)
@@ -223,7 +223,7 @@ class Pipeline:
                 self.run_finished(ended, now)
         self._observer.call_ended(progress.record(now))
 
-    def refund_unsent(self, progress: Progress) -> None:
+    def _refund_unsent(self, progress: Progress) -> None:
         """Nothing was sent: the call is not charged. A reservation is refunded once, however often this is asked."""
         if progress.reservation is not None and not progress.sent:
             self._counts.ledger.refund(progress.reservation, progress.denial)

@@ -54,12 +54,6 @@ class Performance:
         """May the upstream have seen a byte?"""
         return self.progress.sent or not self.wait.waiting
 
-    def leave(self) -> None:
-        """One caller less."""
-        self.callers -= 1
-        if not self.callers:
-            self.task.cancel()  # of no effect on one that is done
-
 
 Earlier = KeptAnswer | Performance
 """What a call may find under its key."""
@@ -78,8 +72,6 @@ class Stages(Protocol):
         write: Callable[[bytes], Awaitable[None]],
         end: Callable[[], Awaitable[None]],
     ) -> None: ...
-
-    def refund_unsent(self, progress: Progress) -> None: ...
 
     def settle(self, progress: Progress, wait: Wait | None) -> None: ...
 
@@ -110,9 +102,7 @@ class Sharing:
             await asyncio.wait((performance.task,))
         except asyncio.CancelledError:
             performance.led = False
-            performance.leave()
-            if not performance.callers:
-                self.forget(progress)  # it is ending: nobody may join it any more
+            self._leave(performance)
             raise
 
     async def repeat(self, earlier: Earlier, progress: Progress, plan: Plan, wait: Wait) -> None:
@@ -148,7 +138,6 @@ class Sharing:
         except Exception as error:  # noqa: BLE001  the rim of the task, as the pipeline is that of the call
             progress.fail(self._stages.internal_error(progress.call.id, error))
         finally:
-            self._stages.refund_unsent(progress)
             self._keep(progress)
             performance.denial = progress.denial
             progress.performing = False
@@ -200,10 +189,14 @@ class Sharing:
         except Stopped as stop:
             return failures.stopped_after_dispatch(stop.denial, plan) if performance.sent else stop.denial
         finally:
-            performance.leave()
-            if not performance.callers:
-                self.forget(performance.progress)
+            self._leave(performance)
         return self._share(performance, progress.call, plan)
+
+    def _leave(self, performance: Performance) -> None:
+        performance.callers -= 1
+        if not performance.callers:
+            performance.task.cancel()  # of no effect on one that is done
+            self.forget(performance.progress)  # whoever comes now must not be cut with it
 
     def _share(self, performance: Performance, call: ToolCall, plan: Plan) -> Reply | Denial:
         """What the end of a performance is to one that joined it."""
