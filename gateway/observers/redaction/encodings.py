@@ -82,8 +82,8 @@ def _as_spelled(text: bytes, run: _Run, found: list[Span]) -> Iterator[Span]:
     """The same pieces of a run as those of its plain text: each code before a place moves it by two."""
     codes = [code.start() - run.start - 2 * n for n, code in enumerate(_PERCENT.finditer(text, run.start, run.end))]
     for start, end, shown in found:
-        first, last = (run.start + place + 2 * bisect_left(codes, place) for place in (start, end))
-        yield Span(first, last, shown)
+        first, last = start + 2 * bisect_left(codes, start), end + 2 * bisect_left(codes, end)
+        yield Span(run.start + first, run.start + last, shown)
 
 
 def _plain(run: bytes) -> bytes | None:

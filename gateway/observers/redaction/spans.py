@@ -1,6 +1,7 @@
 """A piece of a text that is to be replaced, and the replacing. Pure."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -12,6 +13,7 @@ class Span(NamedTuple):
     shown: bytes
 
 
+@lru_cache(maxsize=256)
 def replacement(kind: str) -> bytes:
     """What stands in a hidden value's place. It holds nothing that JSON would escape."""
     return b"[redacted]" if kind == "secret" else b"[cut]" if kind == "cut" else b"[redacted:" + kind.encode() + b"]"
