@@ -10,7 +10,7 @@ from gateway.state.run import is_window
 
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Run ids are the agent's to make up, each with budgets of its own: this bounds how many."""
-    if is_window(call.run) or counts.ledger.find(call.run, plan.budgets, now) is not None:
+    if counts.ledger.find(call.run, plan.budgets, now) is not None or is_window(call.run):
         return None
     return no_new_run(call.run, plan.limits.max_runs_started_per_hour, counts, now)
 

@@ -115,14 +115,15 @@ class Pipeline:
         denial = denial or self._make_room(progress)
         if denial is None and earlier is None:
             return self._reserve(progress, plan)
-        if denial is not None:
+        if denial is not None and plan.max_identical_calls:
             self._counts.ledger.refused(call.run, call.args_hash, denial)
         return denial
 
     def _reserve(self, progress: Progress, plan: Plan) -> Denial | None:
         """Charges the call. Objects where the charge could not be written down and the policy wants it to be."""
         call = progress.call
-        charge = Charge(call.run, call.tool, plan.price(call.spend), call.step, call.started, call.args_hash)
+        identity = call.args_hash if plan.max_identical_calls else ""  # nobody asks for it
+        charge = Charge(call.run, call.tool, plan.price(call.spend), call.step, call.started, identity)
         reservation = progress.reservation = self._counts.ledger.reserve(charge, plan.budgets)
         if reservation.started and call.run.id:
             self.run_started(call.run, call.started)

@@ -56,9 +56,7 @@ class Day:
 
     def row(self, name: str) -> int:
         """The value of the row of this name."""
-        if name == "spend":
-            return self.spend
-        return self.touched if name == "touched" else self.calls.of(name.removeprefix(_CALLS))
+        return self.spend if name == "spend" else self.calls.of(name.removeprefix(_CALLS))
 
     def rows(self) -> Iterator[str]:
         """The names of all."""
@@ -92,14 +90,13 @@ class Agents:
 
     def charge(self, charge: Charge) -> None:
         """One call, under the second and the day it arrived in."""
-        use, second = self._use(charge.key.agent), self._second(charge.at)
+        use, at = self._use(charge.key.agent), charge.at
+        second, number = self._second(at), _day(at)
         use.actions.add(second)
-        number = _day(charge.at)
         day = use.days.get(number)
         if day is None:
             day = use.days[number] = Day(second)
         day.touched = second
-        day.changed.add("touched")
         day.changed.add(_CALLS + day.calls.add(charge.tool))
         if charge.spend:
             day.spend += charge.spend
@@ -177,6 +174,8 @@ class Agents:
                 hour.changed.clear()
             for number, day in use.days.items():
                 rows += (SavedCount(agent, name, number, day.row(name)) for name in day.changed)
+                if day.changed:
+                    rows.append(SavedCount(agent, "touched", number, day.touched))
                 day.changed.clear()
         self._changed.clear()
         ahead = now.wall - self._clock(now)

@@ -16,7 +16,9 @@ class Charge(NamedTuple):
     """The step it announced."""
     at: Moment
     args_hash: str = ""
-    """For the loop guard, which is of this process alone: journals leave it out. "" while the body is still passing."""
+    """For the loop guard, which is of this process alone: journals leave it out. "" while the body is still passing, and where the
+    tool has no such guard.
+    """
 
 
 class Journal(Protocol):

@@ -26,9 +26,12 @@ class Tally:
 
     def add(self, tool: str) -> str:
         """One more. The name it is counted under."""
-        name = self._counted_as(tool)
-        self._calls[name] = self._calls.get(name, 0) + 1
-        return name
+        calls = self._calls
+        if tool not in calls:
+            tool = self._counted_as(tool)
+            calls.setdefault(tool, 0)
+        calls[tool] += 1
+        return tool
 
     def take_back(self, tool: str) -> str:
         """One less, where there is one. The name it was counted under, which stays taken."""
