@@ -190,6 +190,18 @@ async def test_an_answer_that_asks_for_another_pause_lets_nobody_go() -> None:
 
 
 @in_fake_time
+async def test_an_answer_that_comes_in_the_next_pause_says_nothing_of_its_end() -> None:
+    line = Line()
+    line.pacer.pause(START + 1)
+    await line.join("a", "b", "c")
+    await asyncio.sleep(1.1)
+    line.pacer.pause(START + 3)  # by an attempt of before the first pause
+    line.places["a"].answered()
+    await asyncio.sleep(2)
+    assert line.gone() == ["a", "b"]
+
+
+@in_fake_time
 async def test_once_nobody_waits_any_more_the_pause_is_forgotten() -> None:
     line = Line()
     line.pacer.pause(START + 1)
@@ -224,9 +236,8 @@ async def test_a_pause_fills_the_bucket_meanwhile() -> None:
 @in_fake_time
 async def test_those_who_cannot_wait_for_the_end_of_a_pause_are_told_when_it_begins() -> None:
     line = Line(Pace(Rate(1, 1)))
-    await line.join("a")
+    await line.join("a", "long")
     await line.join("short", "other", until=START + 5)
-    await line.join("long")
     line.pacer.pause(START + 60)
     await settled()
     assert isinstance(line.tasks["short"].exception(), TimeoutError)
