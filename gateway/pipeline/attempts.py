@@ -201,6 +201,8 @@ class Attempts:
 
     def _next_wait(self, came_back: Reply | UpstreamError, progress: Progress, plan: Plan) -> float | None:
         """Seconds, where the call, the breaker, the tool's pacer and the retry budget all let it be tried again."""
+        if isinstance(came_back, Reply) and came_back.status < 400:
+            return None
         body, now, left = progress.call.body, self._clock(), progress.limits.left
         if isinstance(came_back, UpstreamError):
             failure = Failure(came_back.sent, came_back.kind)
