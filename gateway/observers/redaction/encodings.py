@@ -51,9 +51,11 @@ def encoded(text: bytes, scan: Scan, *, together: bool) -> Iterator[Span]:
 
 def _percent_runs(text: bytes) -> Iterator[_Run]:
     patterns = [_PERCENT_RUN] * (b"%" in text) + [_FORM_RUN] * (b"+" in text and b"=" in text)
+    spaced = text.replace(b"+", b" ")
     for pattern in patterns:
         for run in pattern.finditer(text):
-            yield _Run(*run.span(), unquote_to_bytes(run[0].replace(b"+", b" ")))
+            start, end = run.span()
+            yield _Run(start, end, unquote_to_bytes(spaced[start:end]))
 
 
 def _base64_runs(text: bytes) -> Iterator[_Run]:
