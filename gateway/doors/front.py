@@ -82,8 +82,10 @@ class Front:
             if self._rollout.candidate is not None:
                 self._choose(arrival, self._rollout.candidate)
             plan = self._door(arrival)
-            key = arrival.idempotency_key = idempotency_key_of(request.headers.getall(IDEMPOTENCY_KEY, ()))
-            body = await read_body(request, plan, self._buffers, self._read_timeout, keyed=key is not None)
+            if IDEMPOTENCY_KEY in request.headers:
+                arrival.idempotency_key = idempotency_key_of(request.headers.getall(IDEMPOTENCY_KEY))
+            keyed = arrival.idempotency_key is not None
+            body = await read_body(request, plan, self._buffers, self._read_timeout, keyed=keyed)
         except Refusal as refusal:
             return self.refuse(arrival, refusal.denial)
         try:

@@ -51,10 +51,8 @@ def forwarding(peer: str | None, host: str, via: Iterable[str], forwarded: Itera
     ]
 
 
-def idempotency_key_of(lines: Sequence[str]) -> str | None:
+def idempotency_key_of(lines: Sequence[str]) -> str:
     """The caller's key, from the header's lines. Raises Refusal."""
-    if not lines:
-        return None
     if len(lines) > 1 or not _KEY.fullmatch(lines[0]):
         detail = "Idempotency-Key must stand once, as 1 to 255 visible ASCII characters."
         raise Refusal(Denial(Reason.INVALID_REQUEST, detail))

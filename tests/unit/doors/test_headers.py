@@ -58,10 +58,6 @@ def test_an_idempotency_key_is_taken_as_it_is(key: str) -> None:
     assert idempotency_key_of([key]) == key
 
 
-def test_without_the_header_there_is_no_key() -> None:
-    assert idempotency_key_of([]) is None
-
-
 @pytest.mark.parametrize("lines", [[""], ["two words"], ["é"], ["k\t"], ["k" * 256], ["k", "k"], ["k", "l"]])
 def test_an_idempotency_key_that_could_be_read_differently_is_refused(lines: list[str]) -> None:
     with pytest.raises(Refusal) as refused:
