@@ -35,7 +35,7 @@ from gateway.observers.unreachable import Unreachable
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import NOTE, Rollout
 from gateway.policy.document.problems import PolicyError
-from gateway.policy.snapshot import Candidate, Observability, Plan, Snapshot
+from gateway.policy.snapshot import Observability, Plan, Snapshot
 from gateway.policy.source import PolicySource
 from gateway.settings import VARIABLES, Address, Settings, SettingsError
 from gateway.small_reads import SmallReads
@@ -206,7 +206,7 @@ class Gateway:
             emit=self.observers.happened,
             clock=clock,
             on_snapshot=self._adopt,
-            on_candidate=self._adopt_candidate,
+            on_candidate=lambda candidate: self.rollout.offer(candidate, clock()),
             on_file_switches=lambda switches: self._replace_switches(Source.FILE, switches),
         )
 
@@ -214,6 +214,7 @@ class Gateway:
         return Rollout(
             live=lambda: self.policies.snapshot,
             emit=self._happened,
+            changed=self._keep_what_is_named,
             rolled_back=RolledBack.of(saved.notes.get(NOTE)),
         )
 
@@ -296,11 +297,6 @@ class Gateway:
         agents = (self.settings.agent_id or DEFAULT_AGENT, *snapshot.agents())
         self.metrics.adopt(tools=snapshot.tools(), agents=agents, upstreams=sorted(snapshot.upstreams))
         self._replace_switches(Source.POLICY, snapshot.switches)
-
-    def _adopt_candidate(self, candidate: Candidate | None) -> None:
-        """candidate.yaml has changed, or the policy under it, or it is there no more."""
-        self.rollout.offer(candidate, clock())
-        self._keep_what_is_named()
 
     def _keep_what_is_named(self) -> None:
         """By the policy, or by a candidate on trial: connections and queues of the others end when they are idle."""

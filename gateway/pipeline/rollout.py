@@ -38,7 +38,11 @@ class Rollout:
     """One per process. As an Observer it counts; what ends a trial is asked for by others, once a second or by an operator."""
 
     def __init__(
-        self, live: Callable[[], Snapshot], emit: Callable[[Event], None], rolled_back: RolledBack | None
+        self,
+        live: Callable[[], Snapshot],
+        emit: Callable[[Event], None],
+        changed: Callable[[], None],
+        rolled_back: RolledBack | None,
     ) -> None:
         self.candidate: Candidate | None = None
         """On trial. None: every run lives under the policy, and no call is judged twice."""
@@ -50,6 +54,8 @@ class Rollout:
         """Calls by what their records say of the candidate, since then."""
         self._live = live
         self._emit = emit
+        self._changed = changed
+        """There is another candidate on trial now, or none."""
         self._offered: Candidate | None = None
         self._ours, self._theirs = Tally(), Tally()
 
@@ -69,6 +75,7 @@ class Rollout:
             self._say("ended", before, now)
         if self.candidate is not None and (before is None or self.candidate.content != before.content):
             self._begin(self.candidate, now)
+        self._changed()
 
     def is_chosen(self, key: RunKey, live: Snapshot) -> bool:
         """Does the run live under the candidate, where there is one?"""
@@ -132,6 +139,7 @@ class Rollout:
             for name, value in found._asdict().items()
         }
         self._say("rolled_back", candidate, now, reason=reason, who=who, **figures)
+        self._changed()
         return back
 
     def _count(self, tally: Tally, record: Record, *, alone: bool, denials: bool) -> None:

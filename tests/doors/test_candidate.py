@@ -109,15 +109,15 @@ async def test_its_budgets_are_those_of_its_runs_counted_once(start: StartGatewa
 async def test_housekeeping_ends_a_run_when_the_seconds_of_its_own_policy_are_up(
     start: StartGateway, folder: Path
 ) -> None:
-    write(folder, {"agents": {"default": {"budgets": {"AGENT_MAX_SECONDS": 600}}}})
-    running = await start(live_policy(agents={"default": {"budgets": {"AGENT_MAX_SECONDS": 1}}}))
+    write(folder, {"agents": {"default": {"budgets": {"AGENT_MAX_SECONDS": 1}}}})
+    running = await start(live_policy(agents={"default": {"budgets": {"AGENT_MAX_SECONDS": 600}}}))
     await asyncio.gather(call(running, "search.read", CANARY[0]), call(running, "search.read", LIVE[0]))
     async with asyncio.timeout(10):
         while "run_finished" not in running.seen.names():  # noqa: ASYNC110  housekeeping looks once a second
             await asyncio.sleep(0.05)
     finished = [event.fields["run_id"] for event in running.seen.events if event.name == "run_finished"]
-    assert finished == [LIVE[0]]
-    assert (await call(running, "search.read", CANARY[0])).status == 200
+    assert finished == [CANARY[0]]
+    assert (await call(running, "search.read", LIVE[0])).status == 200
 
 
 async def test_its_routes_serve_its_runs(start: StartGateway, folder: Path, tool: ToolServer) -> None:
@@ -246,6 +246,26 @@ async def test_a_candidates_broken_upstream_opens_no_breaker_of_live_runs(
     async with running.operator.get("/v1/upstreams") as answer:
         named = {upstream["name"]: upstream["url"] for upstream in (await answer.json())["upstreams"]}
     assert named == {"default": tool.url, "tools": tool.url, "tools (candidate)": "http://127.0.0.1:9"}
+
+
+async def test_its_connections_live_as_long_as_it_does(start: StartGateway, folder: Path, tool: ToolServer) -> None:
+    write(folder, {"upstreams": {"tools": {"url": tool.url, "headers": {"X-Policy": "candidate"}}}})
+    definitions = {"search.read": {"effect": "read", "upstream": "tools"}}
+    upstreams = {"tools": {"url": tool.url}}
+    running = await start(live_policy(definitions, upstreams=upstreams))
+
+    def connected() -> set[object]:
+        return {status["upstream"] for status in running.gateway.upstreams.status()}
+
+    for run in (CANARY[0], LIVE[0]):
+        await call(running, "search.read", run)
+    assert [received.headers.get("X-Policy") for received in tool.received] == ["candidate", None]
+    assert connected() == {"tools", "tools (candidate)"}
+    (folder / "policy.yaml").write_text(live_policy(definitions, upstreams=upstreams, mode="report"))
+    await running.gateway.policies.reload()
+    assert connected() == {"tools", "tools (candidate)"}
+    await running.gateway.operations.roll_back("drill", "ada")
+    assert connected() == {"tools"}
 
 
 async def test_a_candidates_narrow_rate_holds_up_no_live_run(

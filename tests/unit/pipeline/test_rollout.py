@@ -28,7 +28,12 @@ class Trial:
     def __init__(self, live: str = LIVE, **options: Any) -> None:
         self.live: Snapshot = compiled(live)
         self.events: list[Event] = []
-        self.rollout = Rollout(lambda: self.live, self.events.append, options.pop("rolled_back", None))
+        self.candidates: list[Candidate | None] = []
+        """On trial after each change."""
+        self.rollout = Rollout(lambda: self.live, self.events.append, self._hear, options.pop("rolled_back", None))
+
+    def _hear(self) -> None:
+        self.candidates.append(self.rollout.candidate)
 
     def said(self) -> list[object]:
         assert {event.name for event in self.events} <= {"rollout"}
@@ -68,6 +73,7 @@ def test_a_run_lives_under_the_candidate_as_long_as_there_is_one(trial: Trial) -
     trial.rollout.offer(None, NOON)
     assert all(trial.rollout.snapshot_of(run) is trial.live for run in runs)
     assert trial.said() == ["started", "ended"]
+    assert [candidate is None for candidate in trial.candidates] == [False, True]
 
 
 def test_each_side_has_its_calls_and_errors(trial: Trial) -> None:

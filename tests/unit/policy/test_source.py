@@ -9,6 +9,7 @@ import pytest
 
 from gateway.model import Event, KillSwitch, Moment, Scope
 from gateway.policy.document.problems import PolicyError
+from gateway.policy.reading import Reading
 from gateway.policy.snapshot import Candidate, Snapshot
 from gateway.policy.source import PolicySource, check
 
@@ -304,6 +305,21 @@ async def test_a_candidate_is_compiled_anew_when_the_policy_under_it_changes(fol
         assert second.content == first.content
         assert second.snapshot.plan("default", "two").allowed
         assert not second.snapshot.plan("default", "one").allowed
+
+
+async def test_a_candidate_compiled_on_a_policy_that_changed_meanwhile_is_not_taken(folder: Path) -> None:
+    (folder / "candidate.yaml").write_text("egress: {allow_hosts: [a.example]}\n")
+    watcher = Watcher(folder)
+    watcher.source.load()
+    late = watcher.source._judge_candidate(Reading())
+    edit_in_place(folder, TWO)
+    await watcher.source.reload()
+    told = len(watcher.candidates)
+    watcher.source._take_candidate(late)
+    assert len(watcher.candidates) == told
+    await watcher.source.reload()
+    assert watcher.source.candidate is not None
+    assert watcher.source.candidate.snapshot.plan("default", "two").allowed
 
 
 async def test_a_candidate_is_laid_over_the_last_good_policy(folder: Path) -> None:
