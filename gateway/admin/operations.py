@@ -34,6 +34,7 @@ from gateway.state.switches import parse_scope
 
 MOST_AGENTS = 100
 """In one answer; metrics name as many."""
+MOST_QUEUES = 100
 
 
 class Calls(Protocol):
@@ -137,6 +138,7 @@ class Operations:
             "kill_switches": [switch_view(switch) for switch in self.counts.switches.active(self.clock())],
             "reach": self.keeper.reach,
             "calls_in_flight": len(self.counts.in_flight),
+            "queues": self._queues(),
             "max_in_flight": self.counts.max_in_flight,
             "runs_live": self.counts.ledger.live,
             "agents": self._agents(),
@@ -300,6 +302,16 @@ class Operations:
         """Those that have used anything lately."""
         agents, now = self.counts.ledger.agents, self.clock()
         return [agent_view(agent, self.policies.snapshot, agents, now) for agent in agents.names()[:MOST_AGENTS]]
+
+    def _queues(self) -> list[View]:
+        """Tools whose calls wait for their turn, the longest queues first; those that are paused behind them."""
+        pacers = self.counts.pacers
+        waiting, paused = pacers.waiting(), pacers.paused(self.clock().mono)
+        tools = sorted({*waiting, *paused}, key=lambda tool: (-waiting.get(tool, 0), tool))
+        return [
+            {"tool": tool, "waiting": waiting.get(tool, 0), "paused_seconds": round(paused.get(tool, 0.0), 1)}
+            for tool in tools[:MOST_QUEUES]
+        ]
 
     def _find(self, key: RunKey, now: Moment) -> Run | None:
         return self.counts.ledger.find(key, self.rollout.budgets_of(key), now)

@@ -111,6 +111,7 @@ def _status_lines(body: Mapping[str, object]) -> Iterable[str]:
     degraded = body["degraded"]
     yield f"degraded     {', '.join(degraded) if isinstance(degraded, list) and degraded else 'no'}"
     yield f"in flight    {body['calls_in_flight']} of {body['max_in_flight']}"
+    yield from (f"  {_queue_line(queue)}" for queue in _objects(body, "queues"))
     yield f"live runs    {body['runs_live']}"
     yield from (f"  {line}" for agent in _objects(body, "agents") for line in _use_lines(agent))
     dropped = body["log_dropped"]
@@ -119,6 +120,12 @@ def _status_lines(body: Mapping[str, object]) -> Iterable[str]:
     switches = _objects(body, "kill_switches")
     yield f"kill switches {'' if switches else 'none'}".rstrip()
     yield from (f"  {_switch_line(switch)}" for switch in switches)
+
+
+def _queue_line(queue: Mapping[str, object]) -> str:
+    seconds = queue["paused_seconds"]
+    paused = f", paused by its upstream for {seconds} s" if seconds else ""
+    return f"{queue['tool']}: {queue['waiting']} waiting{paused}"
 
 
 def _use_lines(agent: Mapping[str, object]) -> Iterable[str]:

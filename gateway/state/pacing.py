@@ -293,6 +293,10 @@ class Pacers:
         """How many attempts wait, by tool."""
         return {tool: pacer.waiting for tool, pacer in self._pacers.items() if pacer.waiting}
 
+    def paused(self, now: float) -> dict[str, float]:
+        """Seconds that are left of the pauses that upstreams have asked for, by tool."""
+        return {tool: pacer.paused(now) for tool, pacer in self._pacers.items() if pacer.paused(now)}
+
     def _forget(self, now: float) -> None:
         """A tool without a pace needs no pacer once its pause is over."""
         for tool, pacer in [*self._pacers.items()]:

@@ -86,6 +86,7 @@ async def test_status_is_the_whole_picture(operator: Operator) -> None:
     assert status["listen"] == operator.gateway.data_url
     assert status["degraded"] == ["kill_switch"]
     assert (status["calls_in_flight"], status["max_in_flight"], status["runs_live"]) == (0, 1000, 0)
+    assert status["queues"] == []
     assert (status["ready"], status["mode"], status["log_dropped"]) == (True, "enforce", {})
 
 

@@ -412,6 +412,23 @@ async def test_report_mode_softens_no_place(start: StartGateway, tool: ToolServe
     await crowd.answers()
 
 
+async def test_operators_see_who_waits_and_what_is_paused(start: StartGateway, tool: ToolServer, gate: Gate) -> None:
+    tool.replies = [status(429, Retry_After="30")]
+    running = await start(policy_of({READ: {"effect": "read", "max_concurrency": 1}, WRITE: {}}, retries=0))
+    await Crowd(running, WRITE).call()
+    crowd = Crowd(running)
+    crowd.call()
+    await tool.seen(2)
+    await crowd.lines_up(2)
+    async with running.operator.get("/v1/status") as answer:
+        reading, writing = (await answer.json())["queues"]
+    assert reading == {"tool": READ, "waiting": 2, "paused_seconds": 0}
+    assert (writing["tool"], writing["waiting"]) == (WRITE, 0)
+    assert 25 < writing["paused_seconds"] <= 30
+    gate.open(3)
+    await crowd.answers()
+
+
 async def test_explaining_a_call_does_not_count_it(start: StartGateway, tool: ToolServer) -> None:
     running = await start(paced(rate={"per_second": 0.05}, deadline_ms=5000))
     url = f"/v1/explain?agent=default&tool={READ}"
