@@ -23,7 +23,7 @@ GRAIN = 0.001
 
 
 class Bucket(AsyncLimiter):
-    """aiolimiter's leaky bucket, asked where it would be waited for: the queue in front of it is the pacer's."""
+    """aiolimiter's leaky bucket, asked where it would be waited for: the queue in front of it is the pacer's, and so is the wait."""
 
     __slots__ = ()
 
