@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.model import Reason, Record
 from tests.doors.conftest import StartGateway
-from tests.doors.tool_server import ToolServer
+from tests.doors.tool_server import ToolServer, hang
 from tests.scenarios.installation import Installation, call
 from tests.scenarios.open_loop import open_loop, percentile
 from tests.scenarios.resident import MB, needs_proc, resident
@@ -81,6 +81,21 @@ async def test_a_slow_tool_has_what_it_can_bear_and_costs_the_others_nothing(
     busy = [each for each in piled if each.result == BUSY]
     assert percentile(busy, 50) < 1000 * HOLD  # sooner than any answer of the tool's: they did not wait for one
     assert sizes[-1] - sizes[0] < 10 * MB, "a pile of calls leaves nothing behind"
+
+
+async def test_an_operator_who_asks_sees_the_pile(installation: Installation, tool: ToolServer) -> None:
+    await begin(installation, tool)
+    end = asyncio.Event()
+    tool.behaviour = hang(end)
+    async with installation.agent() as agent, installation.operator() as operator:
+        calls = [asyncio.create_task(call(agent, SLOW)) for _ in range(PLACES + 3)]
+        queues: list[object] = []
+        while queues != [{"tool": SLOW, "waiting": 3, "paused_seconds": 0}]:
+            async with operator.get("/v1/status") as answer:
+                queues = (await answer.json())["queues"]
+        assert f"  {SLOW}: 3 waiting\n" in (await installation.run("status")).out
+        end.set()
+        assert set(await asyncio.gather(*calls)) == {OK}
 
 
 async def test_those_who_wait_go_in_the_order_in_which_they_came(start: StartGateway, tool: ToolServer) -> None:
