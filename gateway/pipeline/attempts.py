@@ -134,17 +134,17 @@ class Attempts:
     async def _attempt(self, progress: Progress, plan: Plan, wait: Wait) -> Reply:
         """One try under its timers; a small reply is whole when this returns."""
         call, limits = progress.call, progress.limits
-        progress.attempts += 1
-        now = self._clock().mono
+        number, now = progress.attempts + 1, self._clock().mono
         headers = [*call.headers]
         if not plan.builtin:
-            headers.append(("Tool-Gateway-Attempt", str(progress.attempts)))
+            headers.append(("Tool-Gateway-Attempt", str(number)))
             headers.append(("Tool-Gateway-Deadline-Ms", str(max(0, int(limits.left(now) * 1000)))))
         body = b"" if plan.builtin else call.body  # a fetch's body says where to go; nothing of it goes there
-        attempt = Attempt(progress.attempts, call.method, call.target, headers, body)
+        attempt = Attempt(number, call.method, call.target, headers, body)
         reply: Reply | None = None
         try:
             with wait.attempting(attempt, progress.until(now + plan.timeout)):
+                progress.attempts = number  # a call that was stopped just before has made one less
                 reply = await self._send(attempt, plan, call.destination)
                 if (reply.length or 0 if reply.body is None else len(reply.body)) > plan.max_response_bytes:
                     reply.close()
