@@ -80,6 +80,7 @@ async def kill_again_and_again(installation: Installation, tool: ToolServer, rou
     installation.environment |= {"AGENT_MAX_TOOL_CALLS": "1000000", "AGENT_MAX_SECONDS": "604800"}
     load = Load(installation, dice)
     for number in range(rounds):
+        installation.log.unlink(missing_ok=True)  # `begin` reads all of it, over and over
         process = await installation.begin()
         await load.until_killed(dice.choice([0.02, 0.1, 0.3, 0.9, 1.1]) * dice.uniform(0.5, 1.5), process.kill)
         assert (await ended(process)).code == -signal.SIGKILL
