@@ -25,7 +25,8 @@ async def reach_all(snapshot: Snapshot, settings: Settings) -> list[Reached]:
     upstreams, fetch = Upstreams(Resolver(), listeners), Fetch(Resolver(), listeners)
     plan = snapshot.plan("default", "http.get")
     tries: list[tuple[str, Awaitable[str | None]]] = [
-        (f"upstreams.{upstream.name}", upstreams.probe(upstream)) for upstream in snapshot.upstreams.values()
+        (f"{'mcp_servers' if upstream.mcp else 'upstreams'}.{upstream.name}", upstreams.probe(upstream))
+        for upstream in snapshot.upstreams.values()
     ]
     for host in sorted(plan.egress.hosts):
         for port in sorted(plan.egress.ports):

@@ -40,6 +40,26 @@ def arguments_of(body: bytes, query: str) -> object:
         raise ArgumentsError("the body is not JSON") from None
 
 
+def read_strictly(body: bytes) -> object:
+    """A document that every parser reads alike, with its numbers as they are. Raises ArgumentsError.
+
+    orjson refuses what is not UTF-8, starts with a byte order mark, holds NaN, infinity or half of a surrogate pair. Of two equal keys it
+    keeps one, and integers over 64 bits become doubles: where that may be so, the document is read again, slowly.
+    """
+    try:
+        found = orjson.loads(body)
+        plain = orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
+        if _taken_exactly(body, plain):
+            return found
+        return json.loads(body, object_pairs_hook=_unique)
+    except ArgumentsError:
+        raise
+    except TypeError:  # orjson writes 254 levels
+        raise ArgumentsError("the body is nested too deeply") from None
+    except ValueError:
+        raise ArgumentsError("the body is not strict JSON in UTF-8") from None
+
+
 def query_object(query: str) -> dict[str, object]:
     """The query's names and values; a repeated name becomes a list."""
     found: dict[str, object] = {}

@@ -85,6 +85,12 @@ def read_url(text: str) -> BaseUrl:
     return BaseUrl(parts.scheme, read_host(host), port or USUAL_PORT[parts.scheme], parts.path.rstrip("/"))
 
 
+def read_endpoint(text: str) -> BaseUrl:
+    """An MCP server's address: the whole path, with the trailing slash that some servers insist on. Raises ValueError like read_url."""
+    url = read_url(text)
+    return url._replace(path=url.path + "/") if url.path and text.endswith("/") else url
+
+
 def read_origin(text: str) -> str:
     """A browser's Origin as it is compared: `https://app.example.com[:port]`. Raises ValueError with what was expected."""
     expected = "an origin like https://app.example.com"

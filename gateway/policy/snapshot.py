@@ -36,6 +36,23 @@ class IdempotencyPlan(NamedTuple):
     max_bytes: int = 64 << 20
 
 
+class McpPlan(NamedTuple):
+    """What an upstream that speaks MCP has beside its connections."""
+
+    trust_annotations: bool = False
+    """Where the policy declares no effect, the server's word counts."""
+    deny_methods: frozenset[str] = frozenset()
+    """Names of methods, or of all below a name: `prompts/*`."""
+
+    def denies(self, method: str) -> bool:
+        """tools/call has its own rules."""
+        if not self.deny_methods:
+            return False
+        above, parts = "", method.split("/")[:-1]
+        prefixes = [above := f"{above}{part}/" for part in parts]
+        return method in self.deny_methods or any(f"{prefix}*" in self.deny_methods for prefix in prefixes)
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamPlan:
     """Where a tool is performed and how the gateway connects to it. Seconds, not milliseconds."""
@@ -58,6 +75,8 @@ class UpstreamPlan:
     tls: Tls
     breaker: BreakerBounds = USUAL_BREAKER
     """Not part of `key`: connections do not depend on it."""
+    mcp: McpPlan | None = None
+    """It is one of mcp_servers, reached through the MCP door alone. Then `base_path` is its whole path. Not part of `key` either."""
 
     @property
     def origin(self) -> str:
@@ -148,6 +167,8 @@ class Plan:
     limits: AgentBounds = UNBOUNDED
     allow_without_state: bool = False
     """state.on_unavailable: allow. A charge that cannot be written down does not refuse the call."""
+    heeds_annotations: bool = False
+    """A tool of an MCP server whose effect the policy leaves to that server's word (trust_annotations)."""
 
     def price(self, said: int) -> int:
         """Micro-USD a call is charged: the policy's word or the caller's, whichever is higher."""
@@ -217,6 +238,7 @@ class Snapshot(Protocol):
     overrides: tuple[str, ...]
     """Policy values that the environment overrides, both values named."""
     upstreams: Mapping[str, UpstreamPlan]
+    """mcp_servers too: no two have one name."""
     allowed_origins: frozenset[str]
     identify_by_trace: bool
     observability: Observability

@@ -37,6 +37,7 @@ def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
         *_free_of_charge(policy),
         *_contained(policy, plans),
         *_changing_reads(plans),
+        *_servers_of_nobody(policy),
         *_resting_rollout(policy, given),
         *_ignored_files(given),
     )
@@ -60,7 +61,8 @@ def _undeclared_effects(policy: Policy, plans: list[Plan]) -> Iterator[str]:
     for plan in plans:
         definition = policy.tools.definitions.get(plan.tool)
         undeclared = definition is None or definition.effect is None
-        if undeclared and not plan.tool.startswith("http.") and (definition is not None or plan.tool in allowed):
+        told = plan.tool.startswith("http.") or plan.heeds_annotations
+        if undeclared and not told and (definition is not None or plan.tool in allowed):
             yield f"{plan.tool}: effect undeclared, treated as write: not repeated once sent, stopped by disable_writes"
 
 
@@ -91,6 +93,13 @@ def _changing_reads(plans: list[Plan]) -> Iterator[str]:
         changing = sorted((plan.methods or frozenset()) & _CHANGING)
         if plan.effect is Effect.READ and (changing or (plan.methods is None and not plan.builtin)):
             yield f"{plan.tool}: a read that takes {', '.join(changing) or 'any method'} may be repeated and passes disable_writes"
+
+
+def _servers_of_nobody(policy: Policy) -> Iterator[str]:
+    allowed = _allowed(policy)
+    for server in policy.mcp_servers:
+        if "*" not in allowed and not any(entry.startswith(f"{server}.") for entry in allowed):
+            yield f"mcp_servers.{server}: no allowlist names a tool of it ({server}.*), so every call is refused"
 
 
 def _resting_rollout(policy: Policy, given: Given) -> Iterator[str]:
@@ -130,7 +139,7 @@ def _contained(policy: Policy, plans: list[Plan]) -> Iterator[str]:
 
 
 def _reaches(policy: Policy, plan: Plan) -> Iterator[Reach]:
-    if plan.upstream is None:
+    if plan.upstream is None or plan.upstream.mcp is not None:  # every tool of an MCP server has one address
         return
     upstream = plan.upstream
     yield Reach(plan.tool, upstream.origin, upstream.base_path + plan.path, plan.takes_rest, plan.methods)

@@ -50,7 +50,7 @@ def wanted(policy: Policy) -> tuple[frozenset[Reference], frozenset[str]]:
     """The references and the TLS files that the policy names."""
     templates = [agent.token for agent in policy.agents.values() if agent.token is not None]
     files: set[str] = set()
-    for upstream in policy.upstreams.values():
+    for upstream in (*policy.upstreams.values(), *policy.mcp_servers.values()):
         templates.extend(upstream.headers.values())
         files.update(path for path in upstream.tls.model_dump().values() if path is not None)
     return frozenset(reference for text in templates for reference in secrets.references(text)), frozenset(files)

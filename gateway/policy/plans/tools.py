@@ -20,6 +20,9 @@ _FAMILY = "http."
 """Names that are never an upstream's; those not in BUILT_IN come with the egress door."""
 _DEFAULT_TIMEOUT_MS = 8000
 _NOT_FOR_BUILT_IN = ("upstream", "path", "route", "methods", "forward_authorization", "stream", "idempotency_key")
+_NOT_FOR_MCP = ("upstream", "path", "route", "methods", "forward_authorization", "idempotency_key")
+_MCP_DEADLINE = 55.0
+"""Seconds: common MCP clients give up after 60, and a call that outlives its caller is spent for nothing."""
 _READS = frozenset(["GET", "HEAD", "POST"])
 
 Template = Callable[..., Plan]
@@ -67,12 +70,13 @@ class Tools:
     def _prepare(self, name: str, definition: Definition, findings: Findings | None) -> Template:
         in_family = name.startswith(_FAMILY)
         effect = Effect(definition.effect) if definition.effect else BUILT_IN.get(name, Effect.WRITE)
-        upstream = None if in_family else self._upstreams.get(definition.upstream or DEFAULT)
+        server = self._server(name)
+        upstream = None if in_family else self._upstreams.get(server or definition.upstream or DEFAULT)
         retries = self._retries(definition)
         timeout_ms = definition.timeout_ms or self._timeout_ms(name)
         waits = [retries.backoff[min(n, len(retries.backoff) - 1)] for n in range(retries.max)]
-        deadline = definition.deadline_ms / 1000 if definition.deadline_ms else None
-        path, takes_rest = _path(name, definition, in_family)
+        deadline = definition.deadline_ms / 1000 if definition.deadline_ms else _MCP_DEADLINE if server else None
+        path, takes_rest = ("", False) if server else _path(name, definition, in_family)
         pace = _pace(definition, held=self._policy.mode != "report")
         return partial(
             Plan,
@@ -81,7 +85,7 @@ class Tools:
             builtin=name in BUILT_IN,
             upstream=upstream,
             missing=None if upstream is not None or name in BUILT_IN else _missing(name, in_family),
-            methods=_methods(name, definition, effect),
+            methods=_POST if server else _methods(name, definition, effect),
             path=path,
             takes_rest=takes_rest,
             timeout=timeout_ms / 1000,
@@ -104,7 +108,13 @@ class Tools:
             cost=micro_usd(definition.cost_usd or 0),
             idempotency_key=definition.idempotency_key,
             allow_without_state=self._policy.state.on_unavailable == "allow",
+            heeds_annotations=definition.effect is None and _trusted(upstream),
         )
+
+    def _server(self, tool: str) -> str | None:
+        """The MCP server that `{server}.{tool}` belongs to."""
+        first, dot, _ = tool.partition(".")
+        return first if dot and first in self._policy.mcp_servers else None
 
     def differs(self, tool: str, pace: Pace, upstream: UpstreamPlan | None) -> bool:
         """Does the tool line up, or go, otherwise here?"""
@@ -142,7 +152,18 @@ class Tools:
                 if getattr(definition, key):
                     findings.add((*here, key), f"{name} is built in: it takes limits, but no {key}")
             return
+        server = self._server(name)
+        if server is not None:
+            for key in _NOT_FOR_MCP:
+                if getattr(definition, key):
+                    findings.add(
+                        (*here, key), f"{name} is a tool of mcp_servers.{server}: it takes limits, but no {key}"
+                    )
+            return
         wanted = definition.upstream
+        if wanted in self._policy.mcp_servers:
+            findings.add((*here, "upstream"), f"mcp_servers.{wanted} serves only the tools named {wanted}.*")
+            return
         unknown = wanted is not None and wanted not in self._policy.upstreams and wanted not in self._upstreams
         if wanted is not None and unknown and not findings.doubts(("upstreams", wanted)):
             findings.add((*here, "upstream"), "no such upstream" + suggestion(wanted, self._policy.upstreams))
@@ -164,6 +185,11 @@ class Tools:
 
 
 _NOTHING_SAID = Definition()
+_POST = frozenset(["POST"])
+
+
+def _trusted(upstream: UpstreamPlan | None) -> bool:
+    return upstream is not None and upstream.mcp is not None and upstream.mcp.trust_annotations
 
 
 def micro_usd(usd: float) -> int:

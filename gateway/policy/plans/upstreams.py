@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from gateway.bounds import BreakerBounds
@@ -10,28 +10,37 @@ from gateway.policy import hosts, secrets
 from gateway.policy.document.problems import Findings, Path
 from gateway.policy.hosts import BaseUrl
 from gateway.policy.plans.given import Given
-from gateway.policy.schema.sections import Policy, Upstream
-from gateway.policy.snapshot import APART, Tls, UpstreamPlan
+from gateway.policy.schema.sections import McpServer, Policy, Upstream
+from gateway.policy.snapshot import APART, McpPlan, Tls, UpstreamPlan
 
 DEFAULT = "default"
+_NOT_CONNECTIONS = {"url", "headers", "circuit_breaker", "trust_annotations", "deny_methods"}
 
 
 def compile_upstreams(policy: Policy, given: Given, findings: Findings) -> dict[str, UpstreamPlan]:
     """Every upstream by name. One that cannot be dialled is told to the findings and left out."""
     plans = {}
-    for name, spec in _with_default(policy, given).items():
+    for here, spec in _specs(policy, given):
+        name = str(here[-1])
         url = default_url(policy, given, findings) if name == DEFAULT else spec.url
-        headers = _headers(name, spec, given, findings)
-        _judge_tls(name, spec, url, given, findings)
+        headers = _headers(here, spec, given, findings)
+        _judge_tls(here, spec, url, given, findings)
         if url is None:
-            findings.add(("upstreams", name, "url"), "required key is missing")
+            findings.add((*here, "url"), "required key is missing")
         elif hosts.is_own(url.host, url.port, given.own_listeners):
-            findings.add(
-                ("upstreams", name, "url"), "this is the gateway's own listener: calls would go round in circles"
-            )
+            findings.add((*here, "url"), "this is the gateway's own listener: calls would go round in circles")
+        elif name in plans:
+            findings.add(here, f"upstreams.{name} has this name: log and metrics could not tell them apart; rename one")
         else:
             plans[name] = _plan(name, spec, url, headers, given)
     return plans
+
+
+def _specs(policy: Policy, given: Given) -> Iterator[tuple[Path, Upstream]]:
+    for name, spec in _with_default(policy, given).items():
+        yield ("upstreams", name), spec
+    for name, server in policy.mcp_servers.items():
+        yield ("mcp_servers", name), server
 
 
 def told_apart(upstreams: Mapping[str, UpstreamPlan], live: Mapping[str, UpstreamPlan]) -> Mapping[str, UpstreamPlan]:
@@ -57,11 +66,11 @@ def default_url(policy: Policy, given: Given, findings: Findings) -> BaseUrl | N
     return policy.upstreams[DEFAULT].url if DEFAULT in policy.upstreams else None
 
 
-def _headers(name: str, spec: Upstream, given: Given, findings: Findings) -> tuple[tuple[str, str], ...]:
+def _headers(upstream: Path, spec: Upstream, given: Given, findings: Findings) -> tuple[tuple[str, str], ...]:
     seen: dict[str, str] = {}
     expanded = []
     for header, template in spec.headers.items():
-        here: Path = ("upstreams", name, "headers", header)
+        here: Path = (*upstream, "headers", header)
         if seen.setdefault(header.lower(), header) != header:
             findings.add(here, f"the same header as {seen[header.lower()]}")
         if secrets.is_literal_credential(header, template):
@@ -72,8 +81,8 @@ def _headers(name: str, spec: Upstream, given: Given, findings: Findings) -> tup
     return tuple(expanded)
 
 
-def _judge_tls(name: str, spec: Upstream, url: BaseUrl | None, given: Given, findings: Findings) -> None:
-    here: Path = ("upstreams", name, "tls")
+def _judge_tls(upstream: Path, spec: Upstream, url: BaseUrl | None, given: Given, findings: Findings) -> None:
+    here: Path = (*upstream, "tls")
     written = {key: path for key, path in spec.tls.model_dump().items() if path is not None}
     if written and url is not None and url.scheme == "http":
         findings.add(here, "the URL is http: nothing here would be used")
@@ -87,7 +96,7 @@ def _judge_tls(name: str, spec: Upstream, url: BaseUrl | None, given: Given, fin
 def _plan(name: str, spec: Upstream, url: BaseUrl, headers: tuple[tuple[str, str], ...], given: Given) -> UpstreamPlan:
     tls = Tls(spec.tls.ca_file, spec.tls.client_cert_file, spec.tls.client_key_file)
     files = [given.digests.get(path, "") for path in (tls.ca_file, tls.client_cert_file, tls.client_key_file) if path]
-    shape = [url, headers, spec.model_dump(mode="json", exclude={"url", "headers", "circuit_breaker"}), files]
+    shape = [url, headers, spec.model_dump(mode="json", exclude=_NOT_CONNECTIONS), files]
     return UpstreamPlan(
         name=name,
         key=f"{name}-{hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()}",
@@ -102,4 +111,5 @@ def _plan(name: str, spec: Upstream, url: BaseUrl, headers: tuple[tuple[str, str
         max_connection_age=spec.max_connection_age_ms / 1000,
         tls=tls,
         breaker=BreakerBounds(spec.circuit_breaker.failures, spec.circuit_breaker.open_ms / 1000),
+        mcp=McpPlan(spec.trust_annotations, frozenset(spec.deny_methods)) if isinstance(spec, McpServer) else None,
     )

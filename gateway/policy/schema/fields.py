@@ -19,6 +19,9 @@ EXPECTED = "expected"
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_SERVER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MCP_METHOD = re.compile(r"[A-Za-z0-9_$.-]+(?:/[A-Za-z0-9_$.-]+)*(?:/\*)?")
+_NEVER_DENIED = frozenset(["initialize", "ping", "tools/call", "tools/*"])
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _OURS_TO_SET = frozenset(
     [
@@ -149,6 +152,20 @@ def _read_token(text: str) -> str:
     return secrets.read_template(text)
 
 
+def _read_server_name(text: str) -> str:
+    if text in ("default", "http"):
+        raise ValueError(f"another name: {text} means something else already")
+    return _only(_SERVER_NAME.fullmatch)(text)
+
+
+def _read_mcp_method(text: str) -> str:
+    if text in _NEVER_DENIED:
+        raise ValueError(
+            "another method: without initialize and ping nothing works, and calls have allowlist and denylist"
+        )
+    return _only(_MCP_METHOD.fullmatch)(text)
+
+
 def _read_path(text: str) -> str:
     """The path a tool has at its upstream or at the native door; `{rest*}` may stand for its last part."""
     plain = text.removesuffix(REST) if text.endswith("/" + REST) else text
@@ -197,10 +214,13 @@ RunScope = Annotated[
     ),
 ]
 UpstreamName = Annotated[str, Form("a name of A-Za-z0-9._-", _only(_UPSTREAM_NAME.fullmatch))]
+ServerName = Annotated[str, Form("a name of A-Za-z0-9_-", _read_server_name)]
+McpMethod = Annotated[str, Form("a method like prompts/get, or prompts/* for all below", _read_mcp_method)]
 HeaderName = Annotated[str, Form("a header name", _read_header_name)]
 HeaderValue = Annotated[str, Form("text", _read_header_value)]
 Token = Annotated[str, Form("a reference, ${env:NAME} or ${file:PATH}", _read_token)]
 Url = Annotated[hosts.BaseUrl, Form("an http or https URL", hosts.read_url)]
+Endpoint = Annotated[hosts.BaseUrl, Form("an http or https URL", hosts.read_endpoint)]
 Origin = Annotated[str, Form("an origin like https://app.example.com", hosts.read_origin)]
 HostRule = Annotated[str, Form("a host name, *.suffix, * or an IP address", hosts.read_host_rule)]
 Block = Annotated[str, Form("a CIDR block like 10.0.0.0/8", hosts.read_block)]

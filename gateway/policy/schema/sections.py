@@ -8,17 +8,20 @@ from gateway.policy.schema.fields import (
     Between,
     Block,
     ByteSize,
+    Endpoint,
     FilePath,
     HeaderName,
     HeaderValue,
     HostRule,
     Identifier,
     Many,
+    McpMethod,
     Milliseconds,
     Origin,
     Path,
     Route,
     RunScope,
+    ServerName,
     Share,
     Text,
     Time,
@@ -178,10 +181,11 @@ class Upstream(Section):
 
 
 class McpServer(Upstream):
-    """An upstream that speaks MCP."""
+    """An upstream that speaks MCP: `url` is its endpoint."""
 
+    url: Endpoint | None = None
     trust_annotations: bool = False
-    deny_methods: Many[Text] = ()
+    deny_methods: Many[McpMethod] = ()
 
 
 class Egress(Section):
@@ -276,7 +280,7 @@ class Policy(Section):
     runs: Runs = Runs()
     tools: Tools = Tools()
     upstreams: dict[UpstreamName, Upstream] = {}
-    mcp_servers: dict[UpstreamName, McpServer] = {}
+    mcp_servers: dict[ServerName, McpServer] = {}
     egress: Egress = Egress()
     agents: dict[Identifier, Agent] = {}
     governed: Governed = Governed()
