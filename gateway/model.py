@@ -261,6 +261,8 @@ class ToolCall(NamedTuple):
     """The caller's Idempotency-Key."""
     spend: int = 0
     """Micro-USD the caller says that this call costs; the higher of this and the policy's word is charged."""
+    shown: bytes | None = None
+    """The first bytes of what the log may show as arguments, where that is not the body."""
 
 
 @dataclass(slots=True)
@@ -291,6 +293,8 @@ class Reply:
     """The announced Content-Length, None where the body is chunked or ends with the connection."""
     close: Callable[[], None] = lambda: None
     """Gives the connection back, or cuts it where the body was not read to its end. Safe to call twice."""
+    asks: bool = False
+    """What came of it last asks the caller for something (MCP: sampling, elicitation): the silence that follows is not the upstream's."""
 
     @property
     def event_stream(self) -> bool:

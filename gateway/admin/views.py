@@ -9,7 +9,7 @@ from gateway.policy.snapshot import Plan, Snapshot, UpstreamPlan
 from gateway.state.agents import Agents
 from gateway.state.breaker import Breakers
 from gateway.state.rollout import WINDOW, Figures
-from gateway.state.run import Run, is_window, stop_reason_of, usd_of
+from gateway.state.run import Run, stop_reason_of, usd_of
 
 View = dict[str, object]
 
@@ -70,7 +70,7 @@ def run_view(run: Run, budgets: Budgets, remaining: Remaining, now: Moment) -> V
     usd = usd_of(run, budgets)
     return {
         "agent_id": run.key.agent,
-        "run_id": None if is_window(run.key) else run.key.id,
+        "run_id": run.key.id or None,
         "started": instant(run.started.wall),
         "live": run.ended is None,
         "stop_reason": stop_reason_of(run, budgets, now),

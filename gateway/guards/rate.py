@@ -6,6 +6,7 @@ from gateway.model import Denial, Moment, Reason, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.pacing import GRAIN, Pacer
+from gateway.state.run import is_window
 
 SOON = 1.0
 """Seconds: when to come back where nobody knows when a place is free."""
@@ -17,7 +18,7 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
     if pacer is None:
         return None
     run_left = inf
-    if call.run.id and not plan.report:
+    if not is_window(call.run) and not plan.report:
         run = counts.ledger.find(call.run, plan.budgets, now)
         run_left = plan.budgets.max_seconds - (run.elapsed(now) if run else 0.0)
     return no_turn(pacer, plan, now.mono, plan.deadline, run_left)

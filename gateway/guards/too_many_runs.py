@@ -5,12 +5,11 @@ from math import ceil
 from gateway.model import Denial, Moment, Reason, RunKey, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
-from gateway.state.run import is_window
 
 
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
-    """Run ids are the agent's to make up, each with budgets of its own: this bounds how many."""
-    if counts.ledger.find(call.run, plan.budgets, now) is not None or is_window(call.run):
+    """Run ids, and MCP sessions, are the agent's to make up, each with budgets of its own: this bounds how many."""
+    if counts.ledger.find(call.run, plan.budgets, now) is not None or not call.run.id:
         return None
     return no_new_run(call.run, plan.limits.max_runs_started_per_hour, counts, now)
 

@@ -14,9 +14,11 @@ RETRY_LATER = 1.0
 class Cut(Exception):
     """The reply broke off after its first byte had gone to the agent: the door cuts the connection so that it cannot look whole."""
 
-    def __init__(self, denial: Denial) -> None:
+    def __init__(self, denial: Denial, *, by_upstream: bool = False) -> None:
         super().__init__(denial.reason)
         self.denial = denial
+        self.by_upstream = by_upstream
+        """The upstream broke it off; else a timer, a limit or a stop did."""
 
 
 class TimedOut(UpstreamError):

@@ -6,7 +6,7 @@ from math import inf
 from typing import TypeVar
 
 from gateway.guards import GUARDS, REPLAY_GUARDS, Verdict, judge
-from gateway.model import Denial, Event, Moment, Observer, Outcome, RunKey, ToolCall, UpstreamError
+from gateway.model import Denial, Door, Event, Moment, Observer, Outcome, RunKey, ToolCall, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
 from gateway.pipeline.failures import Cut
@@ -19,7 +19,7 @@ from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.inflight import Stopped, Wait
 from gateway.state.journal import Charge
-from gateway.state.run import Run
+from gateway.state.run import Run, is_window
 
 Write = Callable[[bytes], Awaitable[None]]
 End = Callable[[], Awaitable[None]]
@@ -125,7 +125,7 @@ class Pipeline:
         identity = call.args_hash if plan.max_identical_calls else ""  # nobody asks for it
         charge = Charge(call.run, call.tool, plan.price(call.spend), call.step, call.started, identity)
         reservation = progress.reservation = self._counts.ledger.reserve(charge, plan.budgets)
-        if reservation.started and call.run.id:
+        if reservation.started and not is_window(call.run):
             self.run_started(call.run, call.started)
         return None if reservation.durable or plan.allow_without_state else failures.not_durable()
 
@@ -175,10 +175,12 @@ class Pipeline:
         reply, clock = progress.reply, self._clock
         if reply is None or reply.chunks is None:
             return
-        endless = plan.stream or reply.event_stream
+        mcp = progress.call.door is Door.MCP  # an event stream is one way to answer there, not a sign of endlessness
+        endless = plan.stream or (reply.event_stream and not mcp)
         silence = plan.stream_idle if endless else plan.timeout
         if endless:
             progress.limits = progress.limits._replace(deadline=inf)
+        by_upstream = False
         try:
             with wait.limit(progress.until(clock().mono + silence)):
                 async for piece in reply.chunks:
@@ -188,7 +190,7 @@ class Pipeline:
                     wait.reschedule(progress.until(clock().mono + silence if endless else inf))
                     await write(piece)
                     progress.keep(piece)
-                    wait.reschedule(progress.until(clock().mono + silence))
+                    wait.reschedule(progress.until(inf if reply.asks else clock().mono + silence))
                 wait.reschedule(progress.until(clock().mono + silence if endless else inf))
                 self._attempts.body_ended(progress)
                 await end()
@@ -200,11 +202,11 @@ class Pipeline:
         except UpstreamError as error:
             progress.errors.append(error.kind)
             self._attempts.body_ended(progress, error)
-            denial = failures.explain(error, plan)
+            denial, by_upstream = failures.explain(error, plan), True
         except Stopped as stop:
             denial = failures.stopped_after_dispatch(stop.denial, plan)
         progress.fail(denial)
-        raise Cut(denial)
+        raise Cut(denial, by_upstream=by_upstream)
 
     def settle(self, progress: Progress, wait: Wait | None) -> None:
         """Gives everything back and tells the observers. Must not raise, must not wait."""
@@ -260,7 +262,7 @@ class Pipeline:
     def _limits(self, call: ToolCall, plan: Plan) -> Limits:
         """When the call and its run must be done. The run of a first call starts with it; report mode ends none."""
         deadline = call.started.mono + plan.deadline
-        if not call.run.id or plan.report:
+        if is_window(call.run) or plan.report:
             return Limits(deadline)
         run = self._counts.ledger.find(call.run, plan.budgets, call.started)
         started = run.started.mono if run is not None else call.started.mono

@@ -162,7 +162,7 @@ class Progress:
             upstream=plan.upstream.name if plan and plan.upstream else None,
             report_reason=self.report_reason,
             detail=denial.detail if denial else None,
-            args=body if isinstance(body, bytes) else b"",
+            args=call.shown if call.shown is not None else body if isinstance(body, bytes) else b"",
             target=call.rest + (f"?{call.query}" if call.query else ""),
             candidate=self.candidate,
             result=(reply.body if reply and reply.body is not None else b"".join(self.window)),

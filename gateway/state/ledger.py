@@ -205,7 +205,7 @@ class Ledger:
                 self._changed.discard(over)
             run = self._runs[key] = Run(key, now, now.mono + budgets.max_seconds)
             self._forgotten.discard(key)
-            if not is_window(key):
+            if key.id:  # a session's window, too
                 self.agents.run_started(key.agent, now)
             self.live += 1
             heappush(self._due, run)

@@ -1,5 +1,6 @@
 """What one run, or one anonymous window, has used, and the form in which stores keep it. Written by the Ledger only."""
 
+import re
 from typing import NamedTuple
 
 from gateway.model import Budgets, Moment, Reason, RunKey
@@ -10,9 +11,13 @@ LARGEST_STEP = 2**31 - 1
 """A step announced beyond it counts as this one: the stores keep integers of 64 bits."""
 
 
+SESSION_WINDOW = re.compile(r"mcp-[0-9a-f]{32}")
+"""The window of one MCP session: a session is not a task, so it is bounded like calls without a run id (SPEC 2)."""
+
+
 def is_window(key: RunKey) -> bool:
-    """Does the key name an agent's anonymous window rather than a run?"""
-    return key.id == ""
+    """Does the key name a window of an agent's anonymous calls rather than a run?"""
+    return key.id == "" or (len(key.id) == 36 and SESSION_WINDOW.fullmatch(key.id) is not None)
 
 
 class Run:

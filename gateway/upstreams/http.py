@@ -2,9 +2,11 @@
 
 import asyncio
 import ssl
+import sys
 
 from gateway.model import Attempt, Reply, UpstreamError
 from gateway.policy.snapshot import Snapshot, UpstreamPlan
+from gateway.upstreams import mcp
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.dial import connect, look_up, tls_context
 from gateway.upstreams.exchange import exchange
@@ -12,6 +14,8 @@ from gateway.upstreams.heads import RequestHeads
 from gateway.upstreams.listeners import NO_LISTENERS, Listeners
 from gateway.upstreams.pool import Pool
 from gateway.upstreams.resolver import Resolver
+
+UNLIMITED = sys.maxsize
 
 
 class HttpUpstream:
@@ -25,9 +29,9 @@ class HttpUpstream:
         self._heads = RequestHeads(plan.origin.partition("://")[2], plan.base_path, plan.headers)
         self._tls: ssl.SSLContext | None = None
         self._tls_loaded = 0.0
-        self.pool = Pool(
-            self._connect, size=plan.max_connections, keepalive=plan.keepalive, max_age=plan.max_connection_age
-        )
+        self.pool = self._pool(plan.max_connections)
+        self.apart = self._pool(UNLIMITED)
+        """For messages that are no calls: streams that stay open must not take the places of calls, nor wait for one."""
 
     async def send(self, attempt: Attempt) -> Reply:
         """One attempt, never repeated. Returns when the reply's head is there; sets `attempt.sent` before the first byte goes out.
@@ -36,7 +40,14 @@ class HttpUpstream:
         only opening a connection has its own (`plan.connect_timeout`).
         """
         connection = await self.pool.take()
-        return await exchange(connection, self._heads, attempt, self.pool.give)
+        reply = await exchange(connection, self._heads, attempt, self.pool.give)
+        return reply if self.plan.mcp is None else await mcp.checked(reply, self._label, read_ahead=True)
+
+    async def send_apart(self, attempt: Attempt) -> Reply:
+        """The same for a message to an MCP server that is no call: it never waits for a connection."""
+        connection = await self.apart.take()
+        reply = await exchange(connection, self._heads, attempt, self.apart.give)
+        return await mcp.checked(reply, self._label, read_ahead=False)
 
     async def probe(self) -> str | None:
         """Resolves, connects and handshakes, apart from the pool. The problem with its remedy, or None."""
@@ -46,6 +57,10 @@ class HttpUpstream:
             return f"{error.detail} ({self.plan.origin})"
         connection.abort()
         return None
+
+    def _pool(self, size: int) -> Pool:
+        plan = self.plan
+        return Pool(self._connect, size=size, keepalive=plan.keepalive, max_age=plan.max_connection_age)
 
     async def _connect(self) -> Connection:
         """The look-up, TCP and TLS share the plan's connect timeout."""
@@ -91,7 +106,9 @@ class Upstreams:
         """After a reload: pools are kept by their plan's key; those that none of these names close once idle."""
         named = {plan.key for snapshot in snapshots for plan in snapshot.upstreams.values()}
         for key in [key for key in self._by_key if key not in named]:
-            self._by_key.pop(key).pool.retire()
+            upstream = self._by_key.pop(key)
+            upstream.pool.retire()
+            upstream.apart.retire()
 
     def status(self) -> list[dict[str, object]]:
         """For the admin plane: connections by upstream."""
@@ -102,6 +119,7 @@ class Upstreams:
                 "connections": upstream.pool.opened,
                 "idle": upstream.pool.idle,
                 "waiting": upstream.pool.waiting,
+                **({"apart": upstream.apart.opened} if upstream.plan.mcp else {}),
                 "max_connections": upstream.plan.max_connections,
             }
             for upstream in self._by_key.values()
@@ -113,6 +131,7 @@ class Upstreams:
     async def close(self) -> None:
         """Cuts every connection, exchanges in flight too, and waits until the sockets are gone."""
         upstreams, self._by_key = list(self._by_key.values()), {}
-        for upstream in upstreams:
-            upstream.pool.abort()
-        await asyncio.gather(*(upstream.pool.gone() for upstream in upstreams))
+        pools = [pool for upstream in upstreams for pool in (upstream.pool, upstream.apart)]
+        for pool in pools:
+            pool.abort()
+        await asyncio.gather(*(pool.gone() for pool in pools))
