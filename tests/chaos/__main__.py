@@ -147,7 +147,8 @@ async def main(seconds: float, seed: int, rate: float) -> int:
     with tempfile.TemporaryDirectory() as folder:
         async with Upstream(oracle, dice) as upstream:
             url = f"http://127.0.0.1:{upstream.port}"
-            installation = Installation(Path(folder) / "installation", upstream=url)
+            drain = {"GATEWAY_DRAIN_SECONDS": "8"}  # the load never goes quiet: the lame duck lasts to its end
+            installation = Installation(Path(folder) / "installation", upstream=url, environment=drain)
             POLICY["upstreams"] = {
                 name: {"url": url, "circuit_breaker": {"open_ms": 2000}} for name in ("default", "paced")
             }
