@@ -341,12 +341,11 @@ class UpstreamError(Exception):
     that repeats no value of the call.
     """
 
-    def __init__(self, kind: str, detail: str, *, sent: bool, retry_after: float | None = None) -> None:
+    def __init__(self, kind: str, detail: str, *, sent: bool) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
         self.sent = sent
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
