@@ -1,0 +1,236 @@
+"""A real MCP server to put behind the gateway: PyPI's `mcp`, both wires, a process of its own. Tools of every kind, each counting its runs.
+
+`python -m tests.mcp.fixture_server` prints its address as its first line. Beside /mcp it serves /counts, by which a test sees what ran.
+"""
+
+import asyncio
+import json
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import uvicorn
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.resolve import Elicit, Resolve, Sample
+from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
+from mcp_types import CreateMessageResult, JSONRPCMessage, SamplingMessage, TextContent, ToolAnnotations
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+RESUMED_AFTER_MS = 20
+"""What clients are told to wait before they resume a stream that was cut."""
+
+
+class Counts:
+    """What has happened, by name, and a way to wait for more of it."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._changed = asyncio.Condition()
+
+    async def add(self, name: str) -> None:
+        async with self._changed:
+            self._counts[name] += 1
+            self._changed.notify_all()
+
+    def forget(self) -> None:
+        self._counts.clear()
+
+    def all(self) -> dict[str, int]:
+        return dict(self._counts)
+
+    async def reached(self, name: str, count: int) -> None:
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: self._counts[name] >= count)
+
+
+class Kept(EventStore):
+    """Every event of every stream, so that clients can resume."""
+
+    def __init__(self) -> None:
+        self._events: list[tuple[str, JSONRPCMessage | None]] = []
+
+    async def store_event(self, stream_id: str, message: JSONRPCMessage | None) -> str:
+        self._events.append((stream_id, message))
+        return str(len(self._events))
+
+    async def replay_events_after(self, last_event_id: str, send_callback: EventCallback) -> str | None:
+        seen = int(last_event_id)
+        stream = self._events[seen - 1][0]
+        for number, (of, message) in enumerate(self._events[seen:], seen + 1):
+            if of == stream and message is not None:
+                await send_callback(EventMessage(message, str(number)))
+        return stream
+
+
+server = MCPServer("fixture", log_level="ERROR")
+counts = Counts()
+
+
+class Answer(BaseModel):
+    colour: str
+
+
+def ask_for_a_colour() -> Elicit[Answer]:
+    return Elicit("Which colour?", Answer)
+
+
+def ask_a_model() -> Sample:
+    asked = SamplingMessage(role="user", content=TextContent(type="text", text="Say something."))
+    return Sample([asked], max_tokens=20)
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+async def look_up(q: str = "") -> str:
+    """Reads."""
+    await counts.add("look_up")
+    return f"found {q}"
+
+
+@server.tool(annotations=ToolAnnotations(destructive_hint=True))
+async def drop(table: str = "") -> str:
+    """Destroys."""
+    await counts.add("drop")
+    return f"dropped {table}"
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True, destructive_hint=True))
+async def contradict() -> str:
+    """Says of itself that it reads and that it destroys."""
+    await counts.add("contradict")
+    return "done"
+
+
+@server.tool()
+async def note(text: str = "") -> str:
+    """Says nothing of itself."""
+    await counts.add("note")
+    return f"noted {text}"
+
+
+@server.tool()
+async def region(region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]) -> str:
+    """Its argument travels in a header as well (2026-07-28)."""
+    await counts.add("region")
+    return region
+
+
+@server.tool()
+async def slow(seconds: float = 30) -> str:
+    """Takes its time, and counts where it is told to stop."""
+    await counts.add("slow")
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        await asyncio.shield(counts.add("slow cancelled"))
+        raise
+    await counts.add("slow finished")
+    return "slept"
+
+
+@server.tool()
+async def progress(ctx: Context, steps: int = 3) -> str:
+    """Tells how far it is; goes on behind step 1 only when the test has seen it (POST /counts/seen)."""
+    await counts.add("progress")
+    for step in range(1, steps + 1):
+        await ctx.report_progress(step, steps, f"step {step}")
+        if step == 1:
+            await counts.reached("seen", 1)
+    return "done"
+
+
+@server.tool()
+async def ask(answer: Annotated[Answer, Resolve(ask_for_a_colour)]) -> str:
+    """Asks the person: a request of its own on the older wires, input_required on 2026-07-28."""
+    await counts.add("ask")
+    return f"the answer is {answer.colour}"
+
+
+@server.tool()
+async def sample(said: Annotated[CreateMessageResult, Resolve(ask_a_model)]) -> str:
+    """Asks the client's model, in the same two ways."""
+    await counts.add("sample")
+    text = said.content.text if isinstance(said.content, TextContent) else ""
+    return f"the model says {text}"
+
+
+@server.tool()
+async def resume(ctx: Context) -> str:
+    """Cuts the stream on purpose: who calls gets the result only by resuming (not on 2026-07-28)."""
+    await counts.add("resume")
+    await ctx.close_sse_stream()
+    await counts.reached("streams resumed", 1)
+    return "resumed"
+
+
+@server.tool()
+async def big(megabytes: int = 5) -> str:
+    """A long result."""
+    await counts.add("big")
+    return "x" * (megabytes * 1_000_000)
+
+
+@server.tool()
+async def fail() -> str:
+    """An error of the tool's own."""
+    await counts.add("fail")
+    raise ToolError("the tool says no")
+
+
+@server.tool()
+async def announce(ctx: Context) -> str:
+    """Tells who listens that the tools have changed."""
+    await counts.add("announce")
+    await ctx.notify_tools_changed()
+    return "told"
+
+
+@server.custom_route("/counts", methods=["GET", "DELETE"])  # type: ignore[untyped-decorator]  # the library leaves it so
+async def tell_counts(request: Request) -> Response:
+    if request.method == "DELETE":
+        counts.forget()
+    return JSONResponse(counts.all())
+
+
+@server.custom_route("/counts/{name}", methods=["GET", "POST"])  # type: ignore[untyped-decorator]  # as above
+async def wait_or_count(request: Request) -> Response:
+    """GET waits until `at_least` of it have happened; POST is one more."""
+    name = request.path_params["name"]
+    if request.method == "POST":
+        await counts.add(name)
+    else:
+        await counts.reached(name, int(request.query_params["at_least"]))
+    return JSONResponse(counts.all())
+
+
+def noticing(application: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Counts what arrives, by HTTP method, and which streams are resumed."""
+
+    async def noticed(scope: dict[str, object], receive: object, send: object) -> None:
+        if scope["type"] == "http" and scope["path"] == "/mcp":
+            await counts.add(f"HTTP {scope['method']}")
+            headers = scope["headers"]
+            assert isinstance(headers, list)
+            if any(name == b"last-event-id" for name, _ in headers):
+                await counts.add("streams resumed")
+        await application(scope, receive, send)
+
+    return noticed
+
+
+def main() -> None:
+    """Serves until it is told to end."""
+    application = server.streamable_http_app(event_store=Kept(), retry_interval=RESUMED_AFTER_MS)
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+    print(json.dumps({"url": f"http://127.0.0.1:{listening.getsockname()[1]}"}), flush=True)  # noqa: T201  who started it waits for this
+    settings = uvicorn.Config(noticing(application), log_level="error", timeout_graceful_shutdown=0)
+    uvicorn.Server(settings).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main()
