@@ -7,7 +7,6 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +15,7 @@ from aiohttp import web
 
 from gateway.admin.api import make_admin
 from gateway.admin.connection import Connection
-from gateway.admin.operations import NotFound, Operations
+from gateway.admin.operations import Operations
 from gateway.admin.token import AdminToken
 from gateway.admin.views import switch_event
 from gateway.doors.front import Front, local_name
@@ -24,7 +23,8 @@ from gateway.doors.identity import DEFAULT_AGENT
 from gateway.doors.listener import Listener
 from gateway.doors.runs import RunControl
 from gateway.guards.interruption import interrupt_killed
-from gateway.lifecycle import Lifecycle, Phase, housekeeping
+from gateway.housekeeping import Housekeeping
+from gateway.lifecycle import Lifecycle, Phase
 from gateway.listening import StartError, listen, raise_descriptor_limit, too_few_descriptors, url_of
 from gateway.model import Attempt, Event, KillSwitch, Moment, Observer, Reply, Source, Target
 from gateway.observers.fanout import Observers
@@ -115,6 +115,7 @@ class Gateway:
             dice=random.random,
         )
         self.operations = self._operations()
+        self.housekeeping = Housekeeping(self.counts, self.keeper, self.pipeline, self.rollout, self.operations, clock)
         self._servers: list[asyncio.Server] = []
         self.listener = Listener(
             self._front(),
@@ -136,9 +137,7 @@ class Gateway:
         await self._listen(self.settings.listen, "GATEWAY_LISTEN", lambda: SmallReads(self.listener()))
         self._chores = [
             asyncio.create_task(self.policies.watch()),
-            asyncio.create_task(
-                housekeeping(self._lift_expired, self._end_runs, self._save_runs, self._judge_candidate)
-            ),
+            asyncio.create_task(self.housekeeping.run()),
         ]
         gc.collect()
         gc.set_threshold(*COLLECTOR)
@@ -315,30 +314,6 @@ class Gateway:
         for switch in added:
             self.observers.happened(switch_event("on", switch, now))
         interrupt_killed(self.counts, added, now)
-
-    async def _lift_expired(self) -> None:
-        now = clock()
-        for switch in self.counts.switches.expire(now):
-            self.observers.happened(switch_event("expired", switch, now))
-            if switch.source is Source.RUNTIME:
-                with suppress(StoreError):  # it lapses by its own date at the next start
-                    await self.keeper.delete_switch(switch)
-
-    async def _end_runs(self) -> None:
-        now = clock()
-        for run in self.counts.ledger.expire(now, self.rollout.budgets_of):
-            self.pipeline.run_finished(run, now)
-
-    async def _judge_candidate(self) -> None:
-        loss = self.rollout.loss(clock())
-        if loss is not None:
-            with suppress(NotFound):
-                await self.operations.roll_back(loss, "the gateway")
-
-    async def _save_runs(self) -> None:
-        now = clock()
-        self.counts.answers.expire(now)
-        await self.keeper.flush(self.counts.ledger, now)
 
     def _state_changed(self, problem: str | None) -> None:
         if problem is None:

@@ -1,8 +1,8 @@
-"""From readiness to exit: signals, the lame duck, the drain, and what is done once a second meanwhile (SPEC 9)."""
+"""From readiness to exit: signals, the lame duck and the drain (SPEC 9)."""
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
@@ -13,7 +13,6 @@ LAST_SECONDS = 5.0
 """What calls in flight have once new ones are refused; part of GATEWAY_DRAIN_SECONDS."""
 TICK = 0.05
 """How often the lame duck looks whether the agent has gone quiet."""
-HOUSEKEEPING = 1.0
 
 
 class Phase(StrEnum):
@@ -89,11 +88,3 @@ class Lifecycle:
         while not done() and loop.time() < end and not self._at_once.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._at_once.wait(), TICK)
-
-
-async def housekeeping(*chores: Callable[[], Awaitable[None]]) -> None:
-    """Runs every chore once a second until cancelled."""
-    while True:
-        await asyncio.sleep(HOUSEKEEPING)
-        for chore in chores:
-            await chore()
