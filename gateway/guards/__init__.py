@@ -1,7 +1,8 @@
 """May this call go on? The order of all guards, what report mode softens, and how they are asked. Each guard is a file beside this one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from gateway.guards import (
     allowlist,
@@ -58,6 +59,19 @@ have used, then whether the tool can take the call now. The loop guard stands be
 is refused hears that it repeats itself.
 """
 
+CAN_OBJECT: Mapping[Guard, Callable[[Plan], bool]] = {
+    allowlist.guard: allowlist.can_object,
+    configured.guard: configured.can_object,
+    loop_detected.guard: loop_detected.can_object,
+    arguments.guard: arguments.can_object,
+    max_usd.guard: max_usd.can_object,
+    max_calls.guard: max_calls.can_object,
+    max_actions_per_hour.guard: max_actions_per_hour.can_object,
+    max_spend_usd_per_day.guard: max_spend_usd_per_day.can_object,
+    max_calls_per_tool.guard: max_calls_per_tool.can_object,
+}
+"""Under which plans these guards can object at all. A call asks only those that can: what a policy does not limit costs nothing."""
+
 REPLAY_GUARDS: tuple[Guard, ...] = (
     kill_switch.guard,
     draining.guard,
@@ -104,10 +118,22 @@ class Verdict(NamedTuple):
     """The first rule that would have refused the call, had it been in force."""
 
 
-def judge(call: ToolCall, plan: Plan, counts: Counts, now: Moment, guards: tuple[Guard, ...] = GUARDS) -> Verdict:
-    """Asks every guard, until one objects in earnest."""
+def guards_of(plan: Plan) -> tuple[Guard, ...]:
+    """Those of GUARDS that can object under the plan, looked for once."""
+    guards = _guards_of.get(plan)
+    if guards is None:
+        guards = tuple(guard for guard in GUARDS if guard not in CAN_OBJECT or CAN_OBJECT[guard](plan))
+        _guards_of[plan] = guards
+    return guards
+
+
+_guards_of: WeakKeyDictionary[Plan, tuple[Guard, ...]] = WeakKeyDictionary()
+
+
+def judge(call: ToolCall, plan: Plan, counts: Counts, now: Moment, guards: tuple[Guard, ...] | None = None) -> Verdict:
+    """Asks the guards (None: those of the plan), until one objects in earnest."""
     report_reason = None
-    for guard in guards:
+    for guard in guards or guards_of(plan):
         denial = guard(call, plan, counts, now)
         if denial is None:
             continue

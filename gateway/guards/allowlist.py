@@ -5,6 +5,11 @@ from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 
 
+def can_object(plan: Plan) -> bool:
+    """Only where the policy says no."""
+    return not plan.allowed
+
+
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """A tool that does not exist looks the same as one that nobody allowed."""
     if plan.allowed:

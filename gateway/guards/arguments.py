@@ -5,6 +5,11 @@ from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 
 
+def can_object(plan: Plan) -> bool:
+    """Only where the tool has a schema."""
+    return plan.arguments is not None
+
+
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Arguments that cannot be read cannot be shown to keep to a schema. Names paths and rules, never a value."""
     if plan.arguments is None:

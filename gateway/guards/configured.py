@@ -5,6 +5,11 @@ from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 
 
+def can_object(plan: Plan) -> bool:
+    """Only where nothing performs the tool."""
+    return not plan.builtin and plan.upstream is None
+
+
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Names the key an operator has to write."""
     if plan.builtin or plan.upstream is not None:

@@ -8,6 +8,11 @@ from gateway.state.counts import Counts
 from gateway.state.run import is_window
 
 
+def can_object(plan: Plan) -> bool:
+    """Only where the policy limits identical calls."""
+    return plan.max_identical_calls > 0
+
+
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Named runs only. A body that is still passing has no args_hash yet and passes. A run that ended otherwise hears of that."""
     limit = plan.max_identical_calls

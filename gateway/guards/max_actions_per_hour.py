@@ -7,6 +7,11 @@ from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 
 
+def can_object(plan: Plan) -> bool:
+    """Only where the policy limits the agent's calls."""
+    return plan.limits.max_actions_per_hour is not None
+
+
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """In any hour: the window slides, so that no two full hours meet at a stroke of the clock."""
     limit = plan.limits.max_actions_per_hour

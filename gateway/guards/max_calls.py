@@ -8,6 +8,11 @@ from gateway.state.counts import Counts
 from gateway.state.run import is_window
 
 
+def can_object(plan: Plan) -> bool:
+    """Only where the policy limits the tool's calls in a run."""
+    return plan.max_calls is not None
+
+
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """No end of the run: it may have other tools to call."""
     limit = plan.max_calls

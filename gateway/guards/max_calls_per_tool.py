@@ -8,6 +8,11 @@ from gateway.state.agents import seconds_of_day_left
 from gateway.state.counts import Counts
 
 
+def can_object(plan: Plan) -> bool:
+    """Only where the policy limits the agent's calls of this tool."""
+    return plan.limits.max_calls is not None
+
+
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Today is the UTC day. Where a pattern sets the limit, each of its tools has as many."""
     limit = plan.limits.max_calls

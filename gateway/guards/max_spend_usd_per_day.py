@@ -9,6 +9,11 @@ from gateway.state.agents import seconds_of_day_left
 from gateway.state.counts import Counts
 
 
+def can_object(plan: Plan) -> bool:
+    """Only where the policy limits the agent's money."""
+    return plan.limits.max_spend is not None
+
+
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Today is the UTC day. A call that costs more than a whole day's money will never pass."""
     limit = plan.limits.max_spend

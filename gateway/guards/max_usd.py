@@ -9,6 +9,11 @@ from gateway.state.counts import Counts
 from gateway.state.run import Run, is_window
 
 
+def can_object(plan: Plan) -> bool:
+    """Only where the policy limits the money of a run."""
+    return plan.budgets.max_spend is not None
+
+
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """To the last millionth of a dollar: money is counted in whole ones."""
     limit = plan.budgets.max_spend

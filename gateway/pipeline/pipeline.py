@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from math import inf
 from typing import TypeVar
 
-from gateway.guards import GUARDS, REPLAY_GUARDS, Verdict, judge
+from gateway.guards import REPLAY_GUARDS, Verdict, judge
 from gateway.model import Denial, Door, Event, Moment, Observer, Outcome, RunKey, ToolCall, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
@@ -103,7 +103,7 @@ class Pipeline:
     def _admit(self, progress: Progress, plan: Plan, earlier: Earlier | None, shadow: Shadow | None) -> Denial | None:
         """Asks the guards and charges what they saw: nothing is awaited in between. A repeat of an earlier call is not charged."""
         call = progress.call
-        verdict = judge(call, plan, self._counts, call.started, GUARDS if earlier is None else REPLAY_GUARDS)
+        verdict = judge(call, plan, self._counts, call.started, None if earlier is None else REPLAY_GUARDS)
         progress.report_reason = verdict.report_reason
         if shadow is not None and earlier is None:
             progress.candidate = self._compare(shadow, call, verdict)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from gateway.bounds import UNBOUNDED, UNPACED, USUAL_BREAKER, AgentBounds, BreakerBounds, Pace
@@ -115,9 +116,12 @@ class Egress:
     """CIDR blocks, canonical."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """All the policy says about one (agent, tool). `allowed` and `rule` tell the allowlist's word; the rest is how the call is made."""
+    """All the policy says about one (agent, tool). `allowed` and `rule` tell the allowlist's word; the rest is how the call is made.
+
+    Told apart by identity: what was found out about one is remembered for as long as it is in use.
+    """
 
     agent: str
     tool: str
@@ -174,12 +178,12 @@ class Plan:
         """Micro-USD a call is charged: the policy's word or the caller's, whichever is higher."""
         return max(self.cost, said)
 
-    @property
+    @cached_property
     def lane(self) -> str:
         """The name under which the tool's attempts line up."""
         return self.tool + APART if self.apart else self.tool
 
-    @property
+    @cached_property
     def repeatable(self) -> bool:
         """May an attempt that was sent be repeated?"""
         return self.effect is Effect.READ or self.idempotent or self.idempotency_key

@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gateway.bounds import UNBOUNDED
-from gateway.guards import GUARDS, LIVE_GUARDS, judge, judge_again
+from gateway.bounds import UNBOUNDED, AgentBounds
+from gateway.guards import CAN_OBJECT, GUARDS, LIVE_GUARDS, Guard, guards_of, judge, judge_again
 from gateway.guards.interruption import interrupt_killed, interrupt_run
 from gateway.guards.run_control import judge_step
 from gateway.model import Attempt, Budgets, Effect, Reason, RunKey, Source, Target, ToolCall
@@ -34,7 +36,7 @@ def reason(call: ToolCall, plan: Plan, counts: Counts, seconds: float = 0) -> Re
 
 
 def test_the_order_is_the_one_that_is_written() -> None:
-    assert [guard.__module__.removeprefix("gateway.guards.") for guard in GUARDS] == [
+    assert names_of(GUARDS) == [
         "kill_switch",
         "draining",
         "overloaded",
@@ -56,7 +58,58 @@ def test_the_order_is_the_one_that_is_written() -> None:
         "circuit",
         "rate",
     ]
-    assert [guard.__module__.removeprefix("gateway.guards.") for guard in LIVE_GUARDS] == ["kill_switch", "run"]
+    assert names_of(LIVE_GUARDS) == ["kill_switch", "run"]
+
+
+LIMITED: dict[str, dict[str, Any]] = {
+    "loop_detected": {"max_identical_calls": 1},
+    "allowlist": {"allowed": False},
+    "configured": {"upstream": None},
+    "arguments": {"arguments": Nothing()},
+    "max_usd": {"budgets": Budgets(25, 12, 60, max_spend=0), "cost": 1},
+    "max_calls": {"max_calls": 1},
+    "max_actions_per_hour": {"limits": AgentBounds(max_actions_per_hour=1)},
+    "max_spend_usd_per_day": {"limits": AgentBounds(max_spend=0), "cost": 1},
+    "max_calls_per_tool": {"limits": AgentBounds(max_calls=1)},
+}
+"""What makes a plan one that the guard can object under, and does, to the second call of a run."""
+
+
+def names_of(guards: Iterable[Guard]) -> list[str]:
+    return [guard.__module__.removeprefix("gateway.guards.") for guard in guards]
+
+
+def a_second_call() -> tuple[ToolCall, Counts]:
+    call, counts = a_call(args_hash="same"), Counts(1000)
+    counts.ledger.reserve(a_charge(RUN, args_hash="same"), BUDGETS)
+    return call, counts
+
+
+def test_every_guard_that_may_be_left_out_is_tried_here() -> None:
+    assert {*names_of(CAN_OBJECT)} == {*LIMITED}
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_guard_is_asked_where_the_policy_limits_what_it_guards(name: str) -> None:
+    call, counts = a_second_call()
+    plan = a_plan(**LIMITED[name])
+    asked = dict(zip(names_of(guards_of(plan)), guards_of(plan), strict=True))
+    assert asked[name](call, plan, counts, NOON) is not None
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_guards_that_are_not_asked_would_not_object(name: str) -> None:
+    call, counts = a_second_call()
+    plan = a_plan(**LIMITED[name])
+    left_out = [guard for guard in GUARDS if guard not in guards_of(plan)]
+    assert len(left_out) == len(LIMITED) - 1
+    assert [guard(call, plan, counts, NOON) for guard in left_out] == [None] * len(left_out)
+
+
+def test_the_plan_of_a_reload_is_looked_at_anew() -> None:
+    plan = a_plan()
+    assert names_of(guards_of(plan)) == [name for name in names_of(GUARDS) if name not in LIMITED]
+    assert "max_calls" in names_of(guards_of(replace(plan, max_calls=1)))
 
 
 def test_a_call_that_breaks_every_rule_hears_of_one_after_the_other() -> None:
