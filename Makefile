@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check install
 .PHONY: help run test soak bench competitors chaos conformance format system lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 20
 
 run: $(VENV)/.run ## a toy tool server and the gateway on policies/, until Ctrl-C
 	@exec $(BIN)/python scripts/run.py

@@ -4,24 +4,20 @@
 """
 
 import asyncio
-import json
-import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-import uvicorn
+from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, Resolve, Sample
-from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
-from mcp_types import CreateMessageResult, JSONRPCMessage, SamplingMessage, TextContent, ToolAnnotations
+from mcp_types import CreateMessageResult, SamplingMessage, TextContent, ToolAnnotations
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-RESUMED_AFTER_MS = 20
-"""What clients are told to wait before they resume a stream that was cut."""
+from tests.mcp.serving import RESUMED_AFTER_MS, Kept, serve
 
 
 class Counts:
@@ -47,26 +43,10 @@ class Counts:
             await self._changed.wait_for(lambda: self._counts[name] >= count)
 
 
-class Kept(EventStore):
-    """Every event of every stream, so that clients can resume."""
+A_MINUTE = CacheHint(ttl_ms=60_000, scope="public")
+"""What it says of its list of tools (2026-07-28): clients that believe it do not ask again."""
 
-    def __init__(self) -> None:
-        self._events: list[tuple[str, JSONRPCMessage | None]] = []
-
-    async def store_event(self, stream_id: str, message: JSONRPCMessage | None) -> str:
-        self._events.append((stream_id, message))
-        return str(len(self._events))
-
-    async def replay_events_after(self, last_event_id: str, send_callback: EventCallback) -> str | None:
-        seen = int(last_event_id)
-        stream = self._events[seen - 1][0]
-        for number, (of, message) in enumerate(self._events[seen:], seen + 1):
-            if of == stream and message is not None:
-                await send_callback(EventMessage(message, str(number)))
-        return stream
-
-
-server = MCPServer("fixture", log_level="ERROR")
+server = MCPServer("fixture", log_level="ERROR", cache_hints={"tools/list": A_MINUTE})
 counts = Counts()
 
 
@@ -221,16 +201,5 @@ def noticing(application: Callable[..., Awaitable[None]]) -> Callable[..., Await
     return noticed
 
 
-def main() -> None:
-    """Serves until it is told to end."""
-    application = server.streamable_http_app(event_store=Kept(), retry_interval=RESUMED_AFTER_MS)
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()
-    print(json.dumps({"url": f"http://127.0.0.1:{listening.getsockname()[1]}"}), flush=True)  # noqa: T201  who started it waits for this
-    settings = uvicorn.Config(noticing(application), log_level="error", timeout_graceful_shutdown=0)
-    uvicorn.Server(settings).run(sockets=[listening])
-
-
 if __name__ == "__main__":
-    main()
+    serve(noticing(server.streamable_http_app(event_store=Kept(), retry_interval=RESUMED_AFTER_MS)))

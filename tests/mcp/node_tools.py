@@ -9,9 +9,14 @@ import pytest
 HERE = Path(__file__).parent
 
 
+def node_command() -> str:
+    """Where it is; "" where it is missing."""
+    return shutil.which("node", path=str(Path(sys.executable).parent)) or ""
+
+
 def node() -> str:
-    """The command. Skips the test where it or the npm packages are missing (a failure under CI=true)."""
-    found = shutil.which("node", path=str(Path(sys.executable).parent))
-    if found is None or not (HERE / "node/node_modules/.done").exists():
+    """The command for a test, which is skipped where it or the npm packages are missing (a failure under CI=true)."""
+    command = node_command()
+    if not command or not (HERE / "node/node_modules/.done").exists():
         pytest.skip("no Node or npm packages for tests/mcp: `make test` installs them")
-    return found
+    return command
