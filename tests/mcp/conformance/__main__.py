@@ -4,6 +4,7 @@ The gateway may not make worse what the server does: a check that ends worse thr
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -73,7 +74,7 @@ def read(results: Path) -> Checks:
     """One folder a scenario, called server-{scenario}-{time}."""
     worst: dict[tuple[str, str], Ending] = defaultdict(lambda: Ending.SUCCESS)
     for file in results.glob("server-*/checks.json"):
-        scenario = file.parent.name.removeprefix("server-").rsplit("-20", 1)[0]
+        scenario = re.sub(r"^server-|-\d{4}-\d\d-\d\dT.*$", "", file.parent.name)
         for check in json.loads(file.read_text()):
             key = scenario, check["id"]
             worst[key] = max(worst[key], Ending[check["status"]])
@@ -91,7 +92,7 @@ def worsened(direct: Checks, through: Checks) -> Iterator[str]:
 @contextmanager
 def server() -> Iterator[str]:
     """The fixture server's URL."""
-    command = [sys.executable, "-m", "tests.mcp.conformance.server"]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.mcp.conformance.server"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
