@@ -21,8 +21,8 @@ _SPENT = {
 
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Refuses a call without a run id where the policy wants one, and every call of a run that has ended."""
-    if is_window(call.run):
-        return _run_id_required() if plan.anonymous == "deny" else None
+    if plan.anonymous == "deny" and is_window(call.run):
+        return _run_id_required()
     known = counts.ledger.find(call.run, plan.budgets, now)
     return None if known is None else ended(known, plan.budgets, now)
 
@@ -36,7 +36,7 @@ def replay_guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Den
 
 def live_guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """For a call already admitted: a budget spent by others is not its concern, an end by the agent or an operator is."""
-    known = None if is_window(call.run) else counts.ledger.find(call.run, plan.budgets, now)
+    known = counts.ledger.find(call.run, plan.budgets, now)
     return None if known is None or known.ended_by in ENDS_RUN else ended(known, plan.budgets, now)
 
 

@@ -3,14 +3,13 @@
 from gateway.model import Budgets, Denial, Moment, Reason, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
-from gateway.state.run import Run, is_window
+from gateway.state.run import Run
 
 
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Counted from the run's first call or step. An anonymous window has no end of its own: a new one follows."""
-    if is_window(call.run):
-        return None
-    return out_of_time(counts.ledger.find(call.run, plan.budgets, now), plan.budgets, now)
+    run = counts.ledger.find(call.run, plan.budgets, now)
+    return None if run is not None and run.window else out_of_time(run, plan.budgets, now)
 
 
 def out_of_time(run: Run | None, budgets: Budgets, now: Moment) -> Denial | None:

@@ -5,13 +5,13 @@ from math import ceil
 from gateway.model import Budgets, Denial, Moment, Reason, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
-from gateway.state.run import Run, is_window
+from gateway.state.run import Run
 
 
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Exactly the limit is admitted: nothing is awaited between this guard and the charge."""
     run = counts.ledger.find(call.run, plan.budgets, now)
-    if run is not None and is_window(call.run):
+    if run is not None and run.window:
         return window_used_up(run, plan.budgets, now)
     return out_of_calls(run, plan.budgets, now)
 

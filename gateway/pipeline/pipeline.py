@@ -125,7 +125,7 @@ class Pipeline:
         identity = call.args_hash if plan.max_identical_calls else ""  # nobody asks for it
         charge = Charge(call.run, call.tool, plan.price(call.spend), call.step, call.started, identity)
         reservation = progress.reservation = self._counts.ledger.reserve(charge, plan.budgets)
-        if reservation.started and not is_window(call.run):
+        if reservation.started and not reservation.run.window:
             self.run_started(call.run, call.started)
         return None if reservation.durable or plan.allow_without_state else failures.not_durable()
 
@@ -262,8 +262,11 @@ class Pipeline:
     def _limits(self, call: ToolCall, plan: Plan) -> Limits:
         """When the call and its run must be done. The run of a first call starts with it; report mode ends none."""
         deadline = call.started.mono + plan.deadline
-        if is_window(call.run) or plan.report:
+        if plan.report:
             return Limits(deadline)
         run = self._counts.ledger.find(call.run, plan.budgets, call.started)
-        started = run.started.mono if run is not None else call.started.mono
-        return Limits(deadline, started + plan.budgets.max_seconds)
+        window = is_window(call.run) if run is None else run.window
+        if window:
+            return Limits(deadline)
+        started = call.started if run is None else run.started
+        return Limits(deadline, started.mono + plan.budgets.max_seconds)

@@ -64,9 +64,9 @@ class Ledger:
     def find(self, key: RunKey, budgets: Budgets, now: Moment) -> Run | None:
         """The run as it stands. A window whose seconds are up is over: None."""
         run = self._runs.get(key)
-        if run is not None and is_window(key) and run.elapsed(now) >= budgets.max_seconds:
-            return None
-        return run
+        if run is None or not run.window or run.elapsed(now) < budgets.max_seconds:
+            return run
+        return None
 
     def is_full(self, key: RunKey) -> bool:
         """Would a call of this run start one more than may live, or than may be kept?"""
@@ -144,7 +144,7 @@ class Ledger:
             if due > now.mono:
                 run.due = due
                 heappush(self._due, run)
-            elif is_window(run.key):
+            elif run.window:
                 self.live -= 1
                 self._forget(run)
             elif self.exhaust(run.key, Reason.MAX_SECONDS, now):
@@ -154,15 +154,13 @@ class Ledger:
     def remaining(self, key: RunKey, budgets: Budgets, now: Moment) -> Remaining:
         """What is left; all of it where the run has not started."""
         run = self.find(key, budgets, now)
-        calls, steps, seconds = budgets.max_tool_calls, budgets.max_steps, budgets.max_seconds
-        if run is not None:
-            calls -= run.tool_calls
-            steps -= run.steps or 0
-            seconds -= run.elapsed(now)
+        if run is None:
+            whole = None if is_window(key) else int(budgets.max_seconds)
+            return Remaining(budgets.max_tool_calls, budgets.max_steps, whole)
         return Remaining(
-            max(0, calls),
-            max(0, steps),
-            None if is_window(key) else int(seconds) if seconds > 0 else 0,
+            max(0, budgets.max_tool_calls - run.tool_calls),
+            max(0, budgets.max_steps - (run.steps or 0)),
+            None if run.window else max(0, int(budgets.max_seconds - run.elapsed(now))),
         )
 
     def runs(self) -> Iterator[Run]:
@@ -215,7 +213,7 @@ class Ledger:
     def end(self, key: RunKey, by: Reason, stop_reason: str, now: Moment) -> Run | None:
         """Like the three above, which name the reason."""
         run = self._runs.get(key)
-        if run is None or run.ended is not None or is_window(key):
+        if run is None or run.ended is not None or run.window:
             return None
         run.end(by, stop_reason, now)
         self.live -= 1

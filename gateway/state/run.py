@@ -23,9 +23,13 @@ def is_window(key: RunKey) -> bool:
 class Run:
     """One run or window."""
 
-    __slots__ = ("calls", "due", "ended", "ended_by", "key", "spend", "started", "steps", "stop_reason", "tool_calls")
+    __slots__ = (
+        "calls", "due", "ended", "ended_by", "key", "spend", "started", "steps", "stop_reason", "tool_calls", "window",
+    )  # fmt: skip
 
     key: RunKey
+    window: bool
+    """It counts anonymous calls, and never ends."""
     started: Moment
     tool_calls: int
     calls: Tally | None
@@ -45,6 +49,7 @@ class Run:
 
     def __init__(self, key: RunKey, started: Moment, due: float) -> None:
         self.key = key
+        self.window = is_window(key)
         self.started = started
         self.tool_calls = 0
         self.calls = None
@@ -142,7 +147,7 @@ class SavedRun(NamedTuple):
 
 def stop_reason_of(run: Run, budgets: Budgets, now: Moment) -> str | None:
     """Why the run ended, or the budget it has used up and will end by: what run control shows. None for a window."""
-    if run.stop_reason is not None or is_window(run.key):
+    if run.stop_reason is not None or run.window:
         return run.stop_reason
     if run.elapsed(now) >= budgets.max_seconds:
         return Reason.MAX_SECONDS.value
