@@ -81,8 +81,6 @@ class Progress:
         self.reply = reply
         self.bytes_out = len(reply.body or b"")
         self.reason = Reason.OK if reply.status < 400 else Reason.TOOL_ERROR
-        if self.report_reason is not None:
-            self.decision = Decision.REPORT
 
     def leave(self) -> None:
         """The caller is gone before its answer was through."""
@@ -119,6 +117,11 @@ class Progress:
         report = self.plan is not None and self.plan.report
         return Outcome(reason, self.policy, self.attempts, self.reply, self.denial, self.remaining, report)
 
+    def let_pass(self, reason: Reason) -> None:
+        """Report mode: a rule would have refused it. However the call ends, unless something else refuses it, that is what is told."""
+        self.report_reason = reason
+        self.decision = Decision.REPORT
+
     def refuse(self, denial: Denial) -> None:
         """A door or a guard said no: nothing is dispatched."""
         self.denial = denial
@@ -132,6 +135,12 @@ class Progress:
         """Before the answer: does the wait that a denial asks for end within the run?"""
         if self.denial is not None:
             self.denial = self.limits.within_run(self.denial, now)
+
+    def _result(self) -> bytes:
+        """What the log may show of the reply."""
+        if self.reply is not None and self.reply.private:
+            return b""
+        return b"".join(self.window) if self.reply is None or self.reply.body is None else self.reply.body
 
     def record(self, now: Moment) -> Record:
         """The frozen summary. Called once, at the end."""
@@ -165,5 +174,5 @@ class Progress:
             args=call.shown if call.shown is not None else body if isinstance(body, bytes) else b"",
             target=call.rest + (f"?{call.query}" if call.query else ""),
             candidate=self.candidate,
-            result=(reply.body if reply and reply.body is not None else b"".join(self.window)),
+            result=self._result(),
         )

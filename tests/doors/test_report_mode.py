@@ -4,7 +4,7 @@ import pytest
 
 from gateway.model import Decision, Reason
 from tests.doors.conftest import Running, StartGateway, policy_of
-from tests.doors.tool_server import ToolServer
+from tests.doors.tool_server import Behaviour, ToolServer, reset, status
 from tests.doors.wire import Answer, ask, request
 
 SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
@@ -46,6 +46,16 @@ async def test_arguments_that_break_their_schema_pass_and_are_reported(running: 
     await passed(
         running, await call(running, "search.read", "Agent-Run-Id: r", body=b"{}"), Reason.ARGUMENTS_NOT_ALLOWED
     )
+
+
+@pytest.mark.parametrize("behaviour", [reset, status(500)])
+async def test_a_call_that_was_let_pass_is_a_report_however_it_ends(
+    running: Running, tool: ToolServer, behaviour: Behaviour
+) -> None:
+    tool.behaviour = behaviour
+    await call(running, "shell.exec", "Agent-Run-Id: r")
+    record = await running.seen.ended()
+    assert (record.decision, record.report_reason) == (Decision.REPORT, Reason.TOOL_NOT_ALLOWED)
 
 
 async def test_a_call_without_a_run_passes_and_is_reported(running: Running) -> None:
