@@ -33,11 +33,11 @@ def pytest_asyncio_loop_factories(
     return {"uvloop": uvloop.new_event_loop}
 
 
-def policy_of(definitions: Mapping[str, Any], *, retries: int = 2, **sections: Any) -> str:
+def policy_of(definitions: Mapping[str, Any], *, retries: int = 2, budget_percent: int = 20, **sections: Any) -> str:
     """A policy that allows exactly these tools and waits next to nothing between attempts. (JSON is YAML.)"""
     tools = {
         "allowlist": [*definitions],
-        "retries": {"max": retries, "backoff_ms": [5, 10]},
+        "retries": {"max": retries, "backoff_ms": [5, 10], "budget_percent": budget_percent},
         "definitions": {name: definition for name, definition in definitions.items() if definition},
     }
     return json.dumps({"tools": tools, **sections})

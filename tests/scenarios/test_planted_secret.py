@@ -165,13 +165,15 @@ async def admin_plane(installation: Installation) -> str:
     explained = {"agent": "default", "tool": "notes.write", "args": json.dumps({"n": SECRETS["explained argument"]})}
     wrong = {"Authorization": f"Bearer {SECRETS['wrong admin token']}"}
     async with installation.operator() as operator:
-        for path in ("calls?limit=1000", "policy", "status", "runs", "upstreams", "kill-switches"):
+        for path in ("calls?limit=1000", "policy", "status", "runs", "upstreams", "kill-switches", "rollout"):
             async with operator.get(f"/v1/{path}") as answer:
                 assert answer.status == 200
                 told += await answer.text()
             async with operator.get(f"/v1/{path}", headers=wrong) as answer:
                 assert answer.status in (401, 429)
                 told += await answer.text()
+        async with operator.get("/metrics") as answer:
+            told += await answer.text()
         async with operator.get("/v1/explain", params=explained) as answer:
             assert (await answer.json())["reason"] == "arguments_not_allowed"
             told += await answer.text()
@@ -204,7 +206,7 @@ async def test_a_planted_secret_reaches_no_output(installation: Installation, to
     told = await answers_of_all_kinds(installation, tool)
     assert {reason for reason, _ in told} == {
         *("ok", "tool_error", "upstream_failed", "unauthenticated", "invalid_request", "tool_not_allowed"),
-        *("arguments_not_allowed", "egress_not_allowed"),
+        *("arguments_not_allowed", "egress_not_allowed", "circuit_open"),
     }
     shown = {
         "answers": "\n".join(text for _, text in told),
