@@ -43,14 +43,9 @@ class RequestHeads:
             path = "/" + path
         if _TOKEN.fullmatch(method) is None or _NOT_IN_TARGET.search(path) is not None:
             raise ValueError("the request line holds a character that HTTP forbids")
-        lines = [f"{method} {path} HTTP/1.1", *self._fixed]
         replaced = self._replaced
-        for name, value in headers:
-            if name.lower() in replaced:
-                continue
-            if not _is_token(name):
-                raise ValueError("a header name holds a character that HTTP forbids")
-            lines.append(f"{name}: {value}")
+        passed_on = [f"{name}: {value}" for name, value in headers if _lower(name) not in replaced]
+        lines = [f"{method} {path} HTTP/1.1", *self._fixed, *passed_on]
         if framing is not None:
             lines.append(framing)
         lines.append("\r\n")
@@ -61,8 +56,10 @@ class RequestHeads:
 
 
 @lru_cache(maxsize=1024)  # the same few names come with every call
-def _is_token(name: str) -> bool:
-    return _TOKEN.fullmatch(name) is not None
+def _lower(name: str) -> str:
+    if _TOKEN.fullmatch(name) is None:
+        raise ValueError("a header name holds a character that HTTP forbids")
+    return name.lower()
 
 
 def framing(method: str, size: int | None) -> str | None:
