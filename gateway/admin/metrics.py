@@ -28,7 +28,7 @@ def standing(operations: Operations) -> list[Family]:
     """Gauges, read where the facts are, and counters that live with what they count."""
     counts, policies = operations.counts, operations.policies
     now = operations.clock()
-    failing, named = counts.breakers.failing(), islice(policies.snapshot.upstreams, MOST_UPSTREAMS)
+    failing, named = counts.breakers.failing(), islice(operations.named_upstreams(), MOST_UPSTREAMS)
     killed = Counter(switch.scope.kind for switch in counts.switches.active(now))
     return [
         gauge("in_flight", "Calls between admission and their end.", len(counts.in_flight)),
@@ -42,7 +42,7 @@ def standing(operations: Operations) -> list[Family]:
             "gauge",
             "1 while an upstream is left alone, or probed.",
             ("upstream",),
-            [((name,), name in failing) for name in named],
+            [((plan.name,), plan.name in failing) for plan in named],
         ),
         Family(
             "kill_switch",

@@ -1,6 +1,6 @@
 """What operators can ask and do. One object that app.py constructs: all the admin plane knows of the rest of the gateway."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -24,6 +24,7 @@ from gateway.guards.interruption import interrupt_killed, interrupt_run
 from gateway.model import Event, Family, KillSwitch, Moment, Observer, RunKey, Source
 from gateway.pipeline.failures import place_of
 from gateway.pipeline.rollout import NOTE, Rollout
+from gateway.policy.snapshot import UpstreamPlan
 from gateway.policy.source import PolicySource
 from gateway.settings import Settings
 from gateway.state.counts import Counts
@@ -137,6 +138,7 @@ class Operations:
             },
             "kill_switches": [switch_view(switch) for switch in self.counts.switches.active(self.clock())],
             "reach": self.keeper.reach,
+            "breakers": self._breakers(),
             "calls_in_flight": len(self.counts.in_flight),
             "queues": self._queues(),
             "max_in_flight": self.counts.max_in_flight,
@@ -273,19 +275,21 @@ class Operations:
         return self.recent.call(call_id)
 
     def upstreams(self) -> View:
-        """Those that the policy, or a candidate on trial, names, with their breakers, and the connections of those in use."""
+        """Those that are named, with their breakers, and the connections of those in use."""
         breakers, now = self.counts.breakers, self.clock().mono
         in_use = {str(view.pop("upstream")): view for view in self.connections()}
-        candidate = self.rollout.candidate
-        snapshots = [self.policies.snapshot, *([candidate.snapshot] if candidate else [])]
-        # By name: what the candidate leaves as it is has the same one.
-        named = {plan.name: plan for snapshot in snapshots for plan in snapshot.upstreams.values()}.values()
         return {
             "upstreams": [
                 {**upstream_view(plan), "breaker": breaker_view(breakers, plan.name, now), **in_use.get(plan.name, {})}
-                for plan in named
+                for plan in self.named_upstreams()
             ]
         }
+
+    def named_upstreams(self) -> Iterable[UpstreamPlan]:
+        """By the policy, or by a candidate on trial: what that leaves as it is has the same name, and stands once."""
+        candidate = self.rollout.candidate
+        snapshots = [self.policies.snapshot, *([candidate.snapshot] if candidate else [])]
+        return {plan.name: plan for snapshot in snapshots for plan in snapshot.upstreams.values()}.values()
 
     def explain(self, agent: str, tool: str, arguments: object, run: str | None) -> View:
         """What would become of such a call now."""
@@ -302,6 +306,11 @@ class Operations:
         """Those that have used anything lately."""
         agents, now = self.counts.ledger.agents, self.clock()
         return [agent_view(agent, self.policies.snapshot, agents, now) for agent in agents.names()[:MOST_AGENTS]]
+
+    def _breakers(self) -> list[View]:
+        """Upstreams whose breaker is not closed."""
+        breakers, now = self.counts.breakers, self.clock().mono
+        return [{"upstream": name, **breaker_view(breakers, name, now)} for name in breakers.failing()]
 
     def _queues(self) -> list[View]:
         """Tools whose calls wait for their turn, the longest queues first; those that are paused behind them."""

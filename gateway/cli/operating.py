@@ -110,6 +110,7 @@ def _status_lines(body: Mapping[str, object]) -> Iterable[str]:
         yield from (f"  override   {line}" for line in policy["overrides"])
     degraded = body["degraded"]
     yield f"degraded     {', '.join(degraded) if isinstance(degraded, list) and degraded else 'no'}"
+    yield from (f"  {_breaker_line(breaker)}" for breaker in _objects(body, "breakers"))
     yield f"in flight    {body['calls_in_flight']} of {body['max_in_flight']}"
     yield from (f"  {_queue_line(queue)}" for queue in _objects(body, "queues"))
     yield f"live runs    {body['runs_live']}"
@@ -120,6 +121,13 @@ def _status_lines(body: Mapping[str, object]) -> Iterable[str]:
     switches = _objects(body, "kill_switches")
     yield f"kill switches {'' if switches else 'none'}".rstrip()
     yield from (f"  {_switch_line(switch)}" for switch in switches)
+
+
+def _breaker_line(breaker: Mapping[str, object]) -> str:
+    wait = breaker["next_attempt_in_ms"]
+    left_alone = isinstance(wait, int) and breaker["state"] == "open"
+    what = f"left alone for {wait} ms more" if left_alone else "half open, one call at a time probes it"
+    return f"upstream {breaker['upstream']}: {what} (circuit_breaker)"
 
 
 def _queue_line(queue: Mapping[str, object]) -> str:

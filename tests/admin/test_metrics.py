@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.admin.admin_plane import Operator
+from tests.admin.admin_plane import POLICY, Operator, started
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -49,6 +49,26 @@ async def test_what_is_true_now_shows_as_gauges(operator: Operator) -> None:
     assert value(series, "policy_rejected_total") == 1
     assert value(series, "state_up") == 1
     assert [value(series, "kill_switch", scope=scope) for scope in ("all", "tool")] == [0, 1]
+
+
+async def test_a_breaker_of_the_candidates_own_can_be_alerted_on(tmp_path: Path) -> None:
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "policy.yaml").write_text(POLICY + "rollout: {canary_percent: 100}\n")
+    (policies / "candidate.yaml").write_text(
+        'upstreams: {search: {url: "http://127.0.0.1:9", circuit_breaker: {failures: 1}}}'
+    )
+    async with started(tmp_path) as operator:
+        before = await scraped(operator)
+        await operator.call("/tools/search.read", 502)
+        after, status = await scraped(operator), await operator.get("/v1/status")
+    for series, open_now in ((before, 0), (after, 1)):
+        assert value(series, "breaker_open", upstream="search") == 0
+        assert value(series, "breaker_open", upstream="search (candidate)") == open_now
+    assert isinstance(status["breakers"], list)
+    assert [(breaker["upstream"], breaker["state"]) for breaker in status["breakers"]] == [
+        ("search (candidate)", "open")
+    ]
 
 
 async def test_a_scraper_needs_neither_token_nor_a_known_host_name(operator: Operator) -> None:

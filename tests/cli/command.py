@@ -1,6 +1,7 @@
 """Runs `tool-gateway` as its users do: a process of its own, with an environment of its own."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,14 @@ class Home(NamedTuple):
             timeout=60,
         )
         return Said(done.returncode, done.stdout, done.stderr)
+
+    def call(self, tool: str) -> bytes:
+        """An agent's call: the answer as it comes."""
+        with socket.socket(socket.AF_UNIX) as agent:
+            agent.settimeout(60)
+            agent.connect(self.environ["GATEWAY_LISTEN"].removeprefix("unix:"))
+            agent.sendall(f"GET /tools/{tool} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            return b"".join(iter(lambda: agent.recv(65536), b""))
 
     @contextmanager
     def serving(self) -> Iterator[None]:

@@ -44,6 +44,15 @@ def test_restore_exits_1_and_names_the_source_that_still_holds(running: Home) ->
     )
 
 
+def test_status_names_the_upstream_that_is_left_alone(running: Home) -> None:
+    assert "circuit_breaker" not in running.run("status").out
+    for _ in range(5):
+        assert b" 50" in running.call("search.read")
+    status = running.run("status").out
+    assert "degraded     breaker_open\n  upstream default: left alone for " in status
+    assert " ms more (circuit_breaker)\n" in status
+
+
 def test_explain_asks_the_running_gateway_and_exits_0_whatever_it_says(running: Home) -> None:
     running.run("kill", "run:r1", "--reason", "drill")
     said = running.run("explain", "--agent", "default", "--tool", "search.read", "--run", "r1")
