@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime
 
+from gateway.bounds import Pace
 from gateway.guards.explain import Explanation
 from gateway.model import Budgets, Event, KillSwitch, Moment, Remaining, Scope
 from gateway.pipeline.rollout import Rollout
 from gateway.policy.snapshot import Plan, Snapshot, UpstreamPlan
 from gateway.state.agents import Agents
 from gateway.state.breaker import Breakers
+from gateway.state.pacing import is_paced
 from gateway.state.rollout import WINDOW, Figures
 from gateway.state.run import Run, stop_reason_of, usd_of
 
@@ -172,9 +174,21 @@ def plan_view(plan: Plan) -> View:
             "max_started_per_hour": plan.limits.max_runs_started_per_hour,
         },
         "cost_usd": plan.cost / 1_000_000,
+        "pace": pace_view(plan.pace),
         "max_request_bytes": plan.max_request_bytes,
         "max_response_bytes": plan.max_response_bytes,
         "arguments_schema": plan.arguments is not None,
+    }
+
+
+def pace_view(pace: Pace) -> View:
+    """How the tool's attempts line up; all null where they need not."""
+    rate, paced = pace.rate, is_paced(pace)
+    return {
+        "per_second": None if rate is None else rate.per_second,
+        "burst": None if rate is None else rate.burst,
+        "max_concurrency": pace.max_concurrency,
+        "max_waiting": pace.max_waiting if paced else None,
     }
 
 

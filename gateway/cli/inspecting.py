@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
@@ -211,5 +212,35 @@ def _explain_lines(view: View) -> Iterator[str]:
     yield (
         f"budgets    {budgets['max_steps']} steps, {budgets['max_tool_calls']} tool calls, {budgets['max_seconds']:g} s a run"
     )
+    yield from _limit_lines(plan)
     counts = "" if view["counts_known"] else " (kill switches set at run time and what a run has used are not known)"
     yield f"asked      {view['asked']}, version {view['policy']}{counts}"
+
+
+def _limit_lines(plan: dict[str, Any]) -> Iterator[str]:
+    """What there is of limits beside the run's budgets; nothing where there is none."""
+    budgets, agent, pace, cost = plan["budgets"], plan["agent_limits"], plan["pace"], plan["cost_usd"]
+    if cost:
+        yield f"cost       {cost:,.15g} USD a call"
+    lines = {
+        "a run": (
+            (budgets["max_usd"], "{:,.15g} USD"),
+            (budgets["max_calls"], "{} calls of this tool"),
+            (budgets["max_identical_calls"], "{} times the very same call"),
+        ),
+        "an agent": (
+            (agent["max_actions_per_hour"], "{} calls an hour"),
+            (agent["max_spend_usd_per_day"], "{:,.15g} USD a day"),
+            (agent["max_calls_per_tool"], "{} calls of this tool a day"),
+            (agent["max_started_per_hour"], "{} runs started an hour"),
+        ),
+        "the tool": (
+            (pace["per_second"], f"{{:,.15g}} a second (burst {pace['burst']})"),
+            (pace["max_concurrency"], "{} at work at once"),
+            (pace["max_waiting"], "{} may wait"),
+        ),
+    }
+    for whose, limits in lines.items():
+        told = [words.format(limit) for limit, words in limits if limit is not None]
+        if told:
+            yield f"{whose:<11}{', '.join(told)}"

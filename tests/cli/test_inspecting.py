@@ -116,6 +116,34 @@ def test_explain_knows_the_kill_switches_of_the_policy() -> None:
     assert (json.loads(said.stdout)["decision"], json.loads(said.stdout)["reason"]) == ("deny", "kill_switch")
 
 
+def test_explain_tells_every_limit_that_there_is() -> None:
+    write("""
+tools:
+  allowlist: [search.read]
+  definitions:
+    search.read: {effect: read, cost_usd: 0.01, max_calls: 3, rate: {per_second: 0.5, burst: 10}, max_concurrency: 2}
+upstreams: {default: {url: 'http://127.0.0.1:9'}}
+runs: {max_usd: 0.05, max_identical_calls: 5}
+agents:
+  billing: {max_actions_per_hour: 40, max_spend_usd_per_day: 2, max_calls_per_tool: {"search.*": 30}}
+  default: {}
+""")
+    lines = run("explain", "--agent", "billing", "--tool", "search.read").stdout.splitlines()
+    assert lines[-5:-1] == [
+        "cost       0.01 USD a call",
+        "a run      0.05 USD, 3 calls of this tool, 5 times the very same call",
+        "an agent   40 calls an hour, 2 USD a day, 30 calls of this tool a day, 6000 runs started an hour",
+        "the tool   0.5 a second (burst 10), 2 at work at once, 100 may wait",
+    ]
+
+
+def test_explain_leaves_out_limits_that_there_are_none_of() -> None:
+    write(GOOD)
+    lines = run("explain", "--agent", "scout", "--tool", "search.read").stdout.splitlines()
+    assert lines[-2] == "an agent   6000 runs started an hour"
+    assert not [line for line in lines if line.startswith(("cost", "a run", "the tool"))]
+
+
 def test_explain_judges_arguments_where_they_are_given() -> None:
     write(
         GOOD.replace("allowlist", "definitions: {search.read: {arguments: {type: object, required: [q]}}}, allowlist")
