@@ -21,6 +21,7 @@ from gateway.admin.views import switch_event
 from gateway.doors.front import Front, local_name
 from gateway.doors.identity import DEFAULT_AGENT
 from gateway.doors.listener import Listener
+from gateway.doors.mcp.door import McpDoor
 from gateway.doors.runs import RunControl
 from gateway.guards.interruption import interrupt_killed
 from gateway.housekeeping import Housekeeping
@@ -114,6 +115,7 @@ class Gateway:
             clock=clock,
             dice=random.random,
         )
+        self.mcp = self._mcp_door()
         self.operations = self._operations()
         self.housekeeping = Housekeeping(self.counts, self.keeper, self.pipeline, self.rollout, self.operations, clock)
         self._servers: list[asyncio.Server] = []
@@ -187,6 +189,7 @@ class Gateway:
         await asyncio.gather(*self._chores, return_exceptions=True)
         if self._admin is not None:
             await self._admin.cleanup()
+        await self.mcp.close()
         await self.upstreams.close()
         await self.keeper.close(self.counts.ledger, clock())
         if self.operations.unready != Phase.STARTING:
@@ -235,12 +238,24 @@ class Gateway:
             started=clock(),
         )
 
+    def _mcp_door(self) -> McpDoor:
+        return McpDoor(
+            pipeline=self.pipeline,
+            counts=self.counts,
+            buffers=self.buffers,
+            send_apart=lambda attempt, plan: self.upstreams.of(plan).send_apart(attempt),
+            snapshot_of=self.rollout.snapshot_of,
+            clock=clock,
+            read_timeout=self.settings.read_timeout,
+        )
+
     def _front(self) -> Front:
         listen = self.settings.listen
         return Front(
             snapshot=lambda: self.policies.snapshot,
             pipeline=self.pipeline,
             rollout=self.rollout,
+            mcp=self.mcp,
             runs=RunControl(self.counts, self.pipeline, self.rollout, clock, read_timeout=self.settings.read_timeout),
             buffers=self.buffers,
             clock=clock,

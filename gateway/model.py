@@ -295,6 +295,8 @@ class Reply:
     """Gives the connection back, or cuts it where the body was not read to its end. Safe to call twice."""
     asks: bool = False
     """What came of it last asks the caller for something (MCP: sampling, elicitation): the silence that follows is not the upstream's."""
+    private: bool = False
+    """It holds what no log may show."""
 
     @property
     def event_stream(self) -> bool:

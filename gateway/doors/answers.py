@@ -34,11 +34,11 @@ async def answer(arrival: Arrival, call: OpenCall) -> StreamResponse:
     reply = outcome.reply
     if reply is None:
         raise AssertionError("an outcome holds a reply or a denial")
-    relayed = _relayed(arrival, reply)
+    kept = relayed(arrival, reply)
     if reply.body and is_plain(arrival.request, reply):
-        return PlainAnswer(reply.status, (*headers.items(), *relayed), reply.body)
+        return PlainAnswer(reply.status, (*headers.items(), *kept), reply.body)
     multi = CIMultiDict(headers)
-    multi.extend(relayed)
+    multi.extend(kept)
     if reply.body is not None:
         return Response(status=reply.status, headers=multi, body=reply.body or None)
     return await _stream(arrival, call, reply, multi)
@@ -118,7 +118,7 @@ def gateway_headers(
     return headers
 
 
-def _relayed(arrival: Arrival, reply: Reply) -> list[tuple[str, str]]:
+def relayed(arrival: Arrival, reply: Reply) -> list[tuple[str, str]]:
     """The reply's headers as the caller gets them, and a Server of ours where the upstream names none."""
     served, kept = False, []
     for name, value in reply.headers:
@@ -188,21 +188,20 @@ async def _stream(arrival: Arrival, call: OpenCall, reply: Reply, headers: CIMul
     try:
         await call.pass_on(write, response.write_eof)
     except Cut as cut:
-        if reply.event_stream and await _last_event(arrival, response, cut.denial, call.outcome.policy):
+        if reply.event_stream and keeps_up(request):
+            document = orjson.dumps(
+                problem_of(cut.denial, arrival.call_id, arrival.tool, arrival.run, call.outcome.policy)
+            )
+            await response.write(b"\n\nevent: error\ndata: " + document + b"\n\n")
             close_soon(request)
         else:
             cut_connection(request, response)
     return response
 
 
-async def _last_event(arrival: Arrival, response: StreamResponse, denial: Denial, policy: str) -> bool:
-    """An SSE reader learns why its stream ends; False where it is behind or gone, and would have to be waited for."""
-    document = orjson.dumps(problem_of(denial, arrival.call_id, arrival.tool, arrival.run, policy))
-    transport = arrival.request.transport
-    if transport is None or transport.get_write_buffer_size():
-        return False
-    await response.write(b"\n\nevent: error\ndata: " + document + b"\n\n")
-    return True
+def keeps_up(request: BaseRequest) -> bool:
+    """A last event can be written: its reader is neither behind nor gone, and would not have to be waited for."""
+    return request.transport is not None and not request.transport.get_write_buffer_size()
 
 
 def close_soon(request: BaseRequest) -> None:

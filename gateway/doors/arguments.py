@@ -78,8 +78,21 @@ def args_hash(tool: str, method: str, rest: str, query: str, body: bytes) -> str
     """SHA-256 hex over tool, method, rest, query and the canonical JSON body (a body that is not JSON: its bytes)."""
     if body[:1] in (b"{", b"[", b" ", b'"'):
         body = canonical(body)
+    return hash_of(tool, method, rest, query, body)
+
+
+def hash_of(tool: str, method: str, rest: str, query: str, body: bytes) -> str:
+    """The same over a body that is canonical already."""
     parts = (part.encode(errors="surrogateescape") for part in (tool, method, rest, query))  # a query may be any bytes
     return sha256(b"\x00".join((*parts, body))).hexdigest()
+
+
+def written(document: object) -> bytes:
+    """The canonical form of a document that `read_strictly` read."""
+    try:
+        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # an integer of more than 64 bits
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def canonical(body: bytes) -> bytes:

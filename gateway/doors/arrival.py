@@ -56,6 +56,8 @@ class Arrival:
         headers: tuple[tuple[str, str], ...] | None = None,
         destination: Target | None = None,
         arguments: object = None,
+        hashed: str | None = None,
+        shown: bytes | None = None,
     ) -> ToolCall:
         """The ToolCall as far as it is known. What a door does not say is taken from the request."""
         request, malformed = self.request, None
@@ -80,12 +82,16 @@ class Arrival:
             started=self.started,
             arguments=arguments,
             malformed=malformed,
-            args_hash=args_hash(self.tool, method, self.rest, self.query, body) if isinstance(body, bytes) else "",
+            args_hash=self._hash(method, body) if hashed is None else hashed,
             step=self.step,
             trace_id=trace_of(request.headers),
             destination=destination,
             idempotency_key=self.idempotency_key,
+            shown=shown,
         )
+
+    def _hash(self, method: str, body: bytes | BodyStream) -> str:
+        return args_hash(self.tool, method, self.rest, self.query, body) if isinstance(body, bytes) else ""
 
     def _has_schema(self) -> bool:
         """Under either policy."""

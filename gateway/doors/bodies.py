@@ -135,6 +135,27 @@ async def read_body(
     return StreamedBody(request, pieces, limit, pace)
 
 
+async def read_whole(request: BaseRequest, limit: int, buffers: Buffers, read_timeout: float) -> bytes:
+    """A body that has to be judged whole, taken from `buffers` as above. Raises Refusal."""
+    too_large = Denial(Reason.REQUEST_TOO_LARGE, f"The request body is larger than {limit} bytes. Send less.")
+    if (request.content_length or 0) > limit:
+        raise Refusal(too_large)
+    pace, pieces, size = Pace(read_timeout), list[bytes](), 0
+    try:
+        while request.body_exists and not request.content.at_eof():
+            piece = await pace.piece(request)
+            if size + len(piece) > limit:
+                raise Refusal(too_large)
+            if not buffers.take(len(piece)):
+                raise Refusal(no_memory())
+            pieces.append(piece)
+            size += len(piece)
+    except BaseException:
+        buffers.give(size)
+        raise
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
 async def read_small_body(request: BaseRequest, limit: int, read_timeout: float) -> bytes:
     """A body of a few bytes for the gateway itself; of a longer one at most a piece more than `limit`. Raises Refusal."""
     pace, body = Pace(read_timeout), b""

@@ -19,7 +19,9 @@ from gateway.doors.answers import NATIVE_PREFIX, SERVER, answer, outcome_headers
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_body
 from gateway.doors.headers import IDEMPOTENCY_KEY, idempotency_key_of
-from gateway.doors.identity import caller_of, carries_token, refuse_foreign_bearer, run_of, step_of
+from gateway.doors.identity import caller_of, carries_token, refuse_foreign_bearer, run_of, session_window, step_of
+from gateway.doors.mcp.door import SEGMENT as MCP
+from gateway.doors.mcp.door import McpDoor
 from gateway.doors.paths import PathError, decoded
 from gateway.doors.refusal import Refusal
 from gateway.doors.runs import RunControl
@@ -31,7 +33,7 @@ from gateway.pipeline.shadow import Shadow
 from gateway.policy.snapshot import Candidate, Plan, Snapshot
 from gateway.state.buffers import Buffers
 
-TOOLS, RUNS, OURS, MCP = "tools", "runs", "_gateway", "mcp"
+TOOLS, RUNS, OURS = "tools", "runs", "_gateway"
 PROBES = ("/healthz", "/readyz")
 HOST = re.compile(r"(?:[A-Za-z0-9._~-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 """RFC 9110, 7.2, without escapes and sub-delims, which no real host name has."""
@@ -48,6 +50,7 @@ class Front:
         pipeline: Pipeline,
         rollout: Rollout,
         runs: RunControl,
+        mcp: McpDoor,
         buffers: Buffers,
         clock: Callable[[], Moment],
         ready: Callable[[], bool],
@@ -59,6 +62,7 @@ class Front:
         self._pipeline = pipeline
         self._rollout = rollout
         self._runs = runs
+        self._mcp = mcp
         self._buffers = buffers
         self._clock = clock
         self._ready = ready
@@ -79,6 +83,8 @@ class Front:
             self._identify(arrival)
             if arrival.path.startswith("/_gateway/runs/"):
                 return await self._runs.answer(arrival)
+            if first_segment(arrival.path) == MCP:
+                return await self._mcp.answer(arrival)
             if self._rollout.candidate is not None:
                 self._choose(arrival, self._rollout.candidate)
             plan = self._door(arrival)
@@ -161,6 +167,8 @@ class Front:
         arrival.own_bearer = carries_token(headers, snapshot)
         prefix = arrival.run_prefix.removeprefix("/runs/") if arrival.run_prefix else None
         arrival.run = run_of(prefix, headers, snapshot.identify_by_trace)
+        if not arrival.run and first_segment(arrival.path) == MCP:
+            arrival.run = session_window(headers)
         arrival.step = step_of(headers)
 
     def _choose(self, arrival: Arrival, candidate: Candidate) -> None:
@@ -230,14 +238,10 @@ def crowded() -> Denial:
 
 
 def door(arrival: Arrival) -> Plan:
-    """First path segment → door. Raises Refusal."""
-    first = arrival.path[1:].partition("/")[0]
+    """First path segment → door. Raises Refusal. (Run control and the MCP door answer by themselves.)"""
+    first = first_segment(arrival.path)
     if first == TOOLS:
         return toolpath.decode(arrival)
-    if first == MCP:
-        raise Refusal(
-            Denial(Reason.INVALID_REQUEST, "The MCP door is not supported by this version.", status_override=404)
-        )
     if arrival.path.startswith(NATIVE_PREFIX + "/"):
         arrival.run_prefix += NATIVE_PREFIX
         arrival.path = arrival.path.removeprefix(NATIVE_PREFIX)
@@ -246,6 +250,11 @@ def door(arrival: Arrival) -> Plan:
         detail = "Under /_gateway there are runs/ID, runs/ID/steps, runs/ID/finish and native/PATH; a run prefix stands once."
         raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=404))
     return native.decode(arrival)
+
+
+def first_segment(path: str) -> str:
+    """Which door a path belongs to."""
+    return path[1:].partition("/")[0]
 
 
 @lru_cache(maxsize=64)  # nearly every call names the same host

@@ -1,6 +1,7 @@
 """Which agent is calling, and for which run? From headers and settings alone (SPEC 2). Pure."""
 
 import re
+from hashlib import sha256
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
@@ -73,6 +74,12 @@ def run_of(prefix: str | None, headers: Headers, identify_by_trace: bool) -> str
     if not RUN_ID.fullmatch(found):
         raise Refusal(Denial(Reason.INVALID_REQUEST, "The run id must be 1 to 128 characters of A-Z a-z 0-9 . _ : -"))
     return found
+
+
+def session_window(headers: Headers) -> str:
+    """For calls of an MCP session that name no run: the session's own window, "" where there is no session. Its id is a secret."""
+    session = headers.get("Mcp-Session-Id")
+    return "" if session is None else f"mcp-{sha256(session.encode(errors='surrogateescape')).hexdigest()[:32]}"
 
 
 def trace_of(headers: Headers) -> str | None:

@@ -24,6 +24,10 @@ def decode(arrival: Arrival) -> Plan:
     arrival.target = plan.path + arrival.rest + (f"?{arrival.query}" if arrival.query else "")
     if not plan.allowed and not plan.report:
         return plan  # the guards say so; a tool that is not allowed looks like one that does not exist
+    if plan.upstream is not None and plan.upstream.mcp is not None:
+        server = plan.upstream.name
+        detail = f"{name} is a tool of the MCP server {server}: an MCP client calls it at /mcp/{server}, not here."
+        raise Refusal(Denial(Reason.INVALID_REQUEST, detail))
     check_method(arrival, plan.methods)
     if arrival.rest and not plan.takes_rest:
         detail = f"{name} is called at /tools/{name} exactly: its path takes no rest."

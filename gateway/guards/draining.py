@@ -10,6 +10,11 @@ BACK_AFTER = 5.0
 
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Only its last seconds refuse; the lame duck before them serves."""
+    return refusal(counts)
+
+
+def refusal(counts: Counts) -> Denial | None:
+    """Whatever is asked for."""
     if not counts.draining:
         return None
     return Denial(

@@ -15,6 +15,11 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
 
 def replay_guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """For a repeat, too, which starts no run but may wait like any other call."""
+    return no_place(counts)
+
+
+def no_place(counts: Counts) -> Denial | None:
+    """Whatever is to be in flight."""
     if len(counts.in_flight) < counts.max_in_flight:
         return None
     return Denial(

@@ -136,6 +136,12 @@ class Progress:
         if self.denial is not None:
             self.denial = self.limits.within_run(self.denial, now)
 
+    def _result(self) -> bytes:
+        """What the log may show of the reply."""
+        if self.reply is not None and self.reply.private:
+            return b""
+        return b"".join(self.window) if self.reply is None or self.reply.body is None else self.reply.body
+
     def record(self, now: Moment) -> Record:
         """The frozen summary. Called once, at the end."""
         call, plan, reply, denial = self.call, self.plan, self.reply, self.denial
@@ -168,5 +174,5 @@ class Progress:
             args=call.shown if call.shown is not None else body if isinstance(body, bytes) else b"",
             target=call.rest + (f"?{call.query}" if call.query else ""),
             candidate=self.candidate,
-            result=(reply.body if reply and reply.body is not None else b"".join(self.window)),
+            result=self._result(),
         )

@@ -33,10 +33,7 @@ from gateway.policy.schema.fields import (
     Usd,
 )
 
-NOT_YET = (
-    "governed",
-    "mcp_servers",
-)
+NOT_YET = ("governed",)
 """Keys whose feature is not built: refused wherever they stand, whatever their value, so that no protection loads and does nothing.
 Building the feature removes its line. (`*` is any one key.)"""
 

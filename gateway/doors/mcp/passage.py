@@ -1,0 +1,286 @@
+"""Every message but tools/call: passed on as it is and its answer streamed as it comes, with lists of tools filtered on the way.
+
+Nothing here has a timer: such a stream ends with its caller, its upstream, a kill or the shutdown.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
+
+from aiohttp.web import Response, StreamResponse
+
+from gateway.doors.arrival import Arrival
+from gateway.doors.mcp.annotations import Annotations
+from gateway.doors.mcp.cancelled import SendApart
+from gateway.doors.mcp.listing import ListError, filtered
+from gateway.doors.mcp.messages import LIST, Message
+from gateway.doors.mcp.refusals import error_of
+from gateway.doors.mcp.sse import LONGEST_EVENT, EventTooLong, event_of
+from gateway.doors.mcp.streams import EventStream, OldTransport
+from gateway.doors.mcp.writing import Writer, headers_of
+from gateway.model import Attempt, Denial, Effect, Moment, Outcome, Reason, Reply, RunKey, UpstreamError
+from gateway.pipeline.failures import no_memory, sentence
+from gateway.policy.snapshot import Snapshot, UpstreamPlan
+from gateway.state.buffers import Buffers
+from gateway.state.counts import Counts
+from gateway.state.inflight import Stopped, Wait
+
+FIRST_EVENT_SECONDS = 1.0
+"""A server of the old transport says so in its first event, which comes with the head. GET streams of sessions are not asked."""
+OK = 200
+
+
+class Failed(Exception):
+    """The message came to no answer."""
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.reason)
+        self.denial = denial
+
+
+class Passage:
+    """Constructed once, by the door."""
+
+    def __init__(
+        self,
+        *,
+        counts: Counts,
+        buffers: Buffers,
+        annotations: Annotations,
+        send_apart: SendApart,
+        snapshot_of: Callable[[RunKey], Snapshot],
+        clock: Callable[[], Moment],
+    ) -> None:
+        self._counts = counts
+        self._buffers = buffers
+        self._annotations = annotations
+        self._send_apart = send_apart
+        self._snapshot_of = snapshot_of
+        self._clock = clock
+
+    async def pass_on(
+        self,
+        arrival: Arrival,
+        server: UpstreamPlan,
+        message: Message | None,
+        body: bytes,
+        headers: tuple[tuple[str, str], ...],
+    ) -> StreamResponse:
+        """Sends it and streams the answer. Raises Failed where there is none to stream."""
+        call = arrival.call(b"", headers=(), hashed="")
+        target = f"?{arrival.query}" if arrival.query else ""
+        attempt = Attempt(1, arrival.request.method, target, [*headers], body)
+        wait = self._counts.in_flight.enter(call, Effect.READ)
+        reply = None
+        try:
+            with wait.attempting(attempt, None):
+                reply = await self._send_apart(attempt, server)
+            return await self._answer(arrival, server, message, reply, wait)
+        except UpstreamError as error:
+            raise Failed(_upstream_failed(error)) from None
+        except Stopped as stop:
+            raise Failed(stop.denial) from None
+        finally:
+            if reply is not None:
+                reply.close()
+            self._counts.in_flight.leave(wait)
+
+    async def _answer(
+        self, arrival: Arrival, server: UpstreamPlan, message: Message | None, reply: Reply, wait: Wait
+    ) -> StreamResponse:
+        outcome = Outcome(Reason.OK, arrival.snapshot.version, 1, reply, report=arrival.snapshot.report)
+        lists = message.method == LIST if message is not None else arrival.request.method == "GET"
+        if reply.status != OK or not (lists or reply.event_stream):
+            return await self._relay(arrival, outcome, reply, wait)
+        if lists and _is_coded(reply):
+            raise UpstreamError("bad_response", "the upstream coded its answer, which nobody asked for", sent=True)
+        judge = partial(self._may_see, arrival, server) if lists else None
+        if reply.event_stream:
+            old = message is None
+            stream = EventStream(message.id if message is not None else None, judge, may_be_old=old)
+            return await self._events(arrival, outcome, reply, wait, stream, message)
+        if judge is None or message is None:
+            return await self._relay(arrival, outcome, reply, wait)
+        whole = await self._gathered(reply, wait)
+        try:
+            found = filtered(whole, judge)
+        except ListError as error:
+            raise UpstreamError("bad_response", str(error), sent=True) from None
+        finally:
+            self._buffers.give(len(whole))
+        changed = headers_of(arrival, outcome, reply, rewritten=True)
+        return Response(status=OK, headers=changed, body=whole if found is None else found)
+
+    def _may_see(self, arrival: Arrival, server: UpstreamPlan, tool: dict[str, object]) -> bool:
+        """What could be called now: by allowlist and kill switches. (Filtering is a courtesy: calls are judged all the same.)"""
+        name = tool.get("name")
+        if not isinstance(name, str):
+            return False
+        if server.mcp is not None and server.mcp.trust_annotations:
+            self._annotations.learn(server, name, tool.get("annotations"))
+        key = RunKey(arrival.agent, arrival.run)
+        full = f"{server.name}.{name}"
+        plan = self._annotations.applied(self._snapshot_of(key).plan(arrival.agent, full), name)
+        if not plan.allowed and not plan.report:
+            return False
+        return self._counts.switches.stops(key.agent, key.id, full, plan.effect, self._clock()) is None
+
+    async def _gathered(self, reply: Reply, wait: Wait) -> bytes:
+        """A list, whole. What it takes of the buffers is the caller's to give back."""
+        if reply.body is not None:
+            self._buffers.owe(len(reply.body))
+            return reply.body
+        pieces, size = [], 0
+        try:
+            with wait.limit(None):
+                async for piece in _chunks(reply):
+                    wait.reschedule(None)
+                    if size + len(piece) > LONGEST_EVENT:
+                        raise _list_too_long()
+                    if not self._buffers.take(len(piece)):
+                        raise Failed(no_memory())
+                    pieces.append(piece)
+                    size += len(piece)
+        except BaseException:
+            self._buffers.give(size)
+            raise
+        return b"".join(pieces)
+
+    async def _relay(self, arrival: Arrival, outcome: Outcome, reply: Reply, wait: Wait) -> StreamResponse:
+        """Whatever it is, as it comes."""
+        headers = headers_of(arrival, outcome, reply)
+        if reply.body is not None:
+            return Response(status=reply.status, headers=headers, body=reply.body or None)
+        writer = Writer(arrival.request, reply.status, headers)
+        await writer.begin()
+        try:
+            with wait.limit(None):
+                async for piece in _chunks(reply):
+                    wait.reschedule(None)
+                    await writer.write(piece)
+                return await writer.end()
+        except (UpstreamError, Stopped):
+            return await writer.break_off(events=False, last=None)
+
+    async def _events(
+        self,
+        arrival: Arrival,
+        outcome: Outcome,
+        reply: Reply,
+        wait: Wait,
+        stream: EventStream,
+        message: Message | None,
+    ) -> StreamResponse:
+        """An event stream, event by event."""
+        chunks = _chunks(reply)
+        first = b""
+        if message is None and "Mcp-Session-Id" not in arrival.request.headers:
+            with wait.limit(None):
+                first, chunks = await _begun(chunks)
+        try:
+            passed = stream.feed(first)
+        except OldTransport:
+            raise Failed(_old_transport()) from None
+        writer = Writer(arrival.request, OK, headers_of(arrival, outcome, reply, rewritten=True))
+        await writer.begin()
+        denial = None
+        try:
+            with _Room(self._buffers) as room, wait.limit(None):
+                await writer.write(passed)
+                async for piece in chunks:
+                    wait.reschedule(None)
+                    passed = stream.feed(piece)
+                    room.grow(stream.held)
+                    await writer.write(passed)
+                await writer.write(stream.end())
+                return await writer.end()
+        except OldTransport:
+            denial = _old_transport()
+        except EventTooLong:
+            denial = _upstream_failed(_list_too_long())
+        except Failed as failed:
+            denial = failed.denial
+        except Stopped as stop:
+            denial = stop.denial
+        except UpstreamError as error:
+            denial = None if stream.resumable else _upstream_failed(error)
+        last = None
+        if denial is not None and message is not None and message.is_request and not stream.answered:
+            last = event_of(error_of(arrival, message.id, denial, outcome.policy))
+        return await writer.break_off(events=True, last=last)
+
+
+class _Room:
+    """What an event that has to be whole takes of the buffers."""
+
+    def __init__(self, buffers: Buffers) -> None:
+        self._buffers = buffers
+        self._taken = 0
+
+    def __enter__(self) -> "_Room":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._buffers.give(self._taken)
+
+    def grow(self, size: int) -> None:
+        """To this many bytes, or back to it. Raises Failed."""
+        if size > self._taken and not self._buffers.take(size - self._taken):
+            raise Failed(no_memory())
+        if size < self._taken:
+            self._buffers.give(self._taken - size)
+        self._taken = size
+
+
+async def _begun(chunks: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
+    """The first piece, b"" where it does not come at once, and the pieces behind it."""
+    task = asyncio.ensure_future(anext(chunks, b""))
+    try:
+        done, _ = await asyncio.wait({task}, timeout=FIRST_EVENT_SECONDS)
+    except BaseException:
+        await _cancelled(task)
+        raise
+    return (task.result(), chunks) if done else (b"", _behind(task, chunks))
+
+
+async def _behind(task: "asyncio.Task[bytes]", chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        yield await task
+    except BaseException:
+        await _cancelled(task)
+        raise
+    async for piece in chunks:
+        yield piece
+
+
+async def _cancelled(task: "asyncio.Task[bytes]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+async def _one(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+def _chunks(reply: Reply) -> AsyncIterator[bytes]:
+    return reply.chunks if reply.chunks is not None else _one(reply.body or b"")
+
+
+def _is_coded(reply: Reply) -> bool:
+    return any(name.lower() == "content-encoding" and value.lower() != "identity" for name, value in reply.headers)
+
+
+def _upstream_failed(error: UpstreamError) -> Denial:
+    return Denial(Reason.UPSTREAM_FAILED, f"{sentence(error.detail)} Try again later or go on without it.")
+
+
+def _list_too_long() -> UpstreamError:
+    detail = f"the upstream's answer to tools/list is larger than {LONGEST_EVENT} bytes"
+    return UpstreamError("response_too_large", detail, sent=True)
+
+
+def _old_transport() -> Denial:
+    detail = "The upstream speaks HTTP+SSE, the transport of 2024-11-05, which leads past the gateway; it needs Streamable HTTP."
+    return Denial(Reason.UPSTREAM_FAILED, detail)

@@ -1,0 +1,74 @@
+"""One event stream on its way to the caller: what passed in it, and lists of tools filtered. Pure."""
+
+import orjson
+
+from gateway.doors.mcp.listing import Judge, ListError, filtered, may_list
+from gateway.doors.mcp.refusals import Id
+from gateway.doors.mcp.sse import Part, Splitter, data_of, is_numbered, kind_of, with_data
+
+OLD_TRANSPORT = b"endpoint"
+"""HTTP+SSE of 2024-11-05 begins with such an event: it names the address to POST to, behind the gateway's back."""
+
+
+class OldTransport(Exception):
+    """The upstream speaks HTTP+SSE."""
+
+
+class EventStream:
+    """Hand it the pieces as they come, write what it hands back."""
+
+    def __init__(self, awaited: Id = None, judge: Judge | None = None, *, may_be_old: bool = False) -> None:
+        self.resumable = False
+        """Its reader can ask for the rest elsewhere: events had ids."""
+        self.answered = False
+        """The answer to the request `awaited` has passed."""
+        self.asks = False
+        """The last message was a request of the server's: now it waits for the caller."""
+        self._awaited = awaited
+        self._may_be_old = may_be_old
+        self._judge = judge
+        self._splitter = Splitter(may_list) if judge is not None else Splitter()
+
+    @property
+    def held(self) -> int:
+        """Bytes."""
+        return self._splitter.held
+
+    def feed(self, piece: bytes) -> bytes:
+        """Raises EventTooLong, OldTransport."""
+        return b"".join([self._seen(part) for part in self._splitter.feed(piece)])
+
+    def end(self) -> bytes:
+        return b"".join([self._seen(part) for part in self._splitter.end()])
+
+    def _seen(self, part: Part) -> bytes:
+        if not part.whole:
+            self.answered = self.answered or b'"result"' in part.text
+            return part.text
+        event = part.text
+        self.resumable = self.resumable or (b"id" in event and is_numbered(event))
+        if self._may_be_old and kind_of(event) == OLD_TRANSPORT:
+            raise OldTransport
+        data = data_of(event)
+        if not data:
+            return event
+        self._look(data)
+        if self._judge is None:
+            return event
+        try:
+            found = filtered(data, self._judge)
+        except ListError:
+            return event  # to its reader it is none either
+        return event if found is None or found == data else with_data(event, found)
+
+    def _look(self, data: bytes) -> None:
+        try:
+            document = orjson.loads(data)
+        except ValueError:
+            return
+        for message in document if isinstance(document, list) else (document,):
+            if not isinstance(message, dict):
+                continue
+            self.asks = "method" in message and "id" in message
+            if not self.asks and self._awaited is not None and message.get("id") == self._awaited:
+                self.answered = self.answered or "result" in message or "error" in message
