@@ -6,6 +6,7 @@ from typing import NamedTuple
 from gateway.model import Effect
 from gateway.policy.document.problems import shown_name
 from gateway.policy.plans.given import Given
+from gateway.policy.plans.patterns import Patterns
 from gateway.policy.plans.tools import Tools
 from gateway.policy.schema.fields import REST
 from gateway.policy.schema.sections import Agent, Policy
@@ -35,6 +36,7 @@ def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
         *_undeclared_effects(policy, plans),
         *_open_default_agent(policy),
         *_free_of_charge(policy),
+        *_limits_of_nothing(policy),
         *_contained(policy, plans),
         *_changing_reads(plans),
         *_servers_of_nobody(policy),
@@ -81,6 +83,29 @@ def _free_of_charge(policy: Policy) -> Iterator[str]:
     priced = any(definition.cost_usd for definition in policy.tools.definitions.values())
     if limited and not priced and not policy.governed.enabled:
         yield f"{limited[0]}: no tool has a cost_usd, so nothing is charged and this limit refuses nothing"
+
+
+def _limits_of_nothing(policy: Policy) -> Iterator[str]:
+    """Most likely a tool's name was misspelt, and the tool that was meant has no limit."""
+    for name, agent in policy.agents.items():
+        if not agent.max_calls_per_tool:
+            continue
+        allowed = policy.tools.allowlist if agent.allowlist is None else agent.allowlist
+        wider = Patterns.of(allowed, None)
+        narrower = {pattern for entry in allowed for pattern in (entry, *_above(entry))}
+        for limited in agent.max_calls_per_tool:
+            if limited not in narrower and wider.find(limited) is None:
+                here = f"agents.{name}.max_calls_per_tool.{limited}"
+                yield f"{here}: this agent may call no such tool, so the limit refuses nothing"
+
+
+def _above(entry: str) -> Iterator[str]:
+    """The patterns that match all that this one does: of `a.b.c` `a.b.*`, `a.*`, `*`."""
+    above = entry.removesuffix(".*").rpartition(".")[0]
+    while above:
+        yield above + ".*"
+        above = above.rpartition(".")[0]
+    yield "*"
 
 
 def _limited(agent: Agent) -> bool:
