@@ -53,12 +53,15 @@ class Attempts:
     async def _try_until_answered(self, progress: Progress, plan: Plan, wait: Wait) -> Reply | Denial:
         came_back: Reply | UpstreamError | None = None
         while True:
-            objection = await self._line_up(progress, plan, wait)
+            pacer = self._counts.pacers.of(plan.lane, plan.pace, newest=progress.attempts == 0)
+            objection = None if pacer is None else await self._take_turn(pacer, progress, plan, wait)
+            now = self._clock().mono
+            objection = objection or self._let_go(progress, plan, now)
             if objection:
                 return _rather(came_back, objection, progress, plan)
             came_back = None  # its body is let go before the next one comes
             try:
-                came_back = await self._attempt(progress, plan, wait)
+                came_back = await self._attempt(progress, plan, wait, now)
             except UpstreamError as error:
                 came_back = error
             except Stopped as stop:
@@ -77,14 +80,9 @@ class Attempts:
             if objection:
                 return objection
 
-    async def _line_up(self, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:
-        """Until the tool's pacer and the upstream's breaker let the next attempt go."""
-        pacer = self._counts.pacers.of(plan.lane, plan.pace, newest=progress.attempts == 0)
-        if pacer is not None:
-            objection = await self._take_turn(pacer, progress, plan, wait)
-            if objection:
-                return objection
-        now, upstream = self._clock().mono, plan.upstream
+    def _let_go(self, progress: Progress, plan: Plan, now: float) -> Denial | None:
+        """The next attempt goes now, if the upstream's breaker lets it."""
+        upstream = plan.upstream
         if upstream is not None:
             progress.trial = self._counts.breakers.begin(upstream.name, upstream.breaker, now)
             if progress.trial is None:
@@ -131,14 +129,13 @@ class Attempts:
         elif speaks_against(error):
             progress.trial_failed(self._clock().mono, self._dice())
 
-    async def _attempt(self, progress: Progress, plan: Plan, wait: Wait) -> Reply:
+    async def _attempt(self, progress: Progress, plan: Plan, wait: Wait, now: float) -> Reply:
         """One try under its timers; a small reply is whole when this returns."""
-        call, limits = progress.call, progress.limits
-        number, now = progress.attempts + 1, self._clock().mono
+        call, number = progress.call, progress.attempts + 1
         headers = [*call.headers]
         if not plan.builtin:
-            headers.append(("Tool-Gateway-Attempt", str(number)))
-            headers.append(("Tool-Gateway-Deadline-Ms", str(max(0, int(limits.left(now) * 1000)))))
+            left = max(0, int(progress.limits.left(now) * 1000))
+            headers += [("Tool-Gateway-Attempt", str(number)), ("Tool-Gateway-Deadline-Ms", str(left))]
         body = b"" if plan.builtin else call.body  # a fetch's body says where to go; nothing of it goes there
         attempt = Attempt(number, call.method, call.target, headers, body)
         reply: Reply | None = None
