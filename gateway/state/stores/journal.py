@@ -5,6 +5,8 @@ Where a write fails nothing more is written to that file: the next one takes ove
 
 import errno
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +18,15 @@ from gateway.state.stores.records import CHARGE, END, HEADER, REFUND, STEP, Entr
 
 LARGEST = 16 << 20
 """Bytes of all files together: some 200,000 calls that the store could not take yet, read again at a start within two seconds."""
+LARGEST_READ = 4 * LARGEST
+"""Bytes: no gateway writes a file so large."""
 LARGEST_STEP = 2**31 - 1
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+"""The store keeps integers of 64 bits."""
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 _APPENDED = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -128,19 +135,14 @@ class FileJournal:
         To be read to its end before `prepare`. Raises StoreError.
         """
         self._number = covered
-        try:
-            for number, path in sorted(self._on_disk()):
-                self._number = max(self._number, number)
-                size = path.stat().st_size
-                self._older.append(File(path, number, None, size))
-                self._older_size += size
-                if number > covered:
-                    found, rest = entries(path.read_bytes())
-                    yield found, _warning(path, rest) if rest and size > len(HEADER) else None
-        except OSError as error:
-            problem = f"cannot be read ({os.strerror(error.errno or 0)})"
-            remedy = "let the gateway's user read it, or move it away to start without the charges of the last second"
-            raise StoreError(self._error(problem, remedy)) from None
+        for number, path in self._on_disk():
+            self._number = max(self._number, number)
+            data = _read(path) if number > covered else b""
+            self._older.append(File(path, number, None, len(data)))
+            self._older_size += len(data)
+            if number > covered:
+                found, rest = entries(data)
+                yield found, _warning(path, rest) if rest and len(data) > len(HEADER) else None
 
     @property
     def last(self) -> int:
@@ -200,12 +202,15 @@ class FileJournal:
     def _path(self, number: int | str) -> Path:
         return self._store.with_name(f"{self._store.name}.journal.{number}")
 
-    def _on_disk(self) -> Iterator[tuple[int, Path]]:
+    def _on_disk(self) -> list[tuple[int, Path]]:
+        """Oldest first. Raises StoreError."""
         prefix = self._path("").name
-        for path in self._store.parent.iterdir():
-            number = path.name.removeprefix(prefix)
-            if number != path.name and number.isdecimal():
-                yield int(number), path
+        try:
+            names = [path.name for path in self._store.parent.iterdir() if path.name.startswith(prefix)]
+        except OSError as error:
+            raise StoreError(self._explained(error)) from None
+        numbers = [name.removeprefix(prefix) for name in names]
+        return sorted((int(number), self._path(number)) for number in numbers if _NUMBER.fullmatch(number))
 
     def _explained(self, error: OSError) -> str:
         if error.errno in _FULL:
@@ -221,3 +226,21 @@ class FileJournal:
 
 def _warning(path: Path, rest: int) -> str:
     return f"GATEWAY_STATE: the last {rest} bytes of {path} were not written whole: charges of a moment before may be missing"
+
+
+def _read(path: Path) -> bytes:
+    """Whoever else may write to the folder cannot have the start wait for ever, or read for ever, or read some other file.
+    Raises StoreError.
+    """
+    try:
+        with open(path, "rb", opener=lambda name, _: os.open(name, _READ)) as file:
+            there = os.fstat(file.fileno())
+            if not stat.S_ISREG(there.st_mode) or there.st_size > LARGEST_READ:
+                raise OSError(errno.EINVAL, "")
+            return file.read()
+    except OSError as error:
+        what = (
+            "no journal of a gateway" if error.errno in (errno.EINVAL, errno.ELOOP) else os.strerror(error.errno or 0)
+        )
+        remedy = "let the gateway's user read it, or move it away to start without the charges of the last second"
+        raise StoreError(f"GATEWAY_STATE: {path} cannot be read ({what}): {remedy}") from None

@@ -1,13 +1,15 @@
 """The journal on real files: each entry is in the kernel at once, and a disk that fails is told from one that does not."""
 
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.model import Reason, RunKey
 from gateway.state.stores import StoreError
-from gateway.state.stores.journal import FileJournal
+from gateway.state.stores.journal import LARGEST_READ, FileJournal
 from gateway.state.stores.records import CHARGE, END, HEADER, REFUND, STEP
 from tests.unit.made_up import NOON, a_charge
 from tests.unit.state.stores.full_disk import files_of_at_most
@@ -199,3 +201,36 @@ def test_a_file_that_cannot_be_read_stops_the_start_with_a_remedy(store: Path) -
         StoreError, match=r"cannot be read \(Is a directory\): let the gateway's user read it, or move it away"
     ):
         read(store)
+
+
+def a_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def larger_than_any_journal(path: Path) -> None:
+    path.touch()
+    os.truncate(path, LARGEST_READ + 1)
+
+
+@pytest.mark.parametrize("plant", [a_fifo, a_link, larger_than_any_journal])
+def test_what_somebody_put_in_the_place_of_a_file_is_not_read(store: Path, plant: Callable[[Path], None]) -> None:
+    planted = store.with_name("gateway.db.journal.1")
+    plant(planted)
+    with pytest.raises(StoreError) as refused:
+        read(store)
+    assert str(refused.value).startswith(f"GATEWAY_STATE: {planted} cannot be read (no journal of a gateway): ")
+
+
+@pytest.mark.parametrize("number", ["9" * 30, "0", "007", "-1", "٣", "1.bak", ""])
+def test_a_name_that_is_no_number_of_ours_is_no_file_of_ours(store: Path, number: str) -> None:
+    other = store.with_name(f"gateway.db.journal.{number}")
+    other.write_bytes(HEADER)
+    journal = a_journal(store)
+    assert (journal.last, journal.unsaved) == (2, False)
+    journal.drop(journal.rotate())
+    journal.close()
+    assert other.read_bytes() == HEADER

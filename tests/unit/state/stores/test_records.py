@@ -1,21 +1,30 @@
 """What was written whole is read back as it was, and nothing else is believed."""
 
+from math import inf, nan
+from zlib import crc32
+
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
-from gateway.model import RunKey
+from gateway.model import Reason, RunKey
 from gateway.state.stores.records import CHARGE, END, HEADER, REFUND, STEP, Entry, entries, record
 
+KEY = RunKey("a", "1")
 names = st.text(st.characters(exclude_characters="\0"), max_size=40)
+times = st.floats(allow_nan=False, allow_infinity=False)
+one_word = st.tuples(st.sampled_from([CHARGE, REFUND, STEP]), st.tuples(names))
+an_end = st.tuples(st.just(END), st.tuples(st.sampled_from([*map(str, Reason)]), names))
 written = st.builds(
-    Entry,
-    kind=st.sampled_from([CHARGE, REFUND, STEP, END]),
-    key=st.builds(RunKey, names, names),
-    began=st.floats(allow_nan=False),
-    at=st.floats(allow_nan=False),
-    spend=st.integers(0, 2**62),
-    step=st.none() | st.integers(1, 2**31 - 1),
-    words=st.lists(names, min_size=1, max_size=2).map(tuple),
+    lambda kind_and_words, key, began, at, spend, step: Entry(
+        kind_and_words[0], key, began, at, spend, step, kind_and_words[1]
+    ),
+    one_word | an_end,
+    st.builds(RunKey, names, names),
+    times,
+    times,
+    st.integers(0, 2**62),
+    st.none() | st.integers(1, 2**31 - 1),
 )
 
 
@@ -54,3 +63,25 @@ def test_a_byte_that_changed_ends_what_is_believed(many: list[Entry], data: st.D
 def test_what_a_loss_of_power_leaves_instead_is_no_record(noise: bytes) -> None:
     assert entries(HEADER + b"\0" * len(noise)) == ([], len(noise))
     assert entries(b"\0" * 8 + noise)[0] == []
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        record(b"X", KEY, 1.0, 1.0, 0, 0, "a"),
+        record(CHARGE, KEY, nan, 1.0, 0, 0, "a"),
+        record(CHARGE, KEY, 1.0, inf, 0, 0, "a"),
+        record(CHARGE, KEY, 1.0, 1.0, -1, 0, "a"),
+        record(CHARGE, KEY, 1.0, 1.0, 0, -1, "a"),
+        record(CHARGE, KEY, 1.0, 1.0, 0, 0, "a\0b"),
+        record(END, KEY, 1.0, 1.0, 0, 0, "run_finished"),
+        record(END, KEY, 1.0, 1.0, 0, 0, "no_reason\0finish"),
+        record(CHARGE, RunKey("\xff", "1"), 1.0, 1.0, 0, 0, "a").replace(b"\xc3\xbf", b"\xff\xff"),
+    ],
+)
+def test_what_no_gateway_writes_is_damage_however_well_it_fits(strange: bytes) -> None:
+    size, checksum = len(strange) - 8, crc32(strange[8:]).to_bytes(4, "little")
+    strange = size.to_bytes(4, "little") + checksum + strange[8:]
+    good = record(CHARGE, KEY, 1.0, 1.0, 0, 0, "a")
+    found, rest = entries(HEADER + good + strange + good)
+    assert (len(found), rest) == (1, len(strange) + len(good))
