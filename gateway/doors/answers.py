@@ -6,12 +6,13 @@ import struct
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import orjson
+from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.web import BaseRequest, Response, StreamResponse
 from multidict import CIMultiDict
 
 from gateway.doors.arrival import Arrival
 from gateway.doors.plain import PlainAnswer, is_plain
-from gateway.model import ANSWERS, Denial, Door, Outcome, Reason, Remaining, Reply
+from gateway.model import ANSWERS, Denial, Door, Outcome, Remaining, Reply
 from gateway.pipeline.failures import Cut
 from gateway.pipeline.pipeline import OpenCall
 from gateway.policy.plans.routes import RESERVED
@@ -46,19 +47,20 @@ async def answer(arrival: Arrival, call: OpenCall) -> StreamResponse:
 
 def problem(arrival: Arrival, denial: Denial, headers: dict[str, str], policy: str) -> Response:
     """The denial as a document a model can act on (SPEC 4)."""
+    document = problem_of(denial, arrival.call_id, arrival.tool, arrival.run, policy)
+    status = denial.status
     if denial.waiting_helps:
         headers["Retry-After"] = str(denial.whole_wait)
-    if denial.stop_reason or not denial.retryable:
+    if denial.stop_reason or not document["retryable"]:
         headers["x-should-retry"] = "false"
     headers |= {"Content-Type": "application/problem+json", "Server": SERVER}
-    if denial.status == 405:
+    if status == 405:
         headers["Allow"] = ", ".join(sorted(arrival.methods))
-    if denial.status == 401:
+    if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if denial.closes_connection:
         headers["Connection"] = "close"  # said to HTTP/1.0 too, which is what aiohttp takes unreadable requests for
-    body = orjson.dumps(problem_of(denial, arrival.call_id, arrival.tool, arrival.run, policy))
-    response = Response(status=denial.status, headers=headers, body=body)
+    response = Response(status=status, headers=headers, body=orjson.dumps(document))
     if denial.closes_connection:
         response.force_close()
     return response
@@ -90,46 +92,33 @@ def remaining_header(remaining: Remaining) -> str:
 
 
 def outcome_headers(call_id: str, outcome: Outcome) -> dict[str, str]:
-    """The gateway's own headers for an Outcome."""
-    return gateway_headers(
-        call_id,
-        reason=outcome.reason,
-        attempts=outcome.attempts,
-        policy=outcome.policy,
-        remaining=outcome.remaining,
-        report=outcome.report,
-    )
-
-
-def gateway_headers(
-    call_id: str, *, reason: Reason, attempts: int, policy: str, remaining: Remaining | None, report: bool
-) -> dict[str, str]:
-    """What stands on every answer, denied or not (SPEC 4)."""
+    """The gateway's own: what stands on every answer, denied or not (SPEC 4)."""
     headers = {
         "Tool-Gateway-Call-Id": call_id,
-        "Tool-Gateway-Reason": reason.value,
-        "Tool-Gateway-Attempts": str(attempts),
-        "Tool-Gateway-Policy": policy,
+        "Tool-Gateway-Reason": outcome.reason.value,
+        "Tool-Gateway-Attempts": str(outcome.attempts),
+        "Tool-Gateway-Policy": outcome.policy,
     }
-    if remaining is not None:
-        headers["Tool-Gateway-Remaining"] = remaining_header(remaining)
-    if report:
+    if outcome.remaining is not None:
+        headers["Tool-Gateway-Remaining"] = remaining_header(outcome.remaining)
+    if outcome.report:
         headers["Tool-Gateway-Mode"] = "report"
     return headers
 
 
 def relayed(arrival: Arrival, reply: Reply) -> list[tuple[str, str]]:
-    """The reply's headers as the caller gets them, and a Server of ours where the upstream names none."""
-    served, kept = False, []
+    """The reply's headers as the caller gets them, with a Server and a Date of ours where the upstream names none."""
+    kept: list[tuple[str, str]] = []
+    ours = {"server": ("Server", SERVER), "date": ("Date", rfc822_formatted_time())}
     for name, value in reply.headers:
         lower = name.lower()
         if lower.startswith("tool-gateway-"):
             continue  # only this gateway speaks for itself
-        served = served or lower == "server"
+        if lower == "content-length" and reply.body:
+            continue  # whole: whoever writes it knows its length
+        ours.pop(lower, None)
         kept.append((name, text(location(arrival, value) if lower == "location" else value)))
-    if not served:
-        kept.append(("Server", SERVER))
-    return kept
+    return [*kept, *ours.values()]
 
 
 def text(value: str) -> str:

@@ -9,7 +9,6 @@ from http import HTTPStatus
 
 from aiohttp import HttpVersion11, hdrs
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.web import BaseRequest, StreamResponse
 
 from gateway.model import Reply
@@ -22,18 +21,11 @@ class PlainAnswer(StreamResponse):
     """What aiohttp is handed to write: head and body are in `written`, nothing is in `headers`."""
 
     def __init__(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        """`headers` with a Date and without a Content-Length, as `relayed` has them for a whole reply."""
         super().__init__(status=status)
-        lines = [STATUS_LINES.get(status, f"HTTP/1.1 {status} ")]
-        dated = False
-        for name, value in headers:
-            lower = name.lower()
-            if lower != "content-length":  # ours below: the body is whole, and its length is known
-                lines.append(f"{name}: {value}")
-                dated = dated or lower == "date"
-        if not dated:
-            lines.append(f"{hdrs.DATE}: {rfc822_formatted_time()}")
-        lines.append(f"{hdrs.CONTENT_LENGTH}: {len(body)}\r\n\r\n")
-        self.written = "\r\n".join(lines).encode() + body
+        first = STATUS_LINES.get(status) or f"HTTP/1.1 {status} "
+        last = f"{hdrs.CONTENT_LENGTH}: {len(body)}\r\n\r\n"
+        self.written = "\r\n".join((first, *map(": ".join, headers), last)).encode() + body
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
         """Writes all of it. Raises ConnectionResetError where the caller is gone."""

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import orjson
 from aiohttp.web import Response
 
-from gateway.doors.answers import SERVER, gateway_headers, problem
+from gateway.doors.answers import SERVER, outcome_headers, problem
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_small_body
 from gateway.doors.identity import RUN_ID
 from gateway.doors.methods import check_method
 from gateway.doors.refusal import Refusal
 from gateway.guards.run_control import judge_step
-from gateway.model import Budgets, Denial, Moment, Reason, RunKey
+from gateway.model import Budgets, Denial, Moment, Outcome, Reason, RunKey
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout
 from gateway.state.counts import Counts
@@ -109,14 +109,10 @@ class RunControl:
         return problem(arrival, denial, self._headers(arrival, key, budgets, denial.reason), arrival.snapshot.version)
 
     def _headers(self, arrival: Arrival, key: RunKey, budgets: Budgets, reason: Reason) -> dict[str, str]:
-        return gateway_headers(
-            arrival.call_id,
-            reason=reason,
-            attempts=0,
-            policy=arrival.snapshot.version,
-            remaining=self._counts.ledger.remaining(key, budgets, self._clock()),
-            report=arrival.snapshot.report,
-        )
+        remaining = self._counts.ledger.remaining(key, budgets, self._clock())
+        snapshot = arrival.snapshot
+        outcome = Outcome(reason, snapshot.version, 0, remaining=remaining, report=snapshot.report)
+        return outcome_headers(arrival.call_id, outcome)
 
 
 async def _stop_reason(arrival: Arrival, read_timeout: float) -> str:
