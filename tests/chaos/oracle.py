@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 WINDOW = 10.0
@@ -10,6 +11,9 @@ WINDOW = 10.0
 SLACK = 0.5
 """Seconds that a call may be on its way before the upstream sees it."""
 DID_NOT_RUN = 429
+FLUSHED = 3.0
+"""Seconds after which an answer is surely written down, and a line of the log surely read: both are done once a second or more often."""
+LARGEST_KEPT = 256 * 1024
 
 
 class Offered(NamedTuple):
@@ -19,6 +23,8 @@ class Offered(NamedTuple):
     agent: str
     run: str
     tool: str
+    key: str = ""
+    """Its Idempotency-Key."""
 
 
 class Seen(NamedTuple):
@@ -28,6 +34,34 @@ class Seen(NamedTuple):
     call: str
     answer: int
     """The status; 0 for a reset, a hang or a cut body."""
+    path: str = ""
+
+
+class Heard(NamedTuple):
+    """What the caller was told, and when."""
+
+    at: float
+    reason: str
+    """The gateway's; `no answer` where its process had just been ended, `left` where the caller had."""
+    kept: str = ""
+    """Of a whole 200 that is to be kept for repeats: the call that the upstream had performed for it."""
+
+
+class Line(NamedTuple):
+    """What the gateway's log says of a call."""
+
+    reason: str
+    attempts: int
+    charged: int
+    """Micro-USD; 0 where nothing was charged."""
+
+
+class Down(NamedTuple):
+    """A time without a process."""
+
+    begin: float
+    end: float
+    killed: bool
 
 
 @dataclass
@@ -36,9 +70,18 @@ class Oracle:
 
     offered: dict[str, Offered] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
-    answers: Counter[str] = field(default_factory=Counter)
-    """Of the gateway, by reason; `no answer` where its process had just been ended, `left` where the caller had."""
+    heard: dict[str, Heard] = field(default_factory=dict)
+    lines: dict[str, Line] = field(default_factory=dict)
     restarts: list[float] = field(default_factory=list)
+    downs: list[Down] = field(default_factory=list)
+    full: list[tuple[float, float]] = field(default_factory=list)
+    """When the disk was full."""
+    faults: list[str] = field(default_factory=list)
+    """What was seen to be wrong as it happened."""
+
+    @property
+    def answers(self) -> Counter[str]:
+        return Counter(heard.reason for heard in self.heard.values())
 
     def performed(self, agent: str | None = None) -> dict[str, set[str]]:
         """Calls that the upstream saw at all, by run."""
@@ -54,6 +97,48 @@ class Oracle:
         ran = Counter(seen.call for seen in self.seen if seen.answer != DID_NOT_RUN)
         tools = frozenset(writes)
         return [call for call, times in ran.items() if times > 1 and self.offered[call].tool in tools]
+
+    def performed_again(self) -> list[str]:
+        """Keys whose call was performed although its answer had been heard and written down before."""
+        answered: dict[str, float] = {}
+        for call, heard in self.heard.items():
+            if heard.kept and (key := self.offered[call].key):
+                answered[key] = min(heard.at, answered.get(key, inf))
+        found = []
+        for seen in self.seen:
+            key = self.offered[seen.call].key
+            if key in answered and answered[key] < seen.at and not self._forgotten(answered[key], seen.at):
+                found.append(f"{seen.call} was performed although {key} had been answered")
+        return found
+
+    def _forgotten(self, kept: float, until: float) -> bool:
+        """May an answer be lost to an end of the process that came too soon after it, or while it could not be written?"""
+        return any(
+            kept <= down.begin + SLACK and down.begin <= until and self._unwritten(kept, down) for down in self.downs
+        )
+
+    def _unwritten(self, kept: float, down: Down) -> bool:
+        """Was there no time in which it would have been written? An orderly end is one, unless the disk is full just then."""
+        for begin, end in sorted(self.full):
+            if begin - kept >= FLUSHED:
+                return False
+            kept = max(kept, end)
+        full = any(begin <= down.begin <= end for begin, end in self.full)
+        return (down.killed or full) and down.begin - kept < FLUSHED
+
+    def unaccounted(self) -> tuple[list[str], list[str]]:
+        """Calls of which the log says nothing: those that the end of a process can explain, and the others."""
+        explained, others = [], []
+        for call, offered in self.offered.items():
+            if call in self.lines:
+                continue
+            heard = self.heard.get(call)
+            until = inf if heard is None else heard.at + FLUSHED
+            if any(offered.at <= down.end and down.begin <= until for down in self.downs):
+                explained.append(call)
+            elif heard is None or heard.reason != "left":  # who leaves at once may never have been heard
+                others.append(call)
+        return explained, others
 
     def storms(self, tools: Iterable[str]) -> list[str]:
         """Windows in which the upstream met more than 1.2 attempts an offered call, and 3 for each life of the gateway's process."""

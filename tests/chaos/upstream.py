@@ -1,17 +1,22 @@
 """An upstream in a bad mood: it tells the oracle of every request, then answers as its weather says."""
 
 import asyncio
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Self
 
 from aiohttp import web
 
 from tests.chaos.oracle import Oracle, Seen
+from tests.chaos.policy import BROKEN
 
 CALL = "X-Chaos-Call"
 """An end-to-end header of the caller's: which call this is an attempt of."""
+LAST_EVENT = b"data: that was all\n\n"
+LONGEST_FILL = 300_000
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Weather:
     status: Mapping[int, float] | None = None
     hang: float = 0.0
     reset: float = 0.0
+    cut: float = 0.0
+    """In the middle of the answer."""
     retry_after: int | None = None
     listens: bool = True
 
@@ -34,6 +41,7 @@ WEATHER = (
     Weather("brown-out", hang=0.3, status={503: 0.3}),
     Weather("outage", status={503: 1.0}),
     Weather("resets", reset=0.5),
+    Weather("cuts", cut=0.5),
     Weather("gone", listens=False),
     Weather("rate limit with Retry-After", status={429: 0.7}, retry_after=1),
     Weather("rate limit without Retry-After", status={429: 0.7}),
@@ -73,24 +81,82 @@ class Upstream:
         self.port = self._runner.addresses[0][1]
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        at = asyncio.get_running_loop().time()
-        await request.read()
-        weather, dice = self.weather, self._dice.random()
-        call = request.headers[CALL]
-        if dice < weather.hang:
-            self._oracle.seen.append(Seen(at, call, 0))
+        at, weather, dice = asyncio.get_running_loop().time(), self.weather, self._dice.random()
+        fault = self._fault(weather, dice)
+        seen = Seen(at, request.headers[CALL], 200 if fault is None else fault, request.path)
+        self._oracle.seen.append(seen)  # before the body: a call whose body never comes was seen, too
+        body = await request.read()
+        if fault == 0 and dice < weather.hang:
             await asyncio.sleep(30)
-        elif dice < weather.hang + weather.reset and request.transport is not None:
-            self._oracle.seen.append(Seen(at, call, 0))
-            request.transport.abort()
-            return web.Response()
-        share = weather.hang + weather.reset
+        if fault == 0 and dice < weather.hang + weather.reset:
+            return await self._reset(request)
+        if fault:
+            headers = {} if weather.retry_after is None else {"Retry-After": str(weather.retry_after)}
+            return web.json_response({"status": fault}, status=fault, headers=headers)
+        await asyncio.sleep(weather.slow)
+        if request.path == BROKEN:
+            return web.json_response({"by": seen.call}, status=500)
+        if request.path == "/events":
+            return await self._events(request, cut=fault == 0)
+        return await self._answer(request, answer_to(seen.call, body, request.path == "/large"), cut=fault == 0)
+
+    def _fault(self, weather: Weather, dice: float) -> int | None:
+        """The status, 0 for what has none; None: all is well."""
+        share = weather.hang + weather.reset + weather.cut
+        if dice < share:
+            return 0
         for status, part in (weather.status or {}).items():
             share += part
             if dice < share:
-                self._oracle.seen.append(Seen(at, call, status))
-                headers = {} if weather.retry_after is None else {"Retry-After": str(weather.retry_after)}
-                return web.json_response({"status": status}, status=status, headers=headers)
-        self._oracle.seen.append(Seen(at, call, 200))
-        await asyncio.sleep(weather.slow)
-        return web.json_response({"ok": True})
+                return status
+        return None
+
+    async def _answer(self, request: web.BaseRequest, body: bytes, *, cut: bool) -> web.StreamResponse:
+        if not cut and self._dice.random() < 0.5:
+            return web.Response(body=body)
+        answer = web.StreamResponse()
+        if not cut:
+            answer.enable_chunked_encoding()
+        else:
+            answer.content_length = len(body)
+        await answer.prepare(request)
+        await answer.write(body[: len(body) // 2])
+        if cut:
+            return await self._reset(request)
+        await answer.write(body[len(body) // 2 :])
+        await answer.write_eof()
+        return answer
+
+    async def _events(self, request: web.BaseRequest, *, cut: bool) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        for number in range(self._dice.randrange(1, 20)):
+            await answer.write(b"data: %d\n\n" % number)
+            await asyncio.sleep(self._dice.uniform(0, 0.1))
+        if cut:
+            return await self._reset(request)
+        await answer.write(LAST_EVENT)
+        await answer.write_eof()
+        return answer
+
+    async def _reset(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.transport is not None:
+            request.transport.abort()
+        await asyncio.sleep(0)
+        return web.Response()
+
+
+def answer_to(call: str, body: bytes, large: bool) -> bytes:
+    """Says for which call it was performed and with which body, and is of a length that only this call's has."""
+    fill = int.from_bytes(sha256(call.encode()).digest()[:4], "big") % LONGEST_FILL if large else 0
+    return json.dumps(
+        {"by": call, "body": sha256(body).hexdigest(), "fill": (call + " ") * (fill // len(call))}
+    ).encode()
+
+
+def performer(answer: bytes, body: bytes) -> str:
+    """The call that such an answer was made for. Raises ValueError where it is not the whole answer to a call with this body."""
+    call = str(json.loads(answer)["by"])
+    if answer not in (answer_to(call, body, large=True), answer_to(call, body, large=False)):
+        raise ValueError("not what the upstream said")
+    return call
