@@ -205,6 +205,7 @@ class Gateway:
                 (a.host, a.port) for a in (self.settings.listen, self.settings.admin_listen) if a.path is None
             ),
             budgets=self.settings.budgets,
+            agent_id=self.settings.agent_id,
             emit=self.observers.happened,
             clock=clock,
             on_snapshot=self._adopt,

@@ -157,6 +157,7 @@ def _check(path: str, settings: Settings, *, without_secrets: bool) -> Checked:
             (address.host, address.port) for address in (settings.listen, settings.admin_listen) if address.path is None
         ),
         budgets=settings.budgets,
+        agent_id=settings.agent_id,
         without_secrets=without_secrets,
         now=time.time(),
     )

@@ -53,6 +53,7 @@ class Surroundings:
     upstream: str | None = None
     own_listeners: frozenset[tuple[str, int]] = frozenset()
     budgets: Mapping[str, int] | None = None
+    agent_id: str | None = None
     with_secrets: bool = True
 
     def __repr__(self) -> str:
@@ -222,6 +223,7 @@ def _gather(
         upstream=around.upstream,
         own_listeners=around.own_listeners,
         budgets=around.budgets or {},
+        agent_id=around.agent_id,
         secrets=found if around.with_secrets else None,
         unread=unread,
         digests=digests,

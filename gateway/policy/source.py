@@ -50,6 +50,7 @@ def check(
     upstream: str | None = None,
     own_listeners: frozenset[tuple[str, int]] = frozenset(),
     budgets: Mapping[str, int] | None = None,
+    agent_id: str | None = None,
     without_secrets: bool = False,
     now: float = 0.0,
 ) -> Checked:
@@ -58,7 +59,7 @@ def check(
     `without_secrets` leaves references as written and reads none of them; such a snapshot cannot serve.
     """
     where = Location.of(path)
-    around = Surroundings(environ, upstream, own_listeners, budgets, with_secrets=not without_secrets)
+    around = Surroundings(environ, upstream, own_listeners, budgets, agent_id, with_secrets=not without_secrets)
     reading = Reading()
     judged = judge_policy(where, around, reading, now)
     beside = judge_candidate(where, around, reading, now, judged.snapshot)
@@ -120,13 +121,14 @@ class PolicySource:
         upstream: str | None,
         own_listeners: frozenset[tuple[str, int]],
         budgets: Mapping[str, int],
+        agent_id: str | None = None,
         emit: Callable[[Event], None],
         clock: Callable[[], Moment],
         on_snapshot: Callable[[Snapshot], None],
         on_candidate: Callable[[Candidate | None], None],
         on_file_switches: Callable[[tuple[KillSwitch, ...]], None],
     ) -> None:
-        self._around = Surroundings(environ, upstream, own_listeners, budgets)
+        self._around = Surroundings(environ, upstream, own_listeners, budgets, agent_id)
         self._emit = emit
         self._clock = clock
         self._on_snapshot = on_snapshot

@@ -70,6 +70,20 @@ def test_the_environment_that_overrides_the_policy_is_named(monkeypatch: pytest.
     assert "override: AGENT_MAX_STEPS: the environment's 9 overrides runtime.env's 7" in run("check").stdout
 
 
+def test_a_fixed_agent_that_the_policy_does_not_name_is_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(GOOD + "agents: {billing: {max_actions_per_hour: 5}, default: {allowlist: []}}\n")
+    for fixed in ("billing", "default-agent"):
+        monkeypatch.setenv("GATEWAY_AGENT_ID", fixed)
+        assert ("GATEWAY_AGENT_ID" in run("check").stdout) is (fixed != "billing")
+    monkeypatch.setenv("GATEWAY_AGENT_ID", "biling")
+    assert (
+        "warning: GATEWAY_AGENT_ID=biling is no agent of this policy, so its calls are judged like those of nobody known,"
+        ' did you mean "billing"?\n' in run("check").stdout
+    )
+    write(GOOD + "agents: {default: {allowlist: []}}\n")
+    assert "GATEWAY_AGENT_ID" not in run("check").stdout
+
+
 def test_connect_tells_what_is_reached_and_what_is_not() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gateway.model import Effect
-from gateway.policy.document.problems import shown_name
+from gateway.policy.document.problems import shown_name, suggestion
 from gateway.policy.plans.given import Given
 from gateway.policy.plans.patterns import Patterns
 from gateway.policy.plans.tools import Tools
@@ -35,6 +35,7 @@ def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
         *_performed_by_nobody(policy, plans),
         *_undeclared_effects(policy, plans),
         *_open_default_agent(policy),
+        *_unknown_agent(policy, given),
         *_free_of_charge(policy),
         *_limits_of_nothing(policy),
         *_contained(policy, plans),
@@ -75,6 +76,13 @@ def _open_default_agent(policy: Policy) -> Iterator[str]:
             "agents.default is not written: a caller that drops its token is judged by tools.allowlist without agent limits; "
             "agents.default: {allowlist: []} closes that"
         )
+
+
+def _unknown_agent(policy: Policy, given: Given) -> Iterator[str]:
+    fixed, named = given.agent_id, policy.agents.keys() - {"default"}
+    if fixed is not None and named and fixed not in policy.agents:
+        hint = suggestion(fixed, sorted(named))
+        yield f"GATEWAY_AGENT_ID={fixed} is no agent of this policy, so its calls are judged like those of nobody known{hint}"
 
 
 def _free_of_charge(policy: Policy) -> Iterator[str]:

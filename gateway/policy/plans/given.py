@@ -18,6 +18,8 @@ class Given:
     own_listeners: frozenset[tuple[str, int]] = frozenset()
     budgets: Mapping[str, int] = field(default_factory=dict)
     """AGENT_MAX_* of the environment."""
+    agent_id: str | None = None
+    """GATEWAY_AGENT_ID."""
     secrets: Mapping[Reference, str] | None = None
     """What references stand for; None: not read (`check --without-secrets`), they stay as written."""
     unread: Mapping[Reference, str] = field(default_factory=dict)
