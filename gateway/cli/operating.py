@@ -124,9 +124,9 @@ def _status_lines(body: Mapping[str, object]) -> Iterable[str]:
 
 
 def _breaker_line(breaker: Mapping[str, object]) -> str:
-    wait = breaker["next_attempt_in_ms"]
-    left_alone = isinstance(wait, int) and breaker["state"] == "open"
-    what = f"left alone for {wait} ms more" if left_alone else "half open, one call at a time probes it"
+    what, wait = "half open, one call at a time probes it", breaker["next_attempt_in_ms"]
+    if breaker["state"] == "open" and isinstance(wait, int):
+        what = f"left alone for {wait / 1000:.1f} s more"
     return f"upstream {breaker['upstream']}: {what} (circuit_breaker)"
 
 

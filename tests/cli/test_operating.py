@@ -1,6 +1,7 @@
 """`kill`, `restore`, `status` and `explain` against a gateway that runs."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,9 @@ def test_status_names_the_upstream_that_is_left_alone(running: Home) -> None:
     for _ in range(5):
         assert b" 50" in running.call("search.read")
     status = running.run("status").out
-    assert "degraded     breaker_open\n  upstream default: left alone for " in status
-    assert " ms more (circuit_breaker)\n" in status
+    assert re.search(
+        r"degraded     breaker_open\n  upstream default: left alone for \d\d\.\d s more \(circuit_breaker\)\n", status
+    )
 
 
 def test_explain_asks_the_running_gateway_and_exits_0_whatever_it_says(running: Home) -> None:
