@@ -83,8 +83,8 @@ def args_hash(tool: str, method: str, rest: str, query: str, body: bytes) -> str
 
 def hash_of(tool: str, method: str, rest: str, query: str, body: bytes) -> str:
     """The same over a body that is canonical already."""
-    parts = (part.encode(errors="surrogateescape") for part in (tool, method, rest, query))  # a query may be any bytes
-    return sha256(b"\x00".join((*parts, body))).hexdigest()
+    names = "\0".join((tool, method, rest, query, "")).encode(errors="surrogateescape")  # a query may be any bytes
+    return sha256(names + body).hexdigest()
 
 
 def written(document: object) -> bytes:

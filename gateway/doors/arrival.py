@@ -1,6 +1,6 @@
 """One request on its way to becoming a ToolCall."""
 
-from dataclasses import dataclass
+from copy import copy
 
 from aiohttp.web import BaseRequest
 
@@ -12,16 +12,13 @@ from gateway.pipeline.shadow import Shadow
 from gateway.policy.snapshot import Plan, Snapshot
 
 
-@dataclass(slots=True)
 class Arrival:
     """Filled in as the request is understood, so that a refusal at any point can be answered and logged with what is known."""
 
-    request: BaseRequest
-    snapshot: Snapshot
-    call_id: str
-    started: Moment
     path: str = "/"
     """Still encoded, without the run prefix."""
+    first: str = ""
+    """Its first segment, which says what door it leads to."""
     query: str = ""
     run_prefix: str = ""
     """`/runs/{run_id}` as it came, "" without one."""
@@ -47,6 +44,18 @@ class Arrival:
     """While a candidate is on trial: the policy that the run does not live under."""
     shadow: Shadow | None = None
     """What the other policy's door makes of it."""
+
+    def __init__(self, request: BaseRequest, snapshot: Snapshot, call_id: str, started: Moment) -> None:
+        self.request = request
+        self.snapshot = snapshot
+        self.call_id = call_id
+        self.started = started
+
+    def under(self, other: Snapshot) -> "Arrival":
+        """The same request, as the other policy sees it."""
+        twin = copy(self)
+        twin.snapshot, twin.other = other, None
+        return twin
 
     def call(
         self,

@@ -3,7 +3,6 @@
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache, partial
 from http import HTTPStatus
 from itertools import count
@@ -83,7 +82,7 @@ class Front:
             self._identify(arrival)
             if arrival.path.startswith("/_gateway/runs/"):
                 return await self._runs.answer(arrival)
-            if first_segment(arrival.path) == MCP:
+            if arrival.first == MCP:
                 return await self._mcp.answer(arrival)
             if self._rollout.candidate is not None:
                 self._choose(arrival, self._rollout.candidate)
@@ -144,6 +143,7 @@ class Front:
                 detail = "A run prefix stands before a door: /runs/ID/tools/NAME, for example. Counts: GET /_gateway/runs/ID."
                 raise Refusal(Denial(Reason.INVALID_REQUEST, detail))
         arrival.path = raw
+        arrival.first = raw[1:].partition("/")[0]
 
     def _check_host(self, arrival: Arrival) -> None:
         """Against DNS rebinding: a page of some other site must not reach a gateway on loopback (SPEC 2)."""
@@ -167,7 +167,7 @@ class Front:
         arrival.own_bearer = carries_token(headers, snapshot)
         prefix = arrival.run_prefix.removeprefix("/runs/") if arrival.run_prefix else None
         arrival.run = run_of(prefix, headers, snapshot.identify_by_trace)
-        if not arrival.run and first_segment(arrival.path) == MCP:
+        if not arrival.run and arrival.first == MCP:
             arrival.run = session_window(headers)
         arrival.step = step_of(headers)
 
@@ -179,7 +179,7 @@ class Front:
 
     def _shadow(self, arrival: Arrival, other: Snapshot) -> Shadow:
         """The other policy's view, before this one's door begins."""
-        twin = replace(arrival, snapshot=other, other=None)
+        twin = arrival.under(other)
         denial = None
         try:
             self._door(twin)
@@ -239,22 +239,16 @@ def crowded() -> Denial:
 
 def door(arrival: Arrival) -> Plan:
     """First path segment → door. Raises Refusal. (Run control and the MCP door answer by themselves.)"""
-    first = first_segment(arrival.path)
-    if first == TOOLS:
+    if arrival.first == TOOLS:
         return toolpath.decode(arrival)
     if arrival.path.startswith(NATIVE_PREFIX + "/"):
         arrival.run_prefix += NATIVE_PREFIX
         arrival.path = arrival.path.removeprefix(NATIVE_PREFIX)
         return native.decode(arrival)
-    if first in (OURS, RUNS):
+    if arrival.first in (OURS, RUNS):
         detail = "Under /_gateway there are runs/ID, runs/ID/steps, runs/ID/finish and native/PATH; a run prefix stands once."
         raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=404))
     return native.decode(arrival)
-
-
-def first_segment(path: str) -> str:
-    """Which door a path belongs to."""
-    return path[1:].partition("/")[0]
 
 
 @lru_cache(maxsize=64)  # nearly every call names the same host

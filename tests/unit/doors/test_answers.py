@@ -49,7 +49,8 @@ CASES: dict[str, Denial] = {
 def answered(denial: Denial) -> tuple[dict[str, str], dict[str, Any]]:
     """Headers and document."""
     request = make_mocked_request("DELETE", "/tools/search.read")
-    arrival = Arrival(request, None, "c1", NOON, tool="search.read", run="r1", methods=frozenset(["POST", "GET"]))  # type: ignore[arg-type]  # no snapshot is asked
+    arrival = Arrival(request, None, "c1", NOON)  # type: ignore[arg-type]  # no snapshot is asked
+    arrival.tool, arrival.run, arrival.methods = "search.read", "r1", frozenset(["POST", "GET"])
     response = problem(arrival, denial, {}, "0123456789ab")
     assert isinstance(response.body, bytes)
     assert (response.keep_alive is False) == denial.closes_connection
