@@ -48,9 +48,15 @@ class Listener(Server):
         self.read_timeout = read_timeout
         self.refused = 0
         """Connections closed at once since the start, for GATEWAY_MAX_CONNECTIONS."""
+        self.closed = False
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  the signature is aiohttp's
+        """aiohttp closes the connections there are. Those that were on their way to being accepted come only now."""
+        self.closed = True
+        await super().shutdown(timeout)
 
     @property
     def crowded(self) -> bool:
@@ -84,7 +90,9 @@ class Connection(RequestHandler):
         super().connection_made(transport)
         if self.transport is not None:
             self.transport.set_write_buffer_limits(0)  # whoever writes waits until all is with the kernel
-        if self._listener.crowded:
+        if self._listener.closed and self.transport is not None:
+            self.transport.abort()
+        elif self._listener.crowded:
             self._listener.refused += 1
             self._fail(HTTPStatus.SERVICE_UNAVAILABLE)
         else:
