@@ -1,6 +1,5 @@
 """What one call has been through so far; at its end this becomes the Record that observers see."""
 
-from dataclasses import dataclass, field
 from math import inf
 
 from gateway.model import (
@@ -24,14 +23,9 @@ RESULT_WINDOW = 16 * 1024
 """Bytes of a streamed reply that are kept for the log: more than `max_logged_bytes` can ask for."""
 
 
-@dataclass(slots=True)
 class Progress:
     """Mutable, owned by the pipeline, never shown outside it."""
 
-    call: ToolCall
-    plan: Plan | None
-    policy: str
-    limits: Limits
     decision: Decision = Decision.ALLOW
     report_reason: Reason | None = None
     candidate: str | None = None
@@ -44,7 +38,6 @@ class Progress:
     attempts: int = 0
     sent: bool = False
     """An attempt may have been seen by the upstream: the charge stays."""
-    errors: list[str] = field(default_factory=list)
     waited: float = 0.0
     timer: Timer = Timer.ATTEMPT
     """Which of the limits the running timer stands for."""
@@ -58,7 +51,16 @@ class Progress:
     room: int = 0
     """Bytes taken from the Buffers for what this call holds of its reply."""
     bytes_out: int = 0
-    window: list[bytes] = field(default_factory=list)
+
+    def __init__(self, call: ToolCall, plan: Plan | None, policy: str, limits: Limits) -> None:
+        self.call = call
+        self.plan = plan
+        self.policy = policy
+        self.limits = limits
+        self.errors: list[str] = []
+        """Kinds of the attempts that failed."""
+        self.window: list[bytes] = []
+        """The first pieces of a streamed reply."""
 
     def forget_arguments(self) -> ToolCall:
         """They are judged. Parsed, they weigh many times their bytes, which alone are counted."""
