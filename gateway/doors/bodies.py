@@ -112,9 +112,23 @@ async def read_body(
     if length is not None and length > limit:
         raise Refusal(Denial(Reason.REQUEST_TOO_LARGE, _too_large(limit)))
     whole = limit if keyed or plan.arguments is not None else min(WHOLE_BODY, limit)
-    pace = Pace(read_timeout)
     if length is not None and length > whole:
-        return StreamedBody(request, [], limit, pace)
+        return StreamedBody(request, [], limit, Pace(read_timeout))
+    content = request.content
+    if (
+        length is not None and content.is_eof() and content.exception() is None
+    ):  # nearly every body: it came with its head
+        body = content.read_nowait()
+        if not buffers.take(len(body)):
+            raise Refusal(no_memory())
+        return body
+    return await _read_pieces(request, whole, limit, buffers, Pace(read_timeout))
+
+
+async def _read_pieces(
+    request: BaseRequest, whole: int, limit: int, buffers: Buffers, pace: Pace
+) -> bytes | StreamedBody:
+    """A body that is still arriving: whole where it ends within so many bytes, else as a stream that begins with them."""
     pieces: list[bytes] = []
     size = 0
     try:
