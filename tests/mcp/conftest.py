@@ -8,9 +8,12 @@ from typing import Any, Protocol
 import pytest
 
 from tests.doors.conftest import Running, pytest_asyncio_loop_factories, start, tool
-from tests.mcp.agents import KINDS, Agent, connected
+from tests.mcp.agents import Agent, PythonAgent
+from tests.mcp.npm_clients import Node, node_process, npm_client
 from tests.mcp.servers import EverythingServer, FixtureServer, everything_server, fixture_server
 
+KINDS = ["python-2025", "python-2026", "npm-v1-2025", "npm-v2-2025", "npm-v2-2026"]
+"""Library and wire: 2025 is the handshake's, 2026 the stateless one."""
 __all__ = ["pytest_asyncio_loop_factories", "start", "tool"]
 
 
@@ -34,6 +37,12 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EverythingS
         yield server
 
 
+@pytest.fixture(scope="session")
+def npm_process() -> Iterator[Node]:
+    with node_process() as process:
+        yield process
+
+
 def policy_for(
     url: str,
     *allowed: str,
@@ -54,9 +63,14 @@ class ConnectAgent(Protocol):
 @pytest.fixture(params=KINDS)
 def agent_of(request: pytest.FixtureRequest) -> ConnectAgent:
     """Connects clients of one kind; the test runs with each."""
+    library, wire = request.param.rsplit("-", 1)
+    node = request.getfixturevalue("npm_process") if library != "python" else None
 
     def connect(url: str, **headers: str) -> AbstractAsyncContextManager[Agent]:
-        return connected(request.param, url, {name.replace("_", "-"): value for name, value in headers.items()})
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if node is None:
+            return PythonAgent.connected(url, wire, sent)
+        return npm_client(node, library.removeprefix("npm-"), wire, url, sent)
 
     return connect
 

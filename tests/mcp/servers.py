@@ -67,7 +67,7 @@ class EverythingServer:
 @contextmanager
 def fixture_server() -> Iterator[FixtureServer]:
     command = [sys.executable, "-m", "tests.mcp.fixture_server"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield FixtureServer(json.loads(process.stdout.readline())["url"])
@@ -83,7 +83,7 @@ def everything_server(folder: Path) -> Iterator[EverythingServer]:
     with (
         log.open("w") as out,
         log.open() as reader,
-        subprocess.Popen(command, cwd=NPM, stdout=out, stderr=subprocess.STDOUT) as process,
+        subprocess.Popen(command, cwd=NPM, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT) as process,
     ):
         try:
             yield EverythingServer(_address(process, reader), log)

@@ -1,7 +1,10 @@
 """Serving an application of `mcp`'s on a free port of the loopback, as a process whose first line of output is its address."""
 
 import json
+import os
 import socket
+import sys
+import threading
 from collections.abc import Awaitable, Callable
 
 import uvicorn
@@ -32,7 +35,8 @@ class Kept(EventStore):
 
 
 def serve(application: Callable[..., Awaitable[None]]) -> None:
-    """Until it is told to end."""
+    """Until it is told to end, or whoever started it has gone: its input ends with them."""
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()

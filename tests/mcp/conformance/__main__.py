@@ -93,7 +93,7 @@ def worsened(direct: Checks, through: Checks) -> Iterator[str]:
 def server() -> Iterator[str]:
     """The fixture server's URL."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.mcp.conformance.server"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield json.loads(process.stdout.readline())["url"] + "/mcp"

@@ -1,5 +1,8 @@
 // Loaded before server-everything, which would listen on every interface: it gets a free port of the loopback, and says which.
+// It ends with whoever started it.
 import { Server } from "node:net";
+
+process.stdin.on("end", () => process.exit()).resume();
 
 const listen = Server.prototype.listen;
 
