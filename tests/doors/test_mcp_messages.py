@@ -166,6 +166,16 @@ async def test_a_stream_ends_with_its_caller(running: Running, tool: ToolServer)
     await tool.left()
 
 
+async def test_a_caller_that_leaves_before_the_first_event_leaves_nothing_behind(
+    running: Running, tool: ToolServer
+) -> None:
+    tool.behaviour = Pushing()
+    asking = asyncio.create_task(get(running))
+    await tool.seen()
+    asking.cancel()
+    await tool.left()
+
+
 async def test_a_kill_that_cancels_ends_streams_and_refuses_new_ones(running: Running, tool: ToolServer) -> None:
     tool.behaviour = Pushing(b": hello\n\n")
     async with (

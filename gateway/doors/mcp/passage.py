@@ -173,42 +173,54 @@ class Passage:
         message: Message | None,
     ) -> StreamResponse:
         """An event stream, event by event."""
-        chunks = _chunks(reply)
-        first = b""
-        if message is None and "Mcp-Session-Id" not in arrival.request.headers:
-            with wait.limit(None):
-                first, chunks = await _begun(chunks)
+        first = asyncio.ensure_future(anext(chunks := _chunks(reply), b""))
         try:
-            passed = stream.feed(first)
+            if message is None and "Mcp-Session-Id" not in arrival.request.headers:
+                with wait.limit(None):
+                    await asyncio.wait({first}, timeout=FIRST_EVENT_SECONDS)
+            passed = stream.feed(first.result()) if first.done() else None
+            writer = Writer(arrival.request, OK, headers_of(arrival, outcome, reply, rewritten=True))
+            await writer.begin()
+            pieces = _behind(first, chunks) if passed is None else chunks
+            denial = await self._pass_events(pieces, passed or b"", writer, wait, stream)
         except OldTransport:
             raise Failed(_old_transport()) from None
-        writer = Writer(arrival.request, OK, headers_of(arrival, outcome, reply, rewritten=True))
-        await writer.begin()
-        denial = None
+        finally:
+            first.cancel()
+            with suppress(asyncio.CancelledError, UpstreamError):
+                await first
+        if denial is None:
+            return writer.response
+        last, resumes = None, stream.resumable and denial.reason is Reason.UPSTREAM_FAILED
+        if message is not None and message.is_request and not stream.answered and not resumes:
+            last = event_of(error_of(arrival, message.id, denial, outcome.policy))
+        return await writer.break_off(events=True, last=last)
+
+    async def _pass_events(
+        self, pieces: AsyncIterator[bytes], passed: bytes, writer: Writer, wait: Wait, stream: EventStream
+    ) -> Denial | None:
+        """None where the stream came to its end; else why it has to be broken off."""
         try:
             with _Room(self._buffers) as room, wait.limit(None):
                 await writer.write(passed)
-                async for piece in chunks:
+                async for piece in pieces:
                     wait.reschedule(None)
                     passed = stream.feed(piece)
                     room.grow(stream.held)
                     await writer.write(passed)
                 await writer.write(stream.end())
-                return await writer.end()
+                await writer.end()
         except OldTransport:
-            denial = _old_transport()
+            return _old_transport()
         except EventTooLong:
-            denial = _upstream_failed(_list_too_long())
+            return _upstream_failed(_list_too_long())
         except Failed as failed:
-            denial = failed.denial
+            return failed.denial
         except Stopped as stop:
-            denial = stop.denial
+            return stop.denial
         except UpstreamError as error:
-            denial = None if stream.resumable else _upstream_failed(error)
-        last = None
-        if denial is not None and message is not None and message.is_request and not stream.answered:
-            last = event_of(error_of(arrival, message.id, denial, outcome.policy))
-        return await writer.break_off(events=True, last=last)
+            return _upstream_failed(error)
+        return None
 
 
 class _Room:
@@ -233,31 +245,10 @@ class _Room:
         self._taken = size
 
 
-async def _begun(chunks: AsyncIterator[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:
-    """The first piece, b"" where it does not come at once, and the pieces behind it."""
-    task = asyncio.ensure_future(anext(chunks, b""))
-    try:
-        done, _ = await asyncio.wait({task}, timeout=FIRST_EVENT_SECONDS)
-    except BaseException:
-        await _cancelled(task)
-        raise
-    return (task.result(), chunks) if done else (b"", _behind(task, chunks))
-
-
-async def _behind(task: "asyncio.Task[bytes]", chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    try:
-        yield await task
-    except BaseException:
-        await _cancelled(task)
-        raise
+async def _behind(first: "asyncio.Future[bytes]", chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield await first
     async for piece in chunks:
         yield piece
-
-
-async def _cancelled(task: "asyncio.Task[bytes]") -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        await task
 
 
 async def _one(body: bytes) -> AsyncIterator[bytes]:
