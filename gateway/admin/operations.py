@@ -136,6 +136,7 @@ class Operations:
                 "overrides": list(snapshot.overrides),
                 "rejected": list(self.policies.problems),
             },
+            "candidate": self._candidate(),
             "kill_switches": [switch_view(switch) for switch in self.counts.switches.active(self.clock())],
             "reach": self.keeper.reach,
             "breakers": self._breakers(),
@@ -306,6 +307,12 @@ class Operations:
         """Those that have used anything lately."""
         agents, now = self.counts.ledger.agents, self.clock()
         return [agent_view(agent, self.policies.snapshot, agents, now) for agent in agents.names()[:MOST_AGENTS]]
+
+    def _candidate(self) -> View | None:
+        """The second policy that runs live under, or are compared with."""
+        candidate = self.rollout.candidate
+        percent = self.policies.snapshot.rollout.canary_percent
+        return None if candidate is None else {"version": candidate.snapshot.version, "canary_percent": percent}
 
     def _breakers(self) -> list[View]:
         """Upstreams whose breaker is not closed."""

@@ -108,6 +108,9 @@ def _status_lines(body: Mapping[str, object]) -> Iterable[str]:
         yield from (f"  refused    {line}" for line in policy["rejected"])
         yield from (f"  warning    {line}" for line in policy["warnings"])
         yield from (f"  override   {line}" for line in policy["overrides"])
+    candidate = body["candidate"]
+    if isinstance(candidate, dict):
+        yield f"candidate    {candidate['version']} for {candidate['canary_percent']:g} % of the runs (see tool-gateway rollout status)"
     degraded = body["degraded"]
     yield f"degraded     {', '.join(degraded) if isinstance(degraded, list) and degraded else 'no'}"
     yield from (f"  {_breaker_line(breaker)}" for breaker in _objects(body, "breakers"))

@@ -23,6 +23,9 @@ def test_status_and_rollback_tell_how_it_stands(trying: Home) -> None:
         assert before.out.startswith("candidate.yaml is tried\nshare        10 % of the runs, since ")
         assert "0 errors in 0 calls\n" in before.out
         assert "  changes    egress.allow_hosts\n" in before.out
+        version = json.loads(trying.run("rollout", "status", "--json").out)["candidate"]["version"]
+        on_trial = f"candidate    {version} for 10 % of the runs (see tool-gateway rollout status)\n"
+        assert on_trial in trying.run("status").out
         ended = trying.run("rollout", "rollback", "--reason", "tickets close twice")
         assert (ended.code, ended.err) == (0, "")
         assert ended.out.startswith("candidate.yaml is rolled back: every run lives under the policy until its content")
@@ -33,7 +36,9 @@ def test_status_and_rollback_tell_how_it_stands(trying: Home) -> None:
         assert again.err == "tool-gateway: No candidate to roll back: candidate.yaml is rolled back already.\n"
         view = json.loads(trying.run("rollout", "status", "--json").out)
         assert (view["state"], view["rolled_back"]["reason"]) == ("rolled_back", "tickets close twice")
-        assert "degraded     candidate_rolled_back\n" in trying.run("status").out
+        status = trying.run("status").out
+        assert "degraded     candidate_rolled_back\n" in status
+        assert on_trial not in status
 
 
 def test_without_a_candidate_status_says_so_and_a_rollback_exits_1(here: Home) -> None:
