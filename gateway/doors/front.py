@@ -18,7 +18,7 @@ from gateway.doors.answers import NATIVE_PREFIX, SERVER, answer, outcome_headers
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_body
 from gateway.doors.headers import IDEMPOTENCY_KEY, idempotency_key_of
-from gateway.doors.identity import caller_of, carries_token, refuse_foreign_bearer, run_of, session_window, step_of
+from gateway.doors.identity import caller_of, refuse_foreign_bearer, run_of, session_window, step_of
 from gateway.doors.mcp.door import SEGMENT as MCP
 from gateway.doors.mcp.door import McpDoor
 from gateway.doors.paths import PathError, decoded
@@ -163,8 +163,7 @@ class Front:
 
     def _identify(self, arrival: Arrival) -> None:
         headers, snapshot = arrival.request.headers, arrival.snapshot
-        arrival.agent, arrival.foreign_bearer = caller_of(headers, snapshot, self._fixed_agent)
-        arrival.own_bearer = carries_token(headers, snapshot)
+        arrival.agent, arrival.foreign_bearer, arrival.own_bearer = caller_of(headers, snapshot, self._fixed_agent)
         prefix = arrival.run_prefix.removeprefix("/runs/") if arrival.run_prefix else None
         arrival.run = run_of(prefix, headers, snapshot.identify_by_trace)
         if not arrival.run and arrival.first == MCP:

@@ -27,29 +27,25 @@ class Caller(NamedTuple):
     agent: str
     foreign_bearer: bool
     """A bearer that no agent owns: only a tool that forwards Authorization may take it."""
+    own_bearer: bool
+    """The bearer is an agent's token. Such a one is never forwarded, whatever else identified the caller."""
 
 
 def caller_of(headers: Headers, snapshot: Snapshot, fixed_agent: str | None) -> Caller:
-    """`fixed_agent` is GATEWAY_AGENT_ID: no header can spoof it, and no agent token is looked up. Raises Refusal."""
+    """`fixed_agent` is GATEWAY_AGENT_ID: no header can spoof it. Raises Refusal."""
+    bearer = _bearer(headers.get("Authorization"))
+    owner = snapshot.agent_of_token(bearer) if bearer else None
     if fixed_agent is not None:
-        return Caller(fixed_agent, False)
+        return Caller(fixed_agent, False, owner is not None)
     token = headers.get("Agent-Token")
     if token is not None:
         agent = snapshot.agent_of_token(token)
         if agent is None:
             raise _unauthenticated("Agent-Token is no agent's token; send the token that the policy gives this agent.")
-        return Caller(agent, False)
-    bearer = _bearer(headers.get("Authorization"))
-    agent = snapshot.agent_of_token(bearer) if bearer else None
-    if agent is not None:
-        return Caller(agent, False)
-    return Caller(_named_agent(headers.get("Agent-Id"), snapshot), bearer is not None)
-
-
-def carries_token(headers: Headers, snapshot: Snapshot) -> bool:
-    """Is the bearer in Authorization an agent's token? Such a one is never forwarded, whatever else identified the caller."""
-    bearer = _bearer(headers.get("Authorization"))
-    return bearer is not None and snapshot.agent_of_token(bearer) is not None
+        return Caller(agent, False, owner is not None)
+    if owner is not None:
+        return Caller(owner, False, True)
+    return Caller(_named_agent(headers.get("Agent-Id"), snapshot), bearer is not None, False)
 
 
 def refuse_foreign_bearer() -> Refusal:

@@ -10,7 +10,7 @@ RETRY_AFTER = 1.0
 
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """Refuses at once where a queue would only make everybody late."""
-    return replay_guard(call, plan, counts, now) or no_room_for_run(call.run, counts)
+    return no_place(counts) or no_room_for_run(call.run, counts)
 
 
 def replay_guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
