@@ -34,6 +34,7 @@ bench: $(VENV)/.run competitors ## the gateway beside nginx, HAProxy, Envoy and 
 	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.enforcement
 	$(BIN)/python -m bench.redaction
+	$(BIN)/python -m bench.mcp
 
 VENVS := bench/.venvs
 competitors: $(patsubst bench/competitors/%.txt,$(VENVS)/%/.done,$(wildcard bench/competitors/*.txt)) # each in an environment of its own
