@@ -76,6 +76,8 @@ class Arrival:
             except ArgumentsError as error:
                 malformed = str(error)
         method = method or request.method
+        if hashed is None:
+            hashed = args_hash(self.tool, method, self.rest, self.query, body) if isinstance(body, bytes) else ""
         return ToolCall(
             id=self.call_id,
             door=self.door,
@@ -91,16 +93,13 @@ class Arrival:
             started=self.started,
             arguments=arguments,
             malformed=malformed,
-            args_hash=self._hash(method, body) if hashed is None else hashed,
+            args_hash=hashed,
             step=self.step,
             trace_id=trace_of(request.headers),
             destination=destination,
             idempotency_key=self.idempotency_key,
             shown=shown,
         )
-
-    def _hash(self, method: str, body: bytes | BodyStream) -> str:
-        return args_hash(self.tool, method, self.rest, self.query, body) if isinstance(body, bytes) else ""
 
     def _has_schema(self) -> bool:
         """Under either policy."""

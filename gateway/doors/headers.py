@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from gateway.doors.refusal import Refusal
 from gateway.model import HOP_BY_HOP, Denial, Moment, Reason
@@ -44,11 +45,16 @@ def end_to_end(
 
 def forwarding(peer: str | None, host: str, via: Iterable[str], forwarded: Iterable[str]) -> list[tuple[str, str]]:
     """Via (RFC 9110, 7.6.3) and Forwarded (RFC 7239), each behind what earlier proxies wrote."""
-    node = "unknown" if not peer else f'"[{peer}]"' if ":" in peer else peer
     return [
         ("Via", ", ".join((*via, "1.1 tool-gateway"))),
-        ("Forwarded", ", ".join((*forwarded, f'for={node};host="{host}";proto=http'))),
+        ("Forwarded", ", ".join((*forwarded, _hop(peer, host)))),
     ]
+
+
+@lru_cache(maxsize=64)  # nearly every call comes from the same peer and names the same host
+def _hop(peer: str | None, host: str) -> str:
+    node = "unknown" if not peer else f'"[{peer}]"' if ":" in peer else peer
+    return f'for={node};host="{host}";proto=http'
 
 
 def idempotency_key_of(lines: Sequence[str]) -> str:

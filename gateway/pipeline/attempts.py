@@ -44,13 +44,9 @@ class Attempts:
         self._dice = dice
 
     async def perform(self, progress: Progress, plan: Plan, wait: Wait) -> Reply | Denial:
-        """A reply to pass on (its body whole or still arriving), or the denial that says why there is none."""
-        result = await self._try_until_answered(progress, plan, wait)
-        if isinstance(result, Denial) or result.body is not None:
-            progress.step_back()  # nothing is at work for the call any more, however slowly its caller reads
-        return result
-
-    async def _try_until_answered(self, progress: Progress, plan: Plan, wait: Wait) -> Reply | Denial:
+        """A reply to pass on (its body whole or still arriving), or the denial that says why there is none. Its last attempt's place
+        and trial are the call's until it takes the one or fails with the other.
+        """
         came_back: Reply | UpstreamError | None = None
         while True:
             pacer = self._counts.pacers.of(plan.lane, plan.pace, newest=progress.attempts == 0)

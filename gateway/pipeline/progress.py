@@ -79,8 +79,12 @@ class Progress:
         return when
 
     def take(self, reply: Reply) -> None:
-        """The call has an answer to pass on; a relayed 4xx or 5xx is the tool's own error."""
+        """The call has an answer to pass on; a relayed 4xx or 5xx is the tool's own error. Behind a whole one nothing is at work any
+        more, however slowly its caller reads.
+        """
         self.reply = reply
+        if reply.body is not None:
+            self.step_back()
         self.bytes_out = len(reply.body or b"")
         self.reason = Reason.OK if reply.status < 400 else Reason.TOOL_ERROR
 
@@ -130,8 +134,9 @@ class Progress:
         self.decision = Decision.DENY
 
     def fail(self, denial: Denial) -> None:
-        """It was let pass and came to no good end, even in the middle of the body."""
+        """It was let pass and came to no good end, even in the middle of the body: nothing is at work for it any more."""
         self.denial = denial
+        self.step_back()
 
     def judge_wait(self, now: float) -> None:
         """Before the answer: does the wait that a denial asks for end within the run?"""

@@ -67,7 +67,9 @@ def performed(script: Iterator[str], plan: Plan) -> tuple[Progress, Reply | Deni
 
     counts = Counts(10)
     progress = Progress(CALL, plan, "policy", Limits(1e9))
-    return progress, asyncio.run(perform())
+    result = asyncio.run(perform())
+    progress.take(result) if isinstance(result, Reply) else progress.fail(result)
+    return progress, result
 
 
 @given(
