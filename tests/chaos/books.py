@@ -32,7 +32,7 @@ Name = tuple[str, ...]
 
 
 class Books:
-    """What was charged by name: surely, and at most, where the process was killed before it could log some calls."""
+    """What was charged by name: surely, and at most, where the process was killed before it could log or write down all of it."""
 
     def __init__(self, oracle: Oracle) -> None:
         self.oracle = oracle
@@ -42,7 +42,7 @@ class Books:
         for call, line in oracle.lines.items():
             if line.charged:
                 self._enter(call, self.sure, self.most)
-        for call in self.unknown:
+        for call in (*self.unknown, *oracle.perhaps_not_given_back()):
             self._enter(call, self.most)
 
     def _enter(self, call: str, *books: Counter[Name]) -> None:

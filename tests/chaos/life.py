@@ -65,7 +65,7 @@ class Life:
 
     async def _end(self, signalled: signal.Signals) -> None:
         process, killed = self._process, signalled is signal.SIGKILL
-        if process is None:
+        if process is None or process.returncode is not None:
             return
         began = asyncio.get_running_loop().time()
         self._oracle.downs.append(Down(began, float("inf"), killed))

@@ -14,6 +14,19 @@ DID_NOT_RUN = 429
 FLUSHED = 3.0
 """Seconds after which an answer is surely written down, and a line of the log surely read: both are done once a second or more often."""
 LARGEST_KEPT = 256 * 1024
+MAY_HAVE_WAITED = frozenset(
+    {
+        "agent_disabled",
+        "circuit_open",
+        "client_gone",
+        "draining",
+        "kill_switch",
+        "overloaded",
+        "rate_limited",
+        "tool_timeout",
+    }
+)
+"""How a call may end that was charged, never sent, and given back."""
 
 
 class Offered(NamedTuple):
@@ -125,6 +138,20 @@ class Oracle:
             kept = max(kept, end)
         full = any(begin <= down.begin <= end for begin, end in self.full)
         return (down.killed or full) and down.begin - kept < FLUSHED
+
+    def perhaps_not_given_back(self) -> list[str]:
+        """Calls whose charge was given back while the disk was full, by a process that was killed before there was room again: the
+        charge is on the disk, that it was given back is not.
+        """
+        found = []
+        for call, line in self.lines.items():
+            heard = self.heard.get(call)
+            if line.charged or heard is None or not (line.attempts or line.reason in MAY_HAVE_WAITED):
+                continue
+            in_vain = any(begin - SLACK <= heard.at <= end + FLUSHED for begin, end in self.full)
+            if in_vain and self._forgotten(heard.at, inf):
+                found.append(call)
+        return found
 
     def unaccounted(self) -> tuple[list[str], list[str]]:
         """Calls of which the log says nothing: those that the end of a process can explain, and the others."""

@@ -29,6 +29,20 @@ class Story:
         self.shown = self.saved.copy()
         self.saved.update({("scout", name): count for name, count in (agent | {"runs": 1, "started": 1}).items()})
 
+    def charge_once_more(self) -> None:
+        """As saved, and as shown."""
+        more: dict[Name, int] = {
+            (RUN, "calls"): 1,
+            (RUN, "usd"): PRICE,
+            ("actions",): 1,
+            ("spend",): PRICE,
+            (f"calls:{WRITE}",): 1,
+        }
+        for name, value in more.items():
+            self.saved["scout", *name] += value
+            if len(name) == 2:
+                self.shown["scout", *name] += value
+
     def differences(self) -> list[str]:
         return differences(self.oracle, self.shown, self.saved)
 
@@ -60,11 +74,7 @@ def perform_it_again(story: Story) -> None:
     story.oracle.seen.append(Seen(10.1, "c1", 200, "/notes"))
     story.oracle.heard["c1"] = Heard(10.2, "ok", "c1")
     story.oracle.lines["c1"] = Line("ok", 1, PRICE)
-    for name in ((RUN, "calls"), ("actions",), (f"calls:{WRITE}",)):
-        story.saved["scout", *name] += 1
-    for name in ((RUN, "usd"), ("spend",)):
-        story.saved["scout", *name] += PRICE
-    story.shown = Counter({name: count for name, count in story.saved.items() if len(name) == 3})
+    story.charge_once_more()
 
 
 def run_a_write_twice(story: Story) -> None:
@@ -121,11 +131,7 @@ def test_what_kill_9_may_have_taken_from_the_log_is_known_only_so_far() -> None:
     lose_a_line(story)
     story.oracle.downs.append(Down(21.0, 22.0, killed=True))
     assert story.differences() == []
-    for name, more in ((RUN, "calls"), 1), ((RUN, "usd"), PRICE), (("actions",), 1), (("spend",), PRICE):
-        story.saved["scout", *name] += more
-        if len(name) == 2:
-            story.shown["scout", *name] += more
-    story.saved["scout", f"calls:{WRITE}"] += 1
+    story.charge_once_more()
     assert story.differences() == []
     story.saved["scout", "actions"] += 1
     assert story.differences()
@@ -142,3 +148,16 @@ def test_an_answer_may_be_lost_only_to_an_end_that_came_before_it_was_written(
     story.oracle.downs.append(Down(down, down + 1, killed=True))
     story.oracle.full += [] if full is None else [full]
     assert len(story.differences()) == found
+
+
+@pytest.mark.parametrize(
+    ("full", "killed", "found"), [((19.0, 22.0), True, False), ((1.0, 2.0), True, True), ((19.0, 22.0), False, True)]
+)
+def test_what_was_given_back_on_a_full_disk_may_be_charged_after_a_kill(
+    full: tuple[float, float], killed: bool, found: bool
+) -> None:
+    story = Story()
+    story.oracle.downs.append(Down(21.9 if killed else 30.0, 31.0, killed))
+    story.oracle.full.append(full)
+    story.charge_once_more()
+    assert bool(story.differences()) is found

@@ -81,6 +81,12 @@ class Upstream:
         self.port = self._runner.addresses[0][1]
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._respond(request)
+        except ConnectionError:  # the gateway has left meanwhile
+            return web.Response()
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         at, weather, dice = asyncio.get_running_loop().time(), self.weather, self._dice.random()
         fault = self._fault(weather, dice)
         seen = Seen(at, request.headers[CALL], 200 if fault is None else fault, request.path)
