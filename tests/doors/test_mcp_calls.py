@@ -150,6 +150,7 @@ async def test_a_timeout_is_a_result_that_names_the_timer(running: Running, tool
     await tool.left()
     assert tool.calls == 1
     assert (await post(running, call("slow_read"), **STATELESS)).reason == "tool_timeout"
+    assert not any(b"notifications/cancelled" in received.body for received in tool.received)
 
 
 async def test_on_the_handshake_wire_a_timeout_is_told_to_the_server(running: Running, tool: ToolServer) -> None:
