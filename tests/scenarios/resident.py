@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ import pytest
 MB = 1_000_000
 SMALL_WINDOW = 4096
 """Bytes of the kernel's receive buffer of a slow reader: what it does not read stays with the sender."""
+
+JSON = {"Content-Type": "application/json"}
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads resident memory from /proc")
 
@@ -40,7 +43,9 @@ class SlowReader:
         self.writer = writer
 
     @classmethod
-    async def ask(cls, url: str, path: str, body: bytes = b"{}", *, times: int = 1) -> "SlowReader":
+    async def ask(
+        cls, url: str, path: str, body: bytes = b"{}", *, headers: Mapping[str, str] = JSON, times: int = 1
+    ) -> "SlowReader":
         """Connects and sends the request, `times` over without waiting for answers."""
         address = urlsplit(url)
         connection = socket.socket()
@@ -48,7 +53,8 @@ class SlowReader:
         connection.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connection, (address.hostname, address.port))
         reader, writer = await asyncio.open_connection(sock=connection, limit=SMALL_WINDOW)
-        head = f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
+        lines = [f"POST {path} HTTP/1.1", f"Host: {address.netloc}", *(f"{n}: {v}" for n, v in headers.items()), ""]
+        head = "\r\n".join(lines)
         request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         writer.write(request * times)
         return cls(reader, writer)
