@@ -1,63 +1,15 @@
-"""What operators can ask and do. One object that app.py constructs: all the admin plane knows of the rest of the gateway."""
+"""What operators can do. One object that app.py constructs; what they can ask is in inspection.py."""
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
-from typing import Protocol
 
-from gateway.admin.views import (
-    View,
-    agent_view,
-    blast_radius,
-    breaker_view,
-    explanation_view,
-    instant,
-    rollout_view,
-    run_view,
-    switch_event,
-    switch_view,
-    upstream_view,
-)
-from gateway.guards.explain import explain
+from gateway.admin.inspection import Inspection
+from gateway.admin.views import View, blast_radius, switch_event, switch_view
 from gateway.guards.interruption import interrupt_killed, interrupt_run
-from gateway.model import Event, Family, KillSwitch, Moment, Observer, RunKey, Source
+from gateway.model import Event, KillSwitch, Moment, RunKey, Source
 from gateway.pipeline.failures import place_of
-from gateway.pipeline.rollout import NOTE, Rollout
-from gateway.policy.snapshot import UpstreamPlan
-from gateway.policy.source import PolicySource
-from gateway.settings import Settings
-from gateway.state.counts import Counts
-from gateway.state.run import Run
+from gateway.pipeline.rollout import NOTE
 from gateway.state.stores import StoreError
-from gateway.state.stores.keeper import Keeper
 from gateway.state.switches import parse_scope
-
-MOST_AGENTS = 100
-"""In one answer; metrics name as many."""
-MOST_QUEUES = 100
-
-
-class Calls(Protocol):
-    """The latest calls, as the log shows them."""
-
-    def calls(self, limit: int, *, agent: str | None, run: str | None) -> list[View]: ...
-
-    def call(self, call_id: str) -> View | None: ...
-
-
-class Lines(Protocol):
-    """The log, as far as operators watch it."""
-
-    @property
-    def dropped(self) -> Mapping[str, int]:
-        """Lines that were not written, by kind."""
-        ...
-
-    @property
-    def problem(self) -> str | None:
-        """Why nothing can be written just now."""
-        ...
 
 
 class NotFound(Exception):
@@ -73,98 +25,8 @@ class Conflict(Exception):
 
 
 @dataclass(slots=True)
-class Operations:
-    """Every method answers with what the admin plane sends as JSON. Only the async ones wait, and only for a disk."""
-
-    settings: Settings
-    policies: PolicySource
-    counts: Counts
-    keeper: Keeper
-    rollout: Rollout
-    recent: Calls
-    observer: Observer
-    run_finished: Callable[[Run, Moment], None]
-    connections: Callable[[], list[View]]
-    """One object an upstream in use: how many connections are open, idle and waited for."""
-    log: Lines
-    counted: Callable[[], list[Family]]
-    """The metrics of calls."""
-    listening: Callable[[], tuple[str, str]]
-    """Where the data plane and the admin plane really listen."""
-    clock: Callable[[], Moment]
-    started: Moment
-    unready: str | None = "starting"
-    """Why the gateway takes no calls (`starting`, `draining`); None while it does. Set by app.py."""
-
-    def health(self) -> View:
-        """The process can answer."""
-        return {"ok": True, "version": product_version(), "uptime_seconds": round(self._uptime(), 1)}
-
-    def readiness(self) -> View:
-        """Not ready only while starting and after SIGTERM. `degraded` holds words, no names: it is read without a token."""
-        ready = {"ready": self.unready is None, "degraded": self.degraded(), "mode": self._mode()}
-        return ready if self.unready is None else {**ready, "why": self.unready}
-
-    def degraded(self) -> list[str]:
-        """What an operator should look at, worst first."""
-        found = {
-            "state_unavailable": self.keeper.problem is not None,
-            "log_failing": self.log.problem is not None,
-            "policy_rejected": bool(self.policies.problems),
-            "breaker_open": bool(self.counts.breakers.failing()),
-            "candidate_rolled_back": self.rollout.ignored is not None,
-            "kill_switch": bool(self.counts.switches.active(self.clock())),
-        }
-        return [word for word, so in found.items() if so]
-
-    def status(self) -> View:
-        """The whole picture, small enough to read."""
-        snapshot = self.policies.snapshot
-        data_plane, admin_plane = self.listening()
-        return {
-            "version": product_version(),
-            "started": instant(self.started.wall),
-            "uptime_seconds": round(self._uptime(), 1),
-            "ready": self.unready is None,
-            "why": self.unready,
-            "degraded": self.degraded(),
-            "mode": self._mode(),
-            "policy": {
-                "version": snapshot.version,
-                "path": self.settings.policy,
-                "warnings": list(snapshot.warnings),
-                "overrides": list(snapshot.overrides),
-                "rejected": list(self.policies.problems),
-            },
-            "candidate": self._candidate(),
-            "kill_switches": [switch_view(switch) for switch in self.counts.switches.active(self.clock())],
-            "reach": self.keeper.reach,
-            "breakers": self._breakers(),
-            "calls_in_flight": len(self.counts.in_flight),
-            "queues": self._queues(),
-            "max_in_flight": self.counts.max_in_flight,
-            "runs_live": self.counts.ledger.live,
-            "agents": self._agents(),
-            "log_dropped": dict(self.log.dropped),
-            "problems": [text for text in (self.keeper.problem, self.log.problem) if text],
-            "listen": data_plane,
-            "admin_listen": admin_plane,
-            "agent_id": self.settings.agent_id,
-        }
-
-    def policy(self) -> View:
-        """The policy in force, and what is wrong with the one on disk."""
-        snapshot = self.policies.snapshot
-        return {
-            "version": snapshot.version,
-            "mode": self._mode(),
-            "warnings": list(snapshot.warnings),
-            "overrides": list(snapshot.overrides),
-            "rejected": list(self.policies.problems),
-            "tools": list(snapshot.tools()),
-            "agents": list(snapshot.agents()),
-            "upstreams": [upstream_view(upstream) for upstream in snapshot.upstreams.values()],
-        }
+class Operations(Inspection):
+    """In effect when a method returns. The async ones wait for a disk and for nothing else."""
 
     async def check_policy(self, text: bytes) -> View:
         """Would this policy be taken? It is not put in force."""
@@ -183,11 +45,6 @@ class Operations:
         problems = await self.policies.reload()
         after = self.policies.snapshot.version
         return {"ok": not problems, "version": after, "changed": after != before, "problems": list(problems)}
-
-    def switches(self) -> View:
-        """All that are on, from every source."""
-        active = self.counts.switches.active(self.clock())
-        return {"kill_switches": [switch_view(switch) for switch in active], "reach": self.keeper.reach}
 
     async def kill(
         self, scope: str, reason: str, who: str, for_seconds: float | None, *, cancel_in_flight: bool
@@ -230,10 +87,6 @@ class Operations:
         others = [switch_view(other) for other in self.counts.switches.active(now)]
         return {"lifted": str(wanted), "still_on": others, "reach": reach}
 
-    def trial(self) -> View:
-        """How the candidate fares."""
-        return rollout_view(self.rollout, self.policies.snapshot, self.policies.candidate_problems, self.clock())
-
     async def roll_back(self, reason: str, who: str) -> View:
         """In effect when this returns, and before it waits for the disk. Raises NotFound where no candidate is on trial."""
         back = self.rollout.roll_back(reason, who, self.clock())
@@ -247,17 +100,6 @@ class Operations:
             reach = f"this instance; it IS TRIED AGAIN after a restart, since that could not be written: {error}"
         return {**self.trial(), "reach": reach}
 
-    def runs(self, agent: str | None, limit: int) -> View:
-        """The latest started first."""
-        ledger, now = self.counts.ledger, self.clock()
-        wanted = (run for run in ledger.runs() if agent is None or run.key.agent == agent)
-        return {"runs": [self._run_view(run, now) for run in islice(wanted, limit)], "live": ledger.live}
-
-    def run(self, key: RunKey) -> View | None:
-        now = self.clock()
-        run = self._find(key, now)
-        return None if run is None else self._run_view(run, now)
-
     async def stop_run(self, key: RunKey) -> View | None:
         """Ends the run for good: a kill switch can be lifted, this cannot. Calls of it at a tool run to their end."""
         now = self.clock()
@@ -268,91 +110,13 @@ class Operations:
         run = stopped or self._find(key, now)
         return None if run is None else {**self._run_view(run, now), "stopped_now": stopped is not None}
 
-    def calls(self, agent: str | None, run: str | None, limit: int) -> View:
-        """The latest ended first."""
-        return {"calls": self.recent.calls(limit, agent=agent, run=run)}
-
-    def call(self, call_id: str) -> View | None:
-        return self.recent.call(call_id)
-
-    def upstreams(self) -> View:
-        """Those that are named, with their breakers, and the connections of those in use."""
-        breakers, now = self.counts.breakers, self.clock().mono
-        in_use = {str(view.pop("upstream")): view for view in self.connections()}
-        return {
-            "upstreams": [
-                {**upstream_view(plan), "breaker": breaker_view(breakers, plan.name, now), **in_use.get(plan.name, {})}
-                for plan in self.named_upstreams()
-            ]
-        }
-
-    def named_upstreams(self) -> Iterable[UpstreamPlan]:
-        """By the policy, or by a candidate on trial: what that leaves as it is has the same name, and stands once."""
-        candidate = self.rollout.candidate
-        snapshots = [self.policies.snapshot, *([candidate.snapshot] if candidate else [])]
-        return {plan.name: plan for snapshot in snapshots for plan in snapshot.upstreams.values()}.values()
-
-    def explain(self, agent: str, tool: str, arguments: object, run: str | None) -> View:
-        """What would become of such a call now."""
-        snapshot = self.rollout.snapshot_of(RunKey(agent, run or ""))
-        plan = snapshot.plan(agent, tool)
-        explanation = explain(agent, tool, arguments, run or "", plan, self.counts, self.clock())
-        return explanation_view(explanation, snapshot.version, counts_known=True)
-
     def failed(self, error: Exception) -> None:
         """A bug in the admin plane: told to the log, as a place without a value."""
         self.observer.happened(Event("internal_error", self.clock(), {"where": place_of(error)}))
 
-    def _agents(self) -> list[View]:
-        """Those that have used anything lately."""
-        agents, now = self.counts.ledger.agents, self.clock()
-        return [agent_view(agent, self.policies.snapshot, agents, now) for agent in agents.names()[:MOST_AGENTS]]
-
-    def _candidate(self) -> View | None:
-        """The second policy that runs live under, or are compared with."""
-        candidate = self.rollout.candidate
-        percent = self.policies.snapshot.rollout.canary_percent
-        return None if candidate is None else {"version": candidate.snapshot.version, "canary_percent": percent}
-
-    def _breakers(self) -> list[View]:
-        """Upstreams whose breaker is not closed."""
-        breakers, now = self.counts.breakers, self.clock().mono
-        return [{"upstream": name, **breaker_view(breakers, name, now)} for name in breakers.failing()]
-
-    def _queues(self) -> list[View]:
-        """Tools whose calls wait for their turn, the longest queues first; those that are paused behind them."""
-        pacers = self.counts.pacers
-        waiting, paused = pacers.waiting(), pacers.paused(self.clock().mono)
-        tools = sorted({*waiting, *paused}, key=lambda tool: (-waiting.get(tool, 0), tool))
-        return [
-            {"tool": tool, "waiting": waiting.get(tool, 0), "paused_seconds": round(paused.get(tool, 0.0), 1)}
-            for tool in tools[:MOST_QUEUES]
-        ]
-
-    def _find(self, key: RunKey, now: Moment) -> Run | None:
-        return self.counts.ledger.find(key, self.rollout.budgets_of(key), now)
-
-    def _run_view(self, run: Run, now: Moment) -> View:
-        budgets = self.rollout.budgets_of(run.key)
-        return run_view(run, budgets, self.counts.ledger.remaining(run.key, budgets, now), now)
-
     def _none_such(self, now: Moment) -> str:
         on = ", ".join(str(switch.scope) for switch in self.counts.switches.active(now))
         return f"No kill switch of this scope is on; on are: {on}." if on else "No kill switch is on."
-
-    def _mode(self) -> str:
-        return "report" if self.policies.snapshot.report else "enforce"
-
-    def _uptime(self) -> float:
-        return self.clock().mono - self.started.mono
-
-
-def product_version() -> str:
-    """The installed distribution's, or that of a source tree."""
-    try:
-        return version("tool-gateway")
-    except PackageNotFoundError:
-        return "0+source"
 
 
 def _still_held(scope: str, holding: list[KillSwitch], *, lifted: bool) -> str:
