@@ -123,9 +123,11 @@ class SqliteStore:
     def look(self) -> None:
         """A file that was deleted is written anew, from what this process can still read of it, and that is reported once."""
         try:
-            if not self.path.exists():
+            gone = [path for path in (self.path, self._log) if path is not None and not path.exists()]
+            if gone:
                 self._write_anew()
-                raise self._error("was deleted while in use and has been written anew", "keep other programs from it")
+                what = "was deleted" if self.path in gone else "lost the -wal beside it"
+                raise self._error(f"{what} while in use and has been written anew", "keep other programs from it")
             there = self.path.stat()
         except OSError as error:
             raise self._os_error(error) from None
@@ -180,7 +182,9 @@ class SqliteStore:
         self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         if version == 1:
             self._db.execute("VACUUM")  # what has tables takes the line above only so
-        self._db.execute("PRAGMA journal_mode = WAL")
+        (mode,) = self._db.execute("PRAGMA journal_mode = WAL").fetchone()
+        # What was committed last stands there alone, as long as the file is in use.
+        self._log = self.path.with_name(f"{self.path.name}-wal") if mode == "wal" else None
         self._db.execute(f"PRAGMA journal_size_limit = {LONGEST_WAL}")
         with self._transaction():
             for statement in steps_from(version if tables else 0):

@@ -72,6 +72,24 @@ def test_a_file_deleted_while_in_use_is_reported_and_written_anew_with_all_it_he
     store.close()
 
 
+def test_the_file_beside_it_deleted_while_in_use_takes_nothing_along(path: Path, tmp_path: Path) -> None:
+    SqliteStore(str(path)).close()
+    store = SqliteStore(str(path))
+    store.look()
+    store.save(Changes([RUN], [], []), 5)
+    path.with_name("gateway.db-wal").unlink()
+    with pytest.raises(StoreError, match="lost the -wal beside it while in use and has been written anew"):
+        store.look()
+    store.look()
+    store.save(Changes([RUN._replace(tool_calls=9)], [], []), 6)
+    found = tmp_path / "after kill -9"
+    shutil.copytree(path.parent, found, ignore=lambda *_: {found.name})
+    left = SqliteStore(str(found / path.name))
+    assert (left.load().runs, left.load().covered) == ([RUN._replace(tool_calls=9)], 6)
+    left.close()
+    store.close()
+
+
 def test_a_folder_deleted_while_in_use_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "var" / "gateway.db"
     store = SqliteStore(str(path))
