@@ -155,5 +155,5 @@ async def test_a_bug_shows_no_traceback_and_leaves_its_place_in_the_log(
     body = await operator.get("/v1/calls", 500)
     assert body["detail"] == "The gateway failed to answer; its log has the place (internal_error)."
     assert [str(event["where"]).split(":")[0] for event in operator.seen.of("internal_error")] == [
-        "AttributeError at operations.py"
+        "AttributeError at inspection.py"
     ]

@@ -96,9 +96,9 @@ async def test_a_step_that_starts_a_run_too_many_is_refused(start: StartGateway)
 async def test_a_call_that_never_reached_its_tool_is_given_back_to_every_count(
     start: StartGateway, unused_tcp_port: int
 ) -> None:
-    sections = {"runs": {"max_usd": 1}, "agents": agents(max_actions_per_hour=2, max_spend_usd_per_day=1)}
+    limited = agents(max_actions_per_hour=2, max_spend_usd_per_day=1)
     running = await start(
-        policy_of({"search.read": {**COSTLY, "max_calls": 2}}, retries=0, **sections),
+        policy_of({"search.read": {**COSTLY, "max_calls": 2}}, retries=0, runs={"max_usd": 1}, agents=limited),
         GATEWAY_UPSTREAM=f"http://127.0.0.1:{unused_tcp_port}",
     )
     for n in range(4):
