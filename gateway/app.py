@@ -6,7 +6,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -296,13 +296,13 @@ class Gateway:
             for host, port, *_ in (listening.getsockname() for listening in server.sockets):
                 self._listeners.add(ip_address(host), port)
 
-    async def _send(self, attempt: Attempt, plan: Plan, destination: Target | None) -> Reply:
+    def _send(self, attempt: Attempt, plan: Plan, destination: Target | None) -> Awaitable[Reply]:
         """The pipeline's one way out."""
         if destination is not None:
-            return await self.fetch.send(attempt, plan, destination)
+            return self.fetch.send(attempt, plan, destination)
         if plan.upstream is None:
             raise AssertionError("the guard `configured` lets no call without an upstream pass")
-        return await self.upstreams.of(plan.upstream).send(attempt)
+        return self.upstreams.of(plan.upstream).send(attempt)
 
     def _adopt(self, snapshot: Snapshot) -> None:
         """A new policy is in force."""

@@ -134,7 +134,7 @@ class Front:
             decoded(raw)
         except PathError as error:
             raise Refusal(Denial(Reason.INVALID_REQUEST, f"The request path is not taken: {error}.")) from None
-        if NOT_IN_QUERIES.search(arrival.query):
+        if arrival.query and NOT_IN_QUERIES.search(arrival.query):
             raise Refusal(Denial(Reason.INVALID_REQUEST, "The query holds a blank, a control character or a fragment."))
         if raw.startswith("/runs/"):
             run, slash, rest = raw.removeprefix("/runs/").partition("/")
@@ -149,11 +149,12 @@ class Front:
         """Against DNS rebinding: a page of some other site must not reach a gateway on loopback (SPEC 2)."""
         headers = arrival.request.headers
         host = headers.get("Host")
-        if host is None and arrival.request.version >= HttpVersion11:
-            raise Refusal(Denial(Reason.INVALID_REQUEST, "The request has no Host header.", closes_connection=True))
-        if host is not None and not HOST.fullmatch(host):
+        if host is None:
+            if arrival.request.version >= HttpVersion11:
+                raise Refusal(Denial(Reason.INVALID_REQUEST, "The request has no Host header.", closes_connection=True))
+        elif not well_formed(host):
             raise Refusal(Denial(Reason.INVALID_REQUEST, "The Host header is malformed.", closes_connection=True))
-        if self._on_loopback and host is not None and not local_name(host):
+        elif self._on_loopback and not local_name(host):
             detail = "The gateway listens on loopback, so Host must be an IP address or localhost."
             raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=403))
         origin = headers.get("Origin")
@@ -251,6 +252,12 @@ def door(arrival: Arrival) -> Plan:
 
 
 @lru_cache(maxsize=64)  # nearly every call names the same host
+def well_formed(host: str) -> bool:
+    """As RFC 9110 has it, whatever it names."""
+    return HOST.fullmatch(host) is not None
+
+
+@lru_cache(maxsize=64)
 def local_name(host: str) -> bool:
     """An IP address or localhost, with or without a port."""
     name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]

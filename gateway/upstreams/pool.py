@@ -153,7 +153,8 @@ class Pool:
         return self._loop.time() - connection.opened >= self._max_age
 
     def _fresh(self, connection: Connection) -> bool:
-        return self._loop.time() - connection.idle_since < self._keepalive and not self._old(connection)
+        now = self._loop.time()
+        return now - connection.idle_since < self._keepalive and now - connection.opened < self._max_age
 
     def _sweep(self) -> None:
         """Closes what has been idle too long, before the upstream does."""
