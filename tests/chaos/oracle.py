@@ -160,6 +160,8 @@ class Oracle:
             if call in self.lines:
                 continue
             heard = self.heard.get(call)
+            if heard and any(down.killed and down.begin <= offered.at and heard.at <= down.end for down in self.downs):
+                continue  # there was nobody to call
             until = inf if heard is None else heard.at + FLUSHED
             if any(offered.at <= down.end and down.begin <= until for down in self.downs):
                 explained.append(call)

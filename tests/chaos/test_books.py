@@ -161,3 +161,13 @@ def test_what_was_given_back_on_a_full_disk_may_be_charged_after_a_kill(
     story.oracle.full.append(full)
     story.charge_once_more()
     assert bool(story.differences()) is found
+
+
+def test_nobody_is_charged_while_there_is_no_process() -> None:
+    story = Story()
+    lose_a_line(story)
+    story.oracle.heard["c2"] = Heard(20.2, "no answer")
+    story.oracle.downs.append(Down(19.9, 21.0, killed=True))
+    assert story.differences() == []
+    story.charge_once_more()
+    assert story.differences()
