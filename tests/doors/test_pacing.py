@@ -146,16 +146,17 @@ async def test_the_rate_spreads_what_is_beyond_the_burst_and_the_log_says_who_wa
     start: StartGateway, tool: ToolServer
 ) -> None:
     running = await start(paced(rate={"per_second": 20, "burst": 2}))
-    crowd = Crowd(running)
+    crowd, time = Crowd(running), asyncio.get_running_loop().time
+    began = time()
     for _ in range(6):
         crowd.call()
     answers = await crowd.answers()
+    assert time() - began >= 0.19  # four turns after the burst, 50 ms each, however slowly the calls arrive
     assert {answer.reason for answer in answers} == {"ok"}
     await running.seen.ended(6)
     waited = sorted(record.waited_ms for record in running.seen.records)
     assert waited[:2] == [0, 0]
-    assert waited[2] >= 45  # the first turn after the burst is 50 ms away
-    assert waited[5] >= 190
+    assert waited[5] > 0
 
 
 async def test_a_turn_beyond_the_deadline_is_refused_at_once_and_costs_nothing(
