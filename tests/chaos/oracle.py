@@ -132,11 +132,12 @@ class Oracle:
 
     def _unwritten(self, kept: float, down: Down) -> bool:
         """Was there no time in which it would have been written? An orderly end is one, unless the disk is full just then."""
-        for begin, end in sorted(self.full):
+        before = sorted(full for full in self.full if full[0] <= down.begin)
+        for begin, end in before:
             if begin - kept >= FLUSHED:
                 return False
             kept = max(kept, end)
-        full = any(begin <= down.begin <= end for begin, end in self.full)
+        full = bool(before) and down.begin <= before[-1][1]
         return (down.killed or full) and down.begin - kept < FLUSHED
 
     def perhaps_not_given_back(self) -> list[str]:

@@ -158,7 +158,7 @@ def test_what_was_given_back_on_a_full_disk_may_be_charged_after_a_kill(
 ) -> None:
     story = Story()
     story.oracle.downs.append(Down(21.9 if killed else 30.0, 31.0, killed))
-    story.oracle.full.append(full)
+    story.oracle.full += [full, (50.0, 51.0)]
     story.charge_once_more()
     assert bool(story.differences()) is found
 
