@@ -82,10 +82,10 @@ class Front:
             self._identify(arrival)
             if arrival.path.startswith("/_gateway/runs/"):
                 return await self._runs.answer(arrival)
-            if arrival.first == MCP:
-                return await self._mcp.answer(arrival)
             if self._rollout.candidate is not None:
                 self._choose(arrival, self._rollout.candidate)
+            if arrival.first == MCP:
+                return await self._mcp.answer(arrival)
             plan = self._door(arrival)
             if IDEMPOTENCY_KEY in request.headers:
                 arrival.idempotency_key = idempotency_key_of(request.headers.getall(IDEMPOTENCY_KEY))
