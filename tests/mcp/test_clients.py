@@ -3,15 +3,18 @@
 import asyncio
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.doors.conftest import Running, StartGateway
 from tests.mcp.agents import Broken, PythonAgent, Result
-from tests.mcp.conftest import ConnectAgent, door, policy_for
+from tests.mcp.conftest import KINDS, ConnectAgent, door, policy_for
 from tests.mcp.servers import EverythingServer, FixtureServer
+from tests.mcp.test_differences import call, session_of
 
 RUN = {"Agent_Run_Id": "r1"}
 REASON = "tool-gateway/reason"
+HANDSHAKE = [kind for kind in KINDS if kind.endswith("2025")]
 
 
 def refused_for(result: Result, reason: str) -> bool:
@@ -201,15 +204,26 @@ async def test_hints_of_the_server_count_only_where_it_is_trusted(
     assert not {"drop", "contradict", "note"} & ran.keys()
 
 
-async def test_a_cut_stream_is_resumed_through_the_gateway(
-    server: FixtureServer, start: StartGateway, agent_of: ConnectAgent, request: pytest.FixtureRequest
+@pytest.mark.parametrize("agent_of", HANDSHAKE, indirect=True)
+async def test_a_stream_that_the_server_cuts_is_resumed_through_the_gateway(
+    server: FixtureServer, start: StartGateway, agent_of: ConnectAgent
 ) -> None:
-    if request.node.callspec.id.endswith("2026"):
-        return  # that wire has no resumption
     running = await start(policy_for(server.url))
 
     async with agent_of(door(running), **RUN) as agent:
         assert (await agent.call("resume")).text == "resumed"
+
+
+async def test_a_client_that_gives_up_stops_the_tool_and_can_go_on(
+    server: FixtureServer, start: StartGateway, agent_of: ConnectAgent
+) -> None:
+    running = await start(policy_for(server.url))
+
+    async with agent_of(door(running), **RUN) as agent:
+        with pytest.raises(Broken, match="timed out"):
+            await agent.call("slow", within=0.3)
+        await server.reached("slow cancelled")
+        assert not (await agent.call("note")).is_error
 
 
 async def test_server_everything_works_through_the_gateway(
@@ -270,3 +284,20 @@ async def test_who_listens_hears_that_tools_have_changed(server: FixtureServer, 
     ):
         assert not (await agent.call("announce")).is_error
         await anext(aiter(changes))
+
+
+async def test_a_client_that_loses_its_connection_on_an_older_wire_gets_the_result_by_resuming(
+    server: FixtureServer, start: StartGateway
+) -> None:
+    """There, leaving is not cancelling: the tool goes on, and Last-Event-ID fetches what it says."""
+    running = await start(policy_for(server.url))
+    headers = await session_of(door(running))
+    async with aiohttp.ClientSession() as session:
+        async with session.post(door(running), json=call("progress"), headers=headers) as answer:
+            first = await answer.content.readuntil(b"\r\n\r\n")
+            await server.reached("progress")
+            answer.close()
+        headers["Last-Event-ID"] = first.partition(b"id: ")[2].split(maxsplit=1)[0].decode()
+        async with session.get(door(running), headers=headers, timeout=aiohttp.ClientTimeout(10)) as resumed:
+            await server.add("seen")
+            assert b"done" in await resumed.content.readuntil(b"done")
