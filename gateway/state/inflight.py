@@ -143,33 +143,37 @@ class Limit:
 
 
 class InFlight:
-    """Every call between admission and settlement."""
+    """Every call between admission and settlement. Beside them, and not counted: streams that only listen for what may come."""
 
     def __init__(self) -> None:
         self._waits: set[Wait] = set()
+        self._listening: set[Wait] = set()
         self._last_left = -inf
 
     def __len__(self) -> int:
         return len(self._waits)
 
-    def enter(self, call: ToolCall, effect: Effect) -> Wait:
-        """Raises nothing: whether there is room is a guard's question."""
+    def enter(self, call: ToolCall, effect: Effect, *, listens: bool = False) -> Wait:
+        """Raises nothing: whether there is room is a guard's question. `listens`: it takes no call's place, no shutdown waits for it."""
         wait = Wait(call, effect)
-        self._waits.add(wait)
+        (self._listening if listens else self._waits).add(wait)
         return wait
 
     def leave(self, wait: Wait) -> None:
         """Settled. Safe to call twice."""
         self._waits.discard(wait)
+        self._listening.discard(wait)
         self._last_left = asyncio.get_running_loop().time()
 
     def quiet_for(self, now: float) -> float:
         """Seconds (`now`: loop time) without a call in flight, where a stream counts as one only when a piece of it arrives."""
-        return now - max(self._last_left, *(now if wait.heard is None else wait.heard for wait in self._waits), -inf)
+        at_work = (now if wait.heard is None else wait.heard for wait in self._waits)
+        listening = (-inf if wait.heard is None else wait.heard for wait in self._listening)
+        return now - max(self._last_left, *at_work, *listening, -inf)
 
     def interrupt(self, objection: Objection, *, cancel_in_flight: bool) -> None:
         """Stops the calls objected to: those that wait always, those at work only with `cancel_in_flight`."""
-        for wait in self._waits:
+        for wait in self._waits | self._listening:
             if wait.stopped is None and (cancel_in_flight or wait.waiting):
                 denial = objection(wait.call, wait.effect)
                 if denial is not None:
@@ -177,5 +181,5 @@ class InFlight:
 
     def cut_all(self) -> None:
         """The shutdown's last act: whatever still runs ends as `draining`."""
-        for wait in self._waits:
+        for wait in self._waits | self._listening:
             wait.stop(CUT_BY_SHUTDOWN)

@@ -320,3 +320,15 @@ async def test_a_message_waits_as_long_as_it_takes(running: Running, tool: ToolS
     await tool.seen()
     until.set()
     assert (await asking).status == 200
+
+
+async def test_streams_that_only_listen_take_no_place_of_calls(start: StartGateway, tool: ToolServer) -> None:
+    running = await start(policy_of_server(tool.url, "look"), GATEWAY_MAX_IN_FLIGHT="1")
+    tool.behaviour = Pushing(b": hello\n\n")
+    async with (
+        await get(running, Mcp_Session_Id="a"),
+        await get(running, Mcp_Session_Id="b"),
+        await opened(running, asked("subscriptions/listen", 4)),
+    ):
+        tool.behaviour = says(result())
+        assert "isError" not in (await post(running, call())).message["result"]

@@ -54,3 +54,14 @@ async def test_the_second_signal_ends_at_once(process: Process, first: signal.Si
     signal.raise_signal(then)
     await process.life
     assert process.wait.stopped is not None
+
+
+async def test_who_only_listens_is_not_waited_for(process: Process) -> None:
+    listening = process.counts.in_flight.enter(a_call(), Effect.READ, listens=True)
+    signal.raise_signal(INT)
+    assert await process.entered.get() is Phase.DRAINING
+    assert listening.stopped is None
+    process.counts.in_flight.leave(process.wait)
+    async with asyncio.timeout(4):  # less than the last seconds
+        await process.life
+    assert listening.stopped is not None

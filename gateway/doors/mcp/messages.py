@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.doors.arguments import ArgumentsError, read_strictly
 
-CALL, LIST, PING = "tools/call", "tools/list", "ping"
+CALL, LIST, PING, LISTEN = "tools/call", "tools/list", "ping", "subscriptions/listen"
 PARSE_ERROR, INVALID_REQUEST, HEADER_MISMATCH = -32700, -32600, -32020
 """JSON-RPC 2.0, 5.1; the last one is MCP's (2026-07-28, basic/transports)."""
 STATELESS = "2026-07-28"

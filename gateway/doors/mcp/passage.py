@@ -14,7 +14,7 @@ from gateway.doors.arrival import Arrival
 from gateway.doors.mcp.annotations import Annotations
 from gateway.doors.mcp.cancelled import SendApart
 from gateway.doors.mcp.listing import ListError, filtered
-from gateway.doors.mcp.messages import LIST, Message
+from gateway.doors.mcp.messages import LIST, LISTEN, Message
 from gateway.doors.mcp.refusals import error_of
 from gateway.doors.mcp.sse import LONGEST_EVENT, EventTooLong, event_of
 from gateway.doors.mcp.streams import EventStream, OldTransport
@@ -71,7 +71,8 @@ class Passage:
         call = arrival.call(b"", headers=(), hashed="")
         target = f"?{arrival.query}" if arrival.query else ""
         attempt = Attempt(1, arrival.request.method, target, [*headers], body)
-        wait = self._counts.in_flight.enter(call, Effect.READ)
+        listens = arrival.request.method == "GET" if message is None else message.method == LISTEN
+        wait = self._counts.in_flight.enter(call, Effect.READ, listens=listens)
         reply = None
         try:
             with wait.attempting(attempt, None):

@@ -377,3 +377,20 @@ async def test_a_stream_is_traffic_only_while_pieces_arrive() -> None:
         assert calls.quiet_for(now() + 100) >= 100
     with wait.attempting(an_attempt(sent=False), None):
         assert calls.quiet_for(now() + 100) == 0
+
+
+async def test_who_only_listens_is_no_call_but_is_stopped_like_one() -> None:
+    calls = InFlight()
+    wait = calls.enter(a_call(), Effect.READ, listens=True)
+    assert len(calls) == 0
+    assert calls.quiet_for(now() + 100) > 200, "it has not heard anything yet"
+    with wait.limit(None):
+        assert 100 <= calls.quiet_for(now() + 100) < 200
+    calls.interrupt(kill, cancel_in_flight=True)
+    assert wait.stopped is KILLED
+    other = calls.enter(a_call(), Effect.READ, listens=True)
+    calls.cut_all()
+    assert other.stopped is not None
+    calls.leave(other)
+    calls.leave(wait)
+    assert calls.quiet_for(now() + 100) < 200
