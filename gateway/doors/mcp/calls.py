@@ -11,8 +11,9 @@ from gateway.doors.arguments import hash_of, written
 from gateway.doors.arrival import Arrival
 from gateway.doors.mcp.annotations import Annotations
 from gateway.doors.mcp.cancelled import Cancellations
-from gateway.doors.mcp.messages import Message, stateless
+from gateway.doors.mcp.messages import Message, is_callable, stateless
 from gateway.doors.mcp.refusals import Id, refused_call, result_of
+from gateway.doors.mcp.sight import Sight
 from gateway.doors.mcp.sse import event_of
 from gateway.doors.mcp.streams import EventStream
 from gateway.doors.mcp.writing import Writer, headers_of
@@ -47,8 +48,11 @@ class Asked(NamedTuple):
 class Calls:
     """Constructed once, by the door."""
 
-    def __init__(self, pipeline: Pipeline, annotations: Annotations, cancellations: Cancellations) -> None:
+    def __init__(
+        self, pipeline: Pipeline, annotations: Annotations, sight: Sight, cancellations: Cancellations
+    ) -> None:
         self._pipeline = pipeline
+        self._sight = sight
         self._annotations = annotations
         self._cancellations = cancellations
 
@@ -112,11 +116,12 @@ class Calls:
         return writer.response
 
     async def _pass_events(self, arrival: Arrival, asked: Asked, call: OpenCall, reply: Reply) -> StreamResponse:
-        stream = EventStream(asked.id)
+        stream = EventStream(asked.id, partial(self._sight.may_see, arrival, asked.server))
         if reply.body is not None:
             body = stream.feed(reply.body) + stream.end()
             if not stream.answered and not stream.resumable:
                 body += self._event(arrival, asked, _unanswered(arrival), call.outcome)
+            reply.body = body
             return _whole(arrival, call.outcome, reply, body)
         writer = Writer(arrival.request, OK, headers_of(arrival, call.outcome, reply, rewritten=True))
 
@@ -179,7 +184,7 @@ def _too_large(plan: Plan, size: int) -> Denial | None:
 
 
 def _unreadable_name(name: str) -> Denial | None:
-    if len(name) <= LONGEST_NAME and name.isprintable():
+    if is_callable(name):
         return None
     detail = f"A tool's name is at most {LONGEST_NAME} printable characters. Call one that tools/list names."
     return Denial(Reason.INVALID_REQUEST, detail)

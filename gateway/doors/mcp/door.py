@@ -15,6 +15,7 @@ from gateway.doors.mcp.cancelled import Cancellations, SendApart
 from gateway.doors.mcp.messages import CALL, INVALID_REQUEST, PING, Message, MessageError
 from gateway.doors.mcp.passage import Failed, Passage
 from gateway.doors.mcp.refusals import CODE, refused_message
+from gateway.doors.mcp.sight import Sight
 from gateway.doors.methods import check_method
 from gateway.doors.refusal import Refusal
 from gateway.guards.mcp_message import judge_message
@@ -53,15 +54,9 @@ class McpDoor:
         self._read_timeout = read_timeout
         annotations = Annotations()
         self._cancellations = Cancellations(send_apart)
-        self._calls = Calls(pipeline, annotations, self._cancellations)
-        self._passage = Passage(
-            counts=counts,
-            buffers=buffers,
-            annotations=annotations,
-            send_apart=send_apart,
-            snapshot_of=snapshot_of,
-            clock=clock,
-        )
+        sight = Sight(counts, annotations, snapshot_of, clock)
+        self._calls = Calls(pipeline, annotations, sight, self._cancellations)
+        self._passage = Passage(counts=counts, buffers=buffers, sight=sight, send_apart=send_apart)
 
     async def close(self) -> None:
         """At the process's end."""

@@ -21,6 +21,11 @@ _UNCACHED = {"ttlMs": "0", "cacheScope": '"private"'}
 """A filtered list is a policy's word at one moment: for one agent, until the next reload or kill."""
 
 
+MOST_ELEMENTS = 20_000
+"""Of a list, or members of an object: what a walk of some 50 ms on the loop gets through. Real servers list hundreds on a page."""
+UNREADABLE = "the upstream's answer to tools/list cannot be read"
+
+
 class ListError(ValueError):
     """The answer cannot be read, so it cannot be filtered either."""
 
@@ -38,8 +43,13 @@ def filtered(body: bytes, judge: Judge) -> bytes | None:
     try:
         walk.document(1 if text.startswith("\ufeff") else 0)
     except (ValueError, IndexError, RecursionError):
-        raise ListError("the upstream's answer to tools/list is not JSON") from None
+        raise ListError(UNREADABLE) from None
     return walk.result().encode("utf-8", "surrogateescape") if walk.found else None
+
+
+def names_tools(data: bytes) -> bool:
+    """Could it, or what its reader makes of it, be an answer to tools/list? A key is spelled out or in escapes."""
+    return (b"tools" in data or b"\\u" in data) and data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
 
 def may_list(event: bytes) -> bool:
@@ -54,8 +64,8 @@ def may_list(event: bytes) -> bool:
         pass  # it goes on behind the end
     if walk.found:
         return True
-    if walk.said is None:
-        return bool(walk.top) and not _NOT_ANSWERS.intersection(walk.top)
+    if walk.said is None:  # nor may the document have begun
+        return text.lstrip("\ufeff \t\n\r")[:1] in ("", "{", "[") and not _NOT_ANSWERS.intersection(walk.top)
     return _BEFORE_TOOLS.issuperset(walk.said)
 
 
@@ -71,6 +81,7 @@ class _Walk:
         self._text = text
         self._judge = judge
         self._edits: list[_Edit] = []
+        self._left = MOST_ELEMENTS
 
     def document(self, at: int) -> None:
         """An answer, or a list of them."""
@@ -143,6 +154,7 @@ class _Walk:
             if not isinstance(key, str):
                 raise ValueError
             at = self._skip(member(key, self._past(":", at)))
+            self._count()
             if self._text[at] == "}":
                 return at + 1
             at = self._past(",", at)
@@ -153,9 +165,15 @@ class _Walk:
             return at + 1
         while True:
             at = self._skip(element(at))
+            self._count()
             if self._text[at] == "]":
                 return at + 1
             at = self._past(",", at)
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError
 
     def _past(self, mark: str, at: int) -> int:
         at = self._skip(at)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from gateway.doors.arguments import ArgumentsError, read_strictly
+from gateway.policy.plans.patterns import LONGEST_NAME
 
 CALL, LIST, PING, LISTEN = "tools/call", "tools/list", "ping", "subscriptions/listen"
 PARSE_ERROR, INVALID_REQUEST, HEADER_MISMATCH = -32700, -32600, -32020
@@ -73,6 +74,11 @@ def read(body: bytes, headers: Headers) -> Message:
     message = _message(document)
     _agree(message, headers)
     return message
+
+
+def is_callable(name: str) -> bool:
+    """Can a tool of this name be called through the gateway, whatever the policy allows?"""
+    return len(name) <= LONGEST_NAME and name.isprintable()
 
 
 def stateless(headers: Headers) -> bool:

@@ -4,31 +4,32 @@ Nothing here has a timer: such a stream ends with its caller, its upstream, a ki
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 
 from aiohttp.web import Response, StreamResponse
 
 from gateway.doors.arrival import Arrival
-from gateway.doors.mcp.annotations import Annotations
 from gateway.doors.mcp.cancelled import SendApart
-from gateway.doors.mcp.listing import ListError, filtered
+from gateway.doors.mcp.listing import UNREADABLE, Judge, ListError, filtered, may_list
 from gateway.doors.mcp.messages import LIST, LISTEN, Message
 from gateway.doors.mcp.refusals import error_of
-from gateway.doors.mcp.sse import LONGEST_EVENT, EventTooLong, event_of
-from gateway.doors.mcp.streams import EventStream, OldTransport
+from gateway.doors.mcp.sight import Sight
+from gateway.doors.mcp.sse import LONGEST_EVENT, always, event_of, never
+from gateway.doors.mcp.streams import EventStream, OldTransport, list_too_long
 from gateway.doors.mcp.writing import Writer, headers_of
-from gateway.model import Attempt, Denial, Effect, Moment, Outcome, Reason, Reply, RunKey, UpstreamError
+from gateway.model import Attempt, Denial, Effect, Outcome, Reason, Reply, UpstreamError
 from gateway.pipeline.failures import no_memory, sentence
-from gateway.policy.snapshot import Snapshot, UpstreamPlan
+from gateway.policy.snapshot import UpstreamPlan
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.inflight import Stopped, Wait
 
 FIRST_EVENT_SECONDS = 1.0
 """A server of the old transport says so in its first event, which comes with the head. GET streams of sessions are not asked."""
-OK = 200
+READ_BY_CLIENTS = frozenset(range(200, 300)) - {202, 204}
+"""Statuses with which clients look for a message in the body."""
 
 
 class Failed(Exception):
@@ -47,17 +48,13 @@ class Passage:
         *,
         counts: Counts,
         buffers: Buffers,
-        annotations: Annotations,
+        sight: Sight,
         send_apart: SendApart,
-        snapshot_of: Callable[[RunKey], Snapshot],
-        clock: Callable[[], Moment],
     ) -> None:
         self._counts = counts
         self._buffers = buffers
-        self._annotations = annotations
+        self._sight = sight
         self._send_apart = send_apart
-        self._snapshot_of = snapshot_of
-        self._clock = clock
 
     async def pass_on(
         self,
@@ -91,41 +88,38 @@ class Passage:
         self, arrival: Arrival, server: UpstreamPlan, message: Message | None, reply: Reply, wait: Wait
     ) -> StreamResponse:
         outcome = Outcome(Reason.OK, arrival.snapshot.version, 1, reply, report=arrival.snapshot.report)
-        lists = message.method == LIST if message is not None else arrival.request.method == "GET"
-        if reply.status != OK or not (lists or reply.event_stream):
+        judge = partial(self._sight.may_see, arrival, server)
+        listens, lists = arrival.request.method == "GET", message is not None and message.method == LIST
+        events = listens or reply.event_stream  # some clients read any answer to GET as events
+        if reply.status not in READ_BY_CLIENTS or not (lists or events):
             return await self._relay(arrival, outcome, reply, wait)
-        if lists and _is_coded(reply):
+        if _is_coded(reply):
             raise UpstreamError("bad_response", "the upstream coded its answer, which nobody asked for", sent=True)
-        judge = partial(self._may_see, arrival, server) if lists else None
-        if reply.event_stream:
-            old = message is None
-            stream = EventStream(message.id if message is not None else None, judge, may_be_old=old)
+        if events:
+            must_hold = may_list if listens else always if lists else never
+            stream = EventStream(None if message is None else message.id, judge, must_hold, may_be_old=message is None)
             return await self._events(arrival, outcome, reply, wait, stream, message)
-        if judge is None or message is None:
-            return await self._relay(arrival, outcome, reply, wait)
+        return await self._list(arrival, outcome, reply, wait, judge)
+
+    async def _list(self, arrival: Arrival, outcome: Outcome, reply: Reply, wait: Wait, judge: Judge) -> StreamResponse:
+        """Counted as held until its reader has it."""
         whole = await self._gathered(reply, wait)
         try:
             found = filtered(whole, judge)
+            body = whole if found is None else found
+            headers = headers_of(arrival, outcome, reply, rewritten=True)
+            headers["Content-Length"] = str(len(body))
+            writer = Writer(arrival.request, reply.status, headers)
+            await writer.begin()
+            with wait.limit(None):
+                await writer.write(body)
+            return await writer.end()
         except ListError as error:
             raise UpstreamError("bad_response", str(error), sent=True) from None
+        except Stopped:
+            return await writer.break_off(events=False, last=None)
         finally:
             self._buffers.give(len(whole))
-        changed = headers_of(arrival, outcome, reply, rewritten=True)
-        return Response(status=OK, headers=changed, body=whole if found is None else found)
-
-    def _may_see(self, arrival: Arrival, server: UpstreamPlan, tool: dict[str, object]) -> bool:
-        """What could be called now: by allowlist and kill switches. (Filtering is a courtesy: calls are judged all the same.)"""
-        name = tool.get("name")
-        if not isinstance(name, str):
-            return False
-        if server.mcp is not None and server.mcp.trust_annotations:
-            self._annotations.learn(server, name, tool.get("annotations"))
-        key = RunKey(arrival.agent, arrival.run)
-        full = f"{server.name}.{name}"
-        plan = self._annotations.applied(self._snapshot_of(key).plan(arrival.agent, full), name)
-        if not plan.allowed and not plan.report:
-            return False
-        return self._counts.switches.stops(key.agent, key.id, full, plan.effect, self._clock()) is None
 
     async def _gathered(self, reply: Reply, wait: Wait) -> bytes:
         """A list, whole. What it takes of the buffers is the caller's to give back."""
@@ -138,7 +132,7 @@ class Passage:
                 async for piece in _chunks(reply):
                     wait.reschedule(None)
                     if size + len(piece) > LONGEST_EVENT:
-                        raise _list_too_long()
+                        raise list_too_long()
                     if not self._buffers.take(len(piece)):
                         raise Failed(no_memory())
                     pieces.append(piece)
@@ -180,7 +174,7 @@ class Passage:
                 with wait.limit(None):
                     await asyncio.wait({first}, timeout=FIRST_EVENT_SECONDS)
             passed = stream.feed(first.result()) if first.done() else None
-            writer = Writer(arrival.request, OK, headers_of(arrival, outcome, reply, rewritten=True))
+            writer = Writer(arrival.request, reply.status, headers_of(arrival, outcome, reply, rewritten=True))
             await writer.begin()
             pieces = _behind(first, chunks) if passed is None else chunks
             denial = await self._pass_events(pieces, passed or b"", writer, wait, stream)
@@ -209,12 +203,13 @@ class Passage:
                     passed = stream.feed(piece)
                     room.grow(stream.held)
                     await writer.write(passed)
+                    room.shrink(stream.held)
                 await writer.write(stream.end())
+                if stream.dropped and not stream.answered:
+                    return _upstream_failed(UpstreamError("bad_response", UNREADABLE, sent=True))
                 await writer.end()
         except OldTransport:
             return _old_transport()
-        except EventTooLong:
-            return _upstream_failed(_list_too_long())
         except Failed as failed:
             return failed.denial
         except Stopped as stop:
@@ -238,11 +233,15 @@ class _Room:
         self._buffers.give(self._taken)
 
     def grow(self, size: int) -> None:
-        """To this many bytes, or back to it. Raises Failed."""
-        if size > self._taken and not self._buffers.take(size - self._taken):
-            raise Failed(no_memory())
-        if size < self._taken:
-            self._buffers.give(self._taken - size)
+        """To this many bytes. Raises Failed."""
+        if size > self._taken:
+            if not self._buffers.take(size - self._taken):
+                raise Failed(no_memory())
+            self._taken = size
+
+    def shrink(self, size: int) -> None:
+        """Back to this many, once its reader has what was held."""
+        self._buffers.give(self._taken - size)
         self._taken = size
 
 
@@ -266,11 +265,6 @@ def _is_coded(reply: Reply) -> bool:
 
 def _upstream_failed(error: UpstreamError) -> Denial:
     return Denial(Reason.UPSTREAM_FAILED, f"{sentence(error.detail)} Try again later or go on without it.")
-
-
-def _list_too_long() -> UpstreamError:
-    detail = f"the upstream's answer to tools/list is larger than {LONGEST_EVENT} bytes"
-    return UpstreamError("response_too_large", detail, sent=True)
 
 
 def _old_transport() -> Denial:

@@ -30,10 +30,23 @@ class Part(NamedTuple):
     """It is one event, from its first line to the empty one. Else a piece of a long event, or comments."""
 
 
+MustHold = Callable[[bytes], bool]
+
+
+def never(_: bytes) -> bool:
+    """A MustHold."""
+    return False
+
+
+def always(_: bytes) -> bool:
+    """A MustHold."""
+    return True
+
+
 class Splitter:
     """Parts put together again are the stream, byte for byte."""
 
-    def __init__(self, must_hold: Callable[[bytes], bool] = lambda _: False) -> None:
+    def __init__(self, must_hold: MustHold = never) -> None:
         self._must_hold = must_hold
         """Asked once of an event that outgrows HELD_EVENT, with what has come of it."""
         self._held = bytearray()

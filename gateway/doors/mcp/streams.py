@@ -2,9 +2,21 @@
 
 import orjson
 
-from gateway.doors.mcp.listing import Judge, ListError, filtered, may_list
-from gateway.doors.mcp.refusals import Id
-from gateway.doors.mcp.sse import Part, Splitter, data_of, is_numbered, kind_of, with_data
+from gateway.doors.mcp.listing import Judge, ListError, filtered, names_tools
+from gateway.doors.mcp.refusals import Id, dumped
+from gateway.doors.mcp.sse import (
+    LONGEST_EVENT,
+    EventTooLong,
+    MustHold,
+    Part,
+    Splitter,
+    data_of,
+    is_numbered,
+    kind_of,
+    never,
+    with_data,
+)
+from gateway.model import UpstreamError
 
 OLD_TRANSPORT = b"endpoint"
 """HTTP+SSE of 2024-11-05 begins with such an event: it names the address to POST to, behind the gateway's back."""
@@ -14,20 +26,29 @@ class OldTransport(Exception):
     """The upstream speaks HTTP+SSE."""
 
 
+def list_too_long() -> UpstreamError:
+    """A list has to be whole to be filtered."""
+    detail = f"the upstream's answer to tools/list is larger than {LONGEST_EVENT} bytes"
+    return UpstreamError("response_too_large", detail, sent=True)
+
+
 class EventStream:
     """Hand it the pieces as they come, write what it hands back."""
 
-    def __init__(self, awaited: Id = None, judge: Judge | None = None, *, may_be_old: bool = False) -> None:
+    def __init__(self, awaited: Id, judge: Judge, must_hold: MustHold = never, *, may_be_old: bool = False) -> None:
+        """`judge` filters every list that passes, whatever was asked for. `must_hold`: which long events have to be whole for that."""
+        self.dropped = False
+        """An event that may have been a list could not be read."""
         self.resumable = False
         """Its reader can ask for the rest elsewhere: events had ids."""
         self.answered = False
         """The answer to the request `awaited` has passed."""
         self.asks = False
         """The last message was a request of the server's: now it waits for the caller."""
-        self._awaited = awaited
+        self._awaited = orjson.loads(dumped(awaited))  # a wide integer becomes a double, as it does in the answer
         self._may_be_old = may_be_old
         self._judge = judge
-        self._splitter = Splitter(may_list) if judge is not None else Splitter()
+        self._splitter = Splitter(must_hold)
 
     @property
     def held(self) -> int:
@@ -35,8 +56,12 @@ class EventStream:
         return self._splitter.held
 
     def feed(self, piece: bytes) -> bytes:
-        """Raises EventTooLong, OldTransport."""
-        return b"".join([self._seen(part) for part in self._splitter.feed(piece)])
+        """Raises UpstreamError, OldTransport."""
+        try:
+            parts = self._splitter.feed(piece)
+        except EventTooLong:
+            raise list_too_long() from None
+        return b"".join([self._seen(part) for part in parts])
 
     def end(self) -> bytes:
         return b"".join([self._seen(part) for part in self._splitter.end()])
@@ -52,13 +77,14 @@ class EventStream:
         data = data_of(event)
         if not data:
             return event
+        found = None
+        if names_tools(data):
+            try:
+                found = filtered(data, self._judge)
+            except ListError:  # its reader may get further than we do
+                self.dropped = True
+                return b""
         self._look(data)
-        if self._judge is None:
-            return event
-        try:
-            found = filtered(data, self._judge)
-        except ListError:
-            return event  # to its reader it is none either
         return event if found is None or found == data else with_data(event, found)
 
     def _look(self, data: bytes) -> None:
