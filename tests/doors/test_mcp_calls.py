@@ -85,6 +85,8 @@ async def test_a_name_that_no_policy_can_spell_is_not_repeated(running: Running)
     assert answer.reason == "tool_not_allowed"
     assert b"hunter" not in answer.body
     assert (await post(running, call("x" * 200))).reason == "invalid_request"
+    assert (await post(running, call("x" * 1_000_000))).reason == "invalid_request"
+    assert len((await running.seen.ended(3)).tool) < 200, "it would be kept for the log and the admin plane"
 
 
 async def test_a_name_that_no_policy_can_spell_is_allowed_by_a_pattern(start: StartGateway, tool: ToolServer) -> None:

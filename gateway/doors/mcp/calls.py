@@ -66,7 +66,7 @@ class Calls:
     ) -> Awaitable[StreamResponse]:
         """Hands the call to the pipeline. Nothing here holds on to the arguments, so that the pipeline can let go of them."""
         name = message.named or ""
-        arrival.tool = f"{server.name}.{name}"
+        arrival.tool = f"{server.name}.{name[:LONGEST_NAME]}"  # a longer one is refused below, and not kept for the log
         arguments = written(message.arguments)
         call = arrival.call(
             body,

@@ -21,6 +21,8 @@ _TOP = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _PARAMS = frozenset({"name", "arguments"})
 _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _ENCODED = re.compile(r"=\?base64\?([A-Za-z0-9+/]*={0,2})\?=", re.IGNORECASE)
+_METHOD = re.compile(r"[!-~]+")
+"""What a server that trims, or stops at NUL, cannot take for another one."""
 _TYPE = re.compile(r"application/json[ \t]*(?:;[ \t]*charset=\"?utf-8\"?[ \t]*)?", re.IGNORECASE)
 
 
@@ -103,8 +105,10 @@ def _message(document: dict[str, object]) -> Message:
     if "result" in document or "error" in document:
         raise _invalid("a message is a request or a response, not both")
     method, params = document["method"], document.get("params")
-    if not isinstance(method, str) or not method:
-        raise _invalid("method must be a text")
+    if not isinstance(method, str) or not _METHOD.fullmatch(method):
+        raise _invalid("method must be a text of visible ASCII characters")
+    if method != CALL and method.lower() == CALL:
+        raise _invalid("the method differs from tools/call only in case")
     params = {} if params is None else params
     if not isinstance(params, dict):
         raise _invalid("params must be an object")

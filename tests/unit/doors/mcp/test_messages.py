@@ -189,3 +189,12 @@ def test_the_wire_is_told_by_the_version() -> None:
     assert stateless(headers(MCP_Protocol_Version="2026-07-28"))
     assert not stateless(headers(MCP_Protocol_Version="2025-11-25"))
     assert not stateless(headers())
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["Tools/Call", "TOOLS/CALL", "tools/call ", " tools/call", "tools/call\0", "tools/call\n", "tools\u2044call", ""],
+)
+def test_a_method_that_some_server_could_take_for_a_call_is_refused(method: str) -> None:
+    said = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"name": "x"}}
+    assert "method" in refused(json.dumps(said).encode()).detail
