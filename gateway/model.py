@@ -297,6 +297,8 @@ class Reply:
     """What came of it last asks the caller for something (MCP: sampling, elicitation): the silence that follows is not the upstream's."""
     private: bool = False
     """It holds what no log may show."""
+    failed: bool = False
+    """It says inside that the tool failed, whatever its status (MCP: isError)."""
 
     @property
     def event_stream(self) -> bool:

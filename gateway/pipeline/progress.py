@@ -149,6 +149,12 @@ class Progress:
             return b""
         return b"".join(self.window) if self.reply is None or self.reply.body is None else self.reply.body
 
+    def _end(self) -> Reason:
+        """Where it is no denial."""
+        if self.reason is Reason.OK and self.reply is not None and self.reply.failed:
+            return Reason.TOOL_ERROR
+        return self.reason or Reason.INTERNAL_ERROR
+
     def record(self, now: Moment) -> Record:
         """The frozen summary. Called once, at the end."""
         call, plan, reply, denial = self.call, self.plan, self.reply, self.denial
@@ -164,7 +170,7 @@ class Progress:
             effect=plan.effect if plan else None,
             args_hash=call.args_hash or ("" if isinstance(body, bytes) else body.hexdigest()),
             decision=self.decision,
-            reason=denial.reason if denial else self.reason or Reason.INTERNAL_ERROR,
+            reason=denial.reason if denial else self._end(),
             stop_reason=denial.stop_reason if denial else None,
             status=reply.status if reply else denial.status if denial else None,
             attempts=self.attempts,

@@ -311,3 +311,34 @@ async def test_a_tool_of_an_mcp_server_is_not_served_at_the_tool_path(running: R
     async with running.agent.post(f"/tools/{SERVER}.drop", json={}) as answer:
         assert answer.status == 403
     assert tool.calls == 0
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize(
+    ("answered", "reason"),
+    [
+        ({"result": {"content": [], "isError": True}}, Reason.TOOL_ERROR),
+        ({"error": {"code": -32602, "message": "no"}}, Reason.TOOL_ERROR),
+        ({"result": {"content": [], "isError": False}}, Reason.OK),
+        (
+            {
+                "result": {
+                    "content": [{"type": "text", "text": '"isError": true'}],
+                    "structuredContent": {"isError": True},
+                }
+            },
+            Reason.OK,
+        ),
+    ],
+)
+async def test_a_tool_that_says_it_failed_is_told_apart_in_the_log(
+    answered: dict[str, object], reason: Reason, streams: bool, running: Running, tool: ToolServer
+) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, **answered}).encode()
+    tool.behaviour = events(event(body)) if streams else says(body)
+    answer = await post(running, call("read"))
+    assert json.loads(body) == answer.message
+    assert (await running.seen.ended()).reason is reason
+    assert tool.calls == 1, "it is an answer, not repeated"
+    if not streams:
+        assert answer.headers["Tool-Gateway-Reason"] == reason

@@ -4,6 +4,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import NamedTuple
 
+import orjson
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from gateway.doors.answers import outcome_headers, relayed
@@ -15,7 +16,7 @@ from gateway.doors.mcp.messages import Message, is_callable, stateless
 from gateway.doors.mcp.refusals import Id, refused_call, result_of
 from gateway.doors.mcp.sight import Sight
 from gateway.doors.mcp.sse import event_of
-from gateway.doors.mcp.streams import EventStream
+from gateway.doors.mcp.streams import EventStream, says_failed
 from gateway.doors.mcp.writing import Writer, headers_of
 from gateway.doors.plain import PlainAnswer, is_plain
 from gateway.model import Denial, Outcome, Reason, Reply
@@ -101,6 +102,7 @@ class Calls:
         if reply.event_stream and reply.status == OK:
             return await self._pass_events(arrival, asked, call, reply)
         if reply.body is not None:
+            reply.failed = _says_failed(reply.body)
             return _whole(arrival, outcome, reply, reply.body)
         return await self._pass(arrival, asked, call, reply)
 
@@ -121,13 +123,13 @@ class Calls:
             body = stream.feed(reply.body) + stream.end()
             if not stream.answered and not stream.resumable:
                 body += self._event(arrival, asked, _unanswered(arrival), call.outcome)
-            reply.body = body
+            reply.body, reply.failed = body, stream.failed
             return _whole(arrival, call.outcome, reply, body)
         writer = Writer(arrival.request, OK, headers_of(arrival, call.outcome, reply, rewritten=True))
 
         async def write(piece: bytes) -> None:
             passed = stream.feed(piece)
-            reply.asks = stream.asks
+            reply.asks, reply.failed = stream.asks, stream.failed
             reply.private = reply.private or _SECRET in passed
             await writer.write(passed)
 
@@ -160,10 +162,23 @@ class Calls:
 def _whole(arrival: Arrival, outcome: Outcome, reply: Reply, body: bytes) -> StreamResponse:
     request: BaseRequest = arrival.request
     reply.private = _SECRET in body
+    if reply.failed and outcome.reason is Reason.OK:
+        outcome = outcome._replace(reason=Reason.TOOL_ERROR)
     if is_plain(request, reply):
         kept = [(name, value) for name, value in relayed(arrival, reply) if name.lower() != "location"]
         return PlainAnswer(reply.status, (*outcome_headers(arrival.call_id, outcome).items(), *kept), body)
     return Response(status=reply.status, headers=headers_of(arrival, outcome, reply), body=body or None)
+
+
+def _says_failed(body: bytes) -> bool:
+    """Read only where it may be so: most results are no errors."""
+    if b'"isError"' not in body and b'"error"' not in body:
+        return False
+    try:
+        message = orjson.loads(body)
+    except ValueError:
+        return False
+    return isinstance(message, dict) and says_failed(message)
 
 
 async def _end(writer: Writer) -> None:

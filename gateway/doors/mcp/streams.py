@@ -26,6 +26,12 @@ class OldTransport(Exception):
     """The upstream speaks HTTP+SSE."""
 
 
+def says_failed(message: dict[str, object]) -> bool:
+    """Is this answer an error, or a result with isError?"""
+    result = message.get("result")
+    return "error" in message or (isinstance(result, dict) and result.get("isError") is True)
+
+
 def list_too_long() -> UpstreamError:
     """A list has to be whole to be filtered."""
     detail = f"the upstream's answer to tools/list is larger than {LONGEST_EVENT} bytes"
@@ -43,6 +49,8 @@ class EventStream:
         """Its reader can ask for the rest elsewhere: events had ids."""
         self.answered = False
         """The answer to the request `awaited` has passed."""
+        self.failed = False
+        """It was an error, or a result that says so."""
         self.asks = False
         """The last message was a request of the server's: now it waits for the caller."""
         self._awaited = orjson.loads(dumped(awaited))  # a wide integer becomes a double, as it does in the answer
@@ -98,3 +106,4 @@ class EventStream:
             self.asks = "method" in message and "id" in message
             if not self.asks and self._awaited is not None and message.get("id") == self._awaited:
                 self.answered = self.answered or "result" in message or "error" in message
+                self.failed = self.failed or says_failed(message)
