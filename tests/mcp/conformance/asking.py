@@ -76,7 +76,7 @@ async def elicited(ctx: Context, message: str, required: bool = True, **properti
 async def test_sampling(prompt: str, ctx: Context) -> str:
     """Asks the client's model."""
     asked = types.SamplingMessage(role="user", content=types.TextContent(text=prompt))
-    said = await ctx.session.create_message([asked], max_tokens=100)
+    said = await ctx.session.create_message([asked], max_tokens=100, related_request_id=ctx.request_context.request_id)
     return f"LLM response: {said.content.text if isinstance(said.content, types.TextContent) else ''}"
 
 
