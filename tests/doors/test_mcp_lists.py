@@ -50,10 +50,12 @@ async def test_on_the_stream_of_another_request(asking: dict[str, object], runni
 async def test_one_that_cannot_be_read_is_an_error(running: Running, tool: ToolServer) -> None:
     tool.behaviour = says(DEEP)
     assert (await post(running, asked("tools/list", 9))).reason == "upstream_failed"
-    tool.behaviour = events(event(DEEP))
-    answer = await post(running, asked("tools/list", 9))
-    assert b"drop" not in answer.body
-    assert (answer.message["id"], answer.reason) == (9, "upstream_failed")
+    for deep in (event(DEEP), event(DEEP, b"id: 1"), event(LIST[:-2] + b" " * (9 << 20), b"id: 1")):
+        tool.behaviour = events(deep)
+        answer = await post(running, asked("tools/list", 9))
+        assert b"drop" not in answer.body
+        assert (answer.message["id"], answer.reason) == (9, "upstream_failed"), "to resume would not help"
+    tool.behaviour = events(event(DEEP, b"id: 1"))
     answer = await post(running, call(identity=9))
     assert b"drop" not in answer.body
     assert answer.message["result"]["_meta"]["tool-gateway/reason"] == "outcome_unknown"

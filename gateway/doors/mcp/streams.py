@@ -44,9 +44,8 @@ class EventStream:
     def __init__(self, awaited: Id, judge: Judge, must_hold: MustHold = never, *, may_be_old: bool = False) -> None:
         """`judge` filters every list that passes, whatever was asked for. `must_hold`: which long events have to be whole for that."""
         self.dropped = False
-        """An event that may have been a list could not be read."""
-        self.resumable = False
-        """Its reader can ask for the rest elsewhere: events had ids."""
+        """An event that may have been a list could not be read, or was too long for it."""
+        self._numbered = False
         self.answered = False
         """The answer to the request `awaited` has passed."""
         self.failed = False
@@ -59,6 +58,11 @@ class EventStream:
         self._splitter = Splitter(must_hold)
 
     @property
+    def resumable(self) -> bool:
+        """Its reader can ask for the rest elsewhere: events had ids. What was dropped would be dropped there, too."""
+        return self._numbered and not self.dropped
+
+    @property
     def held(self) -> int:
         """Bytes."""
         return self._splitter.held
@@ -68,6 +72,7 @@ class EventStream:
         try:
             parts = self._splitter.feed(piece)
         except EventTooLong:
+            self.dropped = True
             raise list_too_long() from None
         return b"".join([self._seen(part) for part in parts])
 
@@ -79,7 +84,7 @@ class EventStream:
             self.answered = self.answered or b'"result"' in part.text
             return part.text
         event = part.text
-        self.resumable = self.resumable or (b"id" in event and is_numbered(event))
+        self._numbered = self._numbered or (b"id" in event and is_numbered(event))
         if self._may_be_old and kind_of(event) == OLD_TRANSPORT:
             raise OldTransport
         data = data_of(event)
