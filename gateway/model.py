@@ -263,6 +263,8 @@ class ToolCall(NamedTuple):
     """Micro-USD the caller says that this call costs; the higher of this and the policy's word is charged."""
     shown: bytes | None = None
     """The first bytes of what the log may show as arguments, where that is not the body."""
+    once: bool = False
+    """What was sent must not be sent again, whatever the tool: a JSON-RPC id of MCP's handshake wire stands for one request."""
 
 
 @dataclass(slots=True)

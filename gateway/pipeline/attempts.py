@@ -208,6 +208,8 @@ class Attempts:
                 return None
         if not isinstance(body, bytes) and body.started:
             return None  # the stream's first pieces are gone: it cannot be sent again
+        if progress.call.once and failure.sent and failure.status != TOO_MANY_REQUESTS:
+            return None
         pause = next_wait(failure, progress.attempts, plan, left(now.mono), self._dice())
         if pause is None or self._held_back(plan, now.mono, left(now.mono)):
             return None

@@ -229,11 +229,20 @@ async def test_a_redirect_is_neither_followed_nor_handed_on(running: Running, to
 
 async def test_only_what_is_safe_is_repeated(running: Running, tool: ToolServer) -> None:
     tool.replies = [says(b"", 503), says(b"", 503)]
-    assert (await post(running, call("read"))).message["result"] == TEXT
+    assert (await post(running, call("read"), **STATELESS, Mcp_Name="read")).message["result"] == TEXT
     assert tool.calls == 3
     tool.replies = [says(b"", 503)]
-    assert (await post(running, call("look"))).status == 503
+    assert (await post(running, call("look"), **STATELESS, Mcp_Name="look")).status == 503
     assert tool.calls == 4
+
+
+async def test_on_the_handshake_wire_an_id_that_was_sent_is_not_sent_again(running: Running, tool: ToolServer) -> None:
+    tool.replies = [says(b"", 503)]
+    assert (await post(running, call("read"), **LEGACY)).status == 503
+    assert tool.calls == 1
+    tool.replies = [says(b"", 429)]  # nobody has read the message
+    assert (await post(running, call("read"), **LEGACY)).message["result"] == TEXT
+    assert tool.calls == 3
 
 
 async def test_credentials_are_the_gateways_and_origin_and_coding_stay_here(

@@ -75,7 +75,7 @@ class Calls:
             arguments=message.arguments,
             hashed=hash_of(arrival.tool, "POST", "", arrival.query, arguments),
             shown=arguments[:RESULT_WINDOW],
-        )
+        )._replace(once=not stateless(arrival.request.headers))
         plan = arrival.plan = self._plan(arrival.snapshot.plan(arrival.agent, arrival.tool), name)
         if arrival.other is not None:
             other = self._plan(arrival.other.plan(arrival.agent, arrival.tool), name)
