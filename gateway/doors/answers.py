@@ -10,9 +10,10 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.web import BaseRequest, Response, StreamResponse
 from multidict import CIMultiDict
 
+from gateway.denial import ANSWERS, Denial
 from gateway.doors.arrival import Arrival
 from gateway.doors.plain import PlainAnswer, is_plain
-from gateway.model import ANSWERS, Denial, Door, Outcome, Remaining, Reply
+from gateway.model import Door, Outcome, Remaining, Reply
 from gateway.pipeline.failures import Cut
 from gateway.pipeline.pipeline import OpenCall
 from gateway.policy.plans.routes import RESERVED

@@ -8,8 +8,9 @@ from aiohttp import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest, RequestPayloadError
 
+from gateway.denial import Denial, Reason
 from gateway.doors.refusal import Refusal
-from gateway.model import Denial, Reason, UpstreamError
+from gateway.model import UpstreamError
 from gateway.pipeline.failures import no_memory
 from gateway.policy.snapshot import Plan
 from gateway.state.buffers import Buffers

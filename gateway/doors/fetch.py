@@ -2,10 +2,11 @@
 
 import re
 
+from gateway.denial import Denial, Reason
 from gateway.doors.arguments import ArgumentsError, arguments_of
 from gateway.doors.arrival import Arrival
 from gateway.doors.refusal import Refusal
-from gateway.model import HOP_BY_HOP, BodyStream, Denial, Door, Reason, ToolCall
+from gateway.model import HOP_BY_HOP, BodyStream, Door, ToolCall
 from gateway.policy.targets import parse_target
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -13,6 +13,7 @@ import orjson
 from aiohttp import HttpVersion10, HttpVersion11
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
+from gateway.denial import Denial, Reason
 from gateway.doors import fetch, native, toolpath
 from gateway.doors.answers import NATIVE_PREFIX, SERVER, answer, outcome_headers, problem
 from gateway.doors.arrival import Arrival
@@ -24,7 +25,7 @@ from gateway.doors.mcp.door import McpDoor
 from gateway.doors.paths import PathError, decoded
 from gateway.doors.refusal import Refusal
 from gateway.doors.runs import RunControl
-from gateway.model import Denial, Moment, Reason, RunKey
+from gateway.model import Moment, RunKey
 from gateway.pipeline.failures import RETRY_LATER
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout

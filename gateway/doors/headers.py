@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from gateway.denial import Denial, Reason
 from gateway.doors.refusal import Refusal
-from gateway.model import HOP_BY_HOP, Denial, Moment, Reason
+from gateway.model import HOP_BY_HOP, Moment
 
 NOT_FORWARDED = HOP_BY_HOP | {
     "host",

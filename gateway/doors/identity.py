@@ -5,8 +5,8 @@ from hashlib import sha256
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
+from gateway.denial import Denial, Reason
 from gateway.doors.refusal import Refusal
-from gateway.model import Denial, Reason
 from gateway.policy.snapshot import Snapshot
 
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")

@@ -1,8 +1,8 @@
 """Which HTTP methods are taken; the others are 405, with an Allow header."""
 
+from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival
 from gateway.doors.refusal import Refusal
-from gateway.model import Denial, Reason
 
 
 def check_method(arrival: Arrival, methods: frozenset[str] | None) -> None:

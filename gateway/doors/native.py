@@ -2,10 +2,11 @@
 
 from urllib.parse import unquote
 
+from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival
 from gateway.doors.methods import check_method
 from gateway.doors.refusal import Refusal
-from gateway.model import Denial, Door, Reason
+from gateway.model import Door
 from gateway.policy.snapshot import Plan
 
 

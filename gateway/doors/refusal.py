@@ -1,6 +1,6 @@
 """How a door says no before there is a call to judge: bad HTTP, bad path, bad identity."""
 
-from gateway.model import Denial
+from gateway.denial import Denial
 
 
 class Refusal(Exception):

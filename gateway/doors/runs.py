@@ -5,6 +5,7 @@ from collections.abc import Callable
 import orjson
 from aiohttp.web import Response
 
+from gateway.denial import Denial, Reason
 from gateway.doors.answers import SERVER, outcome_headers, problem
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_small_body
@@ -12,7 +13,7 @@ from gateway.doors.identity import RUN_ID
 from gateway.doors.methods import check_method
 from gateway.doors.refusal import Refusal
 from gateway.guards.run_control import judge_step
-from gateway.model import Budgets, Denial, Moment, Outcome, Reason, RunKey
+from gateway.model import Budgets, Moment, Outcome, RunKey
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout
 from gateway.state.counts import Counts

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
+from gateway.denial import Denial, Reason
 from gateway.guards import (
     allowlist,
     arguments,
@@ -26,7 +27,7 @@ from gateway.guards import (
     too_many_runs,
     tool_calls,
 )
-from gateway.model import Denial, Moment, Reason, ToolCall
+from gateway.model import Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 

@@ -1,6 +1,7 @@
 """May this agent use this tool at all?"""
 
-from gateway.model import Denial, Moment, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 

@@ -1,6 +1,7 @@
 """Do the arguments keep to the tool's schema?"""
 
-from gateway.model import Denial, Moment, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 

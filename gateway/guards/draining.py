@@ -1,6 +1,7 @@
 """Is the gateway about to end?"""
 
-from gateway.model import Denial, Moment, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 

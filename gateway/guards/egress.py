@@ -1,6 +1,7 @@
 """May a fetch go to this host and port? The address behind the name is judged where it is dialled (upstreams/fetch.py)."""
 
-from gateway.model import Denial, Moment, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.policy.targets import host_allowed
 from gateway.state.counts import Counts

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import NamedTuple
 
+from gateway.denial import Denial, Reason
 from gateway.guards import GUARDS, judge
-from gateway.model import Denial, Door, Moment, Reason, RunKey, ToolCall
+from gateway.model import Door, Moment, RunKey, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 

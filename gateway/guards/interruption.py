@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+from gateway.denial import Denial
 from gateway.guards.kill_switch import objection
 from gateway.guards.run import stopped_by_operator
-from gateway.model import Denial, Effect, KillSwitch, Moment, RunKey, ToolCall
+from gateway.model import Effect, KillSwitch, Moment, RunKey, ToolCall
 from gateway.state.counts import Counts
 from gateway.state.switches import Switches
 

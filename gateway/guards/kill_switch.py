@@ -1,6 +1,7 @@
 """Did an operator stop this call? Asked before anything else, and softened by nothing."""
 
-from gateway.model import Denial, Effect, KillSwitch, Moment, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Effect, KillSwitch, Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.inflight import Objection

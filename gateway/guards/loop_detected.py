@@ -2,7 +2,8 @@
 is a loop, too: a refusal without Retry-After counts like a call that was made.
 """
 
-from gateway.model import Denial, Moment, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.run import is_window

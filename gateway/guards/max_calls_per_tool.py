@@ -2,7 +2,8 @@
 
 from math import ceil
 
-from gateway.model import Denial, Moment, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.agents import seconds_of_day_left
 from gateway.state.counts import Counts

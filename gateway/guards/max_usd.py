@@ -3,7 +3,8 @@
 from math import ceil
 
 from gateway.bounds import dollars
-from gateway.model import Budgets, Denial, Moment, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Budgets, Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.run import Run, is_window

@@ -1,8 +1,9 @@
 """May a message that uses no tool go to an MCP server? For the MCP door; not in GUARDS, which judge calls."""
 
+from gateway.denial import Denial
 from gateway.guards import draining, overloaded
 from gateway.guards.kill_switch import killed
-from gateway.model import Denial, Effect, Moment, RunKey
+from gateway.model import Effect, Moment, RunKey
 from gateway.state.counts import Counts
 
 

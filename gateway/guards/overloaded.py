@@ -1,6 +1,7 @@
 """Is there room for one more call, and for one more run?"""
 
-from gateway.model import Denial, Moment, Reason, RunKey, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Moment, RunKey, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 

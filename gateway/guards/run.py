@@ -1,10 +1,11 @@
 """Does the call belong to a run that may still call?"""
 
+from gateway.denial import Denial, Reason
 from gateway.guards.max_usd import out_of_money
 from gateway.guards.seconds import out_of_time
 from gateway.guards.steps import out_of_steps
 from gateway.guards.tool_calls import out_of_calls
-from gateway.model import Budgets, Denial, Moment, Reason, ToolCall
+from gateway.model import Budgets, Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.ledger import ENDS_RUN

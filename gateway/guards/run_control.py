@@ -1,6 +1,7 @@
 """May run control add a step? The guards that an announced step has to pass, though it is no call of a tool."""
 
 from gateway.bounds import AgentBounds
+from gateway.denial import Denial
 from gateway.guards import REPORTABLE
 from gateway.guards.kill_switch import killed
 from gateway.guards.overloaded import no_room_for_run
@@ -8,7 +9,7 @@ from gateway.guards.run import ended
 from gateway.guards.seconds import out_of_time
 from gateway.guards.steps import out_of_steps
 from gateway.guards.too_many_runs import no_new_run
-from gateway.model import Budgets, Denial, Effect, Moment, RunKey
+from gateway.model import Budgets, Effect, Moment, RunKey
 from gateway.state.counts import Counts
 
 

@@ -1,6 +1,7 @@
 """Has the run time left?"""
 
-from gateway.model import Budgets, Denial, Moment, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Budgets, Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.run import Run

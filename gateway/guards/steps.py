@@ -1,6 +1,7 @@
 """Has the run a step left? Only an agent that announces its steps can run out of them."""
 
-from gateway.model import Budgets, Denial, Moment, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Budgets, Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.run import Run, is_window

@@ -2,7 +2,8 @@
 
 from math import ceil
 
-from gateway.model import Budgets, Denial, Moment, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Budgets, Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.run import Run

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate, islice
 from typing import Any
 
-from gateway.model import Door, Event, Family, Reason, Record
+from gateway.denial import Reason
+from gateway.model import Door, Event, Family, Record
 
 OTHER = "other"
 MOST_TOOLS, MOST_AGENTS, MOST_UPSTREAMS = 500, 100, 500

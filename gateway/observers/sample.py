@@ -2,7 +2,8 @@
 
 from hashlib import blake2b
 
-from gateway.model import Decision, Reason, Record
+from gateway.denial import Reason
+from gateway.model import Decision, Record
 from gateway.policy.snapshot import Observability
 
 FIRST_FAILURES = 10

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from math import inf
 
+from gateway.denial import Denial, Reason
 from gateway.guards import judge_again
 from gateway.guards.circuit import circuit_open
 from gateway.guards.rate import never_had_turn, no_turn
-from gateway.model import Attempt, Denial, Moment, Reason, Reply, Target, UpstreamError
+from gateway.model import Attempt, Moment, Reply, Target, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.health import speaks_against, speaks_for
 from gateway.pipeline.limits import Timer

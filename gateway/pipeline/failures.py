@@ -2,7 +2,8 @@
 
 from pathlib import PurePath
 
-from gateway.model import ANSWERS, Denial, Reason, UpstreamError
+from gateway.denial import ANSWERS, Denial, Reason
+from gateway.model import UpstreamError
 from gateway.pipeline.limits import Timer
 from gateway.policy.snapshot import Plan
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from math import inf
 from typing import NamedTuple
 
-from gateway.model import Denial
+from gateway.denial import Denial
 
 
 class Timer(StrEnum):

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 from math import inf
 from typing import TypeVar
 
+from gateway.denial import Denial
 from gateway.guards import REPLAY_GUARDS, Verdict, judge
-from gateway.model import Denial, Door, Event, Moment, Observer, Outcome, RunKey, ToolCall, UpstreamError
+from gateway.model import Door, Event, Moment, Observer, Outcome, RunKey, ToolCall, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
 from gateway.pipeline.failures import Cut

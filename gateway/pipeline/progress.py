@@ -2,17 +2,8 @@
 
 from math import inf
 
-from gateway.model import (
-    Decision,
-    Denial,
-    Moment,
-    Outcome,
-    Reason,
-    Record,
-    Remaining,
-    Reply,
-    ToolCall,
-)
+from gateway.denial import Denial, Reason
+from gateway.model import Decision, Moment, Outcome, Record, Remaining, Reply, ToolCall
 from gateway.pipeline.limits import Limits, Timer
 from gateway.policy.snapshot import Plan
 from gateway.state.breaker import Trial

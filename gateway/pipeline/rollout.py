@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.bounds import UNPACED, Pace
-from gateway.model import Budgets, Decision, Event, Moment, Reason, Record, RunKey
+from gateway.denial import Reason
+from gateway.model import Budgets, Decision, Event, Moment, Record, RunKey
 from gateway.pipeline.shadow import CANARY, DENIED, WOULD_ALLOW
 from gateway.policy.snapshot import APART, Candidate, Snapshot
 from gateway.state.rollout import Figures, RolledBack, Tally, has_lost, is_chosen

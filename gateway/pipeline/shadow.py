@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import NamedTuple
 
+from gateway.denial import Denial, Reason
 from gateway.guards import Verdict, judge
-from gateway.model import Denial, Reason, ToolCall
+from gateway.model import ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 

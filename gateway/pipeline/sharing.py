@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
+from gateway.denial import Denial, Reason
 from gateway.guards import judge_again
-from gateway.model import Denial, Moment, Reason, Reply, ToolCall
+from gateway.model import Moment, Reply, ToolCall
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import HELD_REPLY
 from gateway.pipeline.failures import Cut

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from math import inf
 from types import TracebackType
 
-from gateway.model import Attempt, Denial, Effect, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Attempt, Effect, ToolCall
 
 Objection = Callable[[ToolCall, Effect], Denial | None]
 

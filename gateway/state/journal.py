@@ -2,7 +2,8 @@
 
 from typing import NamedTuple, Protocol
 
-from gateway.model import Moment, Reason, RunKey
+from gateway.denial import Reason
+from gateway.model import Moment, RunKey
 
 
 class Charge(NamedTuple):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from gateway.model import Budgets, Denial, Moment, Reason, Remaining, RunKey
+from gateway.denial import Denial, Reason
+from gateway.model import Budgets, Moment, Remaining, RunKey
 from gateway.state.agents import Agents, SavedCount
 from gateway.state.journal import Charge, Journal, NoJournal
 from gateway.state.repeats import Repeats

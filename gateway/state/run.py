@@ -3,7 +3,8 @@
 import re
 from typing import NamedTuple
 
-from gateway.model import Budgets, Moment, Reason, RunKey
+from gateway.denial import Reason
+from gateway.model import Budgets, Moment, RunKey
 from gateway.state.journal import Charge
 from gateway.state.tally import Tally
 

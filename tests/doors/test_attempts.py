@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from gateway.model import Reason
+from gateway.denial import Reason
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import ToolServer, hang, status
 from tests.doors.wire import Answer, ask, dial, request

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from gateway.model import Reason
+from gateway.denial import Reason
 from gateway.pipeline.attempts import HELD_REPLY
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import ToolServer, hang, status

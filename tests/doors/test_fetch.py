@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.model import Door, Effect, Reason
+from gateway.denial import Reason
+from gateway.model import Door, Effect
 from tests.doors.conftest import TOKEN, Running, StartGateway, policy_of
 from tests.doors.tool_server import ToolServer, hang, status
 from tests.doors.wire import Answer, ask, request

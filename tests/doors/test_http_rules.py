@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.model import Reason
+from gateway.denial import Reason
 from tests.doors.conftest import POLICY, Running, StartGateway
 from tests.doors.tool_server import ToolServer
 from tests.doors.wire import Answer, ask, dial, request

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from aiohttp import web
 
-from gateway.model import Reason
+from gateway.denial import Reason
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import Behaviour, ToolServer, hang, status
 from tests.doors.wire import Answer, Wire, ask, dial, request

@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.model import Decision, Reason
+from gateway.denial import Reason
+from gateway.model import Decision
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import ToolServer, status
 from tests.doors.wire import ask, request

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from gateway.model import Door, Reason
+from gateway.denial import Reason
+from gateway.model import Door
 from tests.doors.conftest import Running, StartGateway
 from tests.doors.mcp_server import (
     SERVER,

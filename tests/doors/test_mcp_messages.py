@@ -7,7 +7,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway.model import Door, Reason
+from gateway.denial import Reason
+from gateway.model import Door
 from tests.doors.conftest import Running, StartGateway
 from tests.doors.mcp_server import SERVER, asked, call, event, events, opened, policy_of_server, post, result, says
 from tests.doors.tool_server import ToolServer, hang, status

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.model import Door, Reason
+from gateway.denial import Reason
+from gateway.model import Door
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import ToolServer
 from tests.doors.wire import ask, request

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 from aiohttp import web
 
-from gateway.model import Decision, Reason
+from gateway.denial import Reason
+from gateway.model import Decision
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import Behaviour, ToolServer, status
 from tests.scenarios.installation import eventually

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gateway.model import Decision, Reason
+from gateway.denial import Reason
+from gateway.model import Decision
 from tests.doors.conftest import POLICY as USUAL
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import Behaviour, ToolServer, status

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.model import Decision, Reason
+from gateway.denial import Reason
+from gateway.model import Decision
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import Behaviour, ToolServer, reset, status
 from tests.doors.wire import Answer, ask, request

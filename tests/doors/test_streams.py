@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.model import Reason
+from gateway.denial import Reason
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.test_attempts import Fault
 from tests.doors.wire import Answer, Wire, ask, dial, request

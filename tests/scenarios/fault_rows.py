@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from gateway.model import Reason
+from gateway.denial import Reason
 from tests.scenarios.faulty_upstream import Behaviour
 
 TIMEOUT, DEADLINE, STREAM_IDLE, CONNECT_TIMEOUT = 0.3, 0.9, 0.3, 0.15

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import product
 
-from gateway.model import Reason
+from gateway.denial import Reason
 from tests.scenarios.fault_rows import (
     CHUNKED,
     CONTINUE,

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway.model import Reason, Record
+from gateway.denial import Reason
+from gateway.model import Record
 from tests.doors.conftest import Running, nothing_is_left, policy_of
 from tests.doors.wire import Wire, dial, request
 from tests.scenarios.fault_rows import (

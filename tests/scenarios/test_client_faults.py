@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.denial import Reason
 from gateway.doors.listener import Listener
-from gateway.model import Reason
 from tests.doors.conftest import StartGateway, nothing_is_left, policy_of
 from tests.doors.wire import Wire, ask, dial, request
 from tests.scenarios.hostile import (

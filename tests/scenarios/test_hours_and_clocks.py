@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from gateway.bounds import AgentBounds, BreakerBounds
-from gateway.model import Attempt, Event, Moment, Outcome, Reason, Record, Reply, RunKey, Target, UpstreamError
+from gateway.denial import Reason
+from gateway.model import Attempt, Event, Moment, Outcome, Record, Reply, RunKey, Target, UpstreamError
 from gateway.pipeline.pipeline import OpenCall, Pipeline
 from gateway.policy.snapshot import Plan, Retries
 from gateway.state.agents import DAY, SavedCount

@@ -9,7 +9,8 @@ from collections import Counter
 
 from aiohttp import web
 
-from gateway.model import Reason, Record
+from gateway.denial import Reason
+from gateway.model import Record
 from tests.doors.conftest import StartGateway
 from tests.doors.tool_server import ToolServer, hang
 from tests.scenarios.installation import Installation, call

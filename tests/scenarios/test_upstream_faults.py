@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.model import Reason
+from gateway.denial import Reason
 from tests.doors.conftest import Running, StartGateway
 from tests.doors.wire import dial
 from tests.scenarios.fault_rows import BACKOFF, CONNECT_TIMEOUT, End, Ends, Row

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import orjson
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
+from gateway.denial import Denial, Reason
 from gateway.doors.answers import outcome_headers, relayed
 from gateway.doors.arguments import hash_of, written
 from gateway.doors.arrival import Arrival
@@ -19,7 +20,7 @@ from gateway.doors.mcp.sse import event_of
 from gateway.doors.mcp.streams import EventStream, says_failed
 from gateway.doors.mcp.writing import Writer, headers_of
 from gateway.doors.plain import PlainAnswer, is_plain
-from gateway.model import Denial, Outcome, Reason, Reply
+from gateway.model import Outcome, Reply
 from gateway.pipeline.failures import LOOK_FIRST, Cut, sentence
 from gateway.pipeline.pipeline import OpenCall, Pipeline
 from gateway.pipeline.progress import RESULT_WINDOW

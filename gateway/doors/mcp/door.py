@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp.web import StreamResponse
 
+from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_whole
 from gateway.doors.headers import end_to_end, forwarding
@@ -19,7 +20,7 @@ from gateway.doors.mcp.sight import Sight
 from gateway.doors.methods import check_method
 from gateway.doors.refusal import Refusal
 from gateway.guards.mcp_message import judge_message
-from gateway.model import Denial, Door, Moment, Reason, RunKey
+from gateway.model import Door, Moment, RunKey
 from gateway.pipeline.pipeline import Pipeline
 from gateway.policy.snapshot import Snapshot, UpstreamPlan
 from gateway.state.buffers import Buffers

@@ -10,6 +10,7 @@ from functools import partial
 
 from aiohttp.web import Response, StreamResponse
 
+from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival
 from gateway.doors.mcp.cancelled import SendApart
 from gateway.doors.mcp.listing import UNREADABLE, Judge, ListError, filtered, may_list
@@ -19,7 +20,7 @@ from gateway.doors.mcp.sight import Sight
 from gateway.doors.mcp.sse import LONGEST_EVENT, always, event_of, never
 from gateway.doors.mcp.streams import EventStream, OldTransport, list_too_long
 from gateway.doors.mcp.writing import Writer, headers_of
-from gateway.model import Attempt, Denial, Effect, Outcome, Reason, Reply, UpstreamError
+from gateway.model import Attempt, Effect, Outcome, Reply, UpstreamError
 from gateway.pipeline.failures import no_memory, sentence
 from gateway.policy.snapshot import UpstreamPlan
 from gateway.state.buffers import Buffers

@@ -12,10 +12,11 @@ import orjson
 from aiohttp.web import Response
 from multidict import CIMultiDict
 
+from gateway.denial import Denial
 from gateway.doors.answers import SERVER, outcome_headers, problem_of
 from gateway.doors.arrival import Arrival
 from gateway.doors.mcp.sse import event_of
-from gateway.model import Denial, Outcome
+from gateway.model import Outcome
 from gateway.policy.plans.patterns import is_tool_name
 
 CODE = -31_000

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.model import Moment, Reason, RunKey
+from gateway.denial import Reason
+from gateway.model import Moment, RunKey
 from gateway.state.journal import Charge
 from gateway.state.stores import ELSEWHERE, StoreError
 from gateway.state.stores.records import CHARGE, END, HEADER, REFUND, STEP, Entry, entries, record

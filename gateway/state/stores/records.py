@@ -6,7 +6,8 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-from gateway.model import Reason, RunKey
+from gateway.denial import Reason
+from gateway.model import RunKey
 
 HEADER = b"TGATEJ1\n"
 """How every file begins. Another version of the form has another number."""

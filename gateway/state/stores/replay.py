@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from math import inf
 
-from gateway.model import Budgets, Moment, Reason
+from gateway.denial import Reason
+from gateway.model import Budgets, Moment
 from gateway.state.journal import Charge
 from gateway.state.ledger import Ledger
 from gateway.state.stores.records import CHARGE, END, REFUND, STEP, Entry

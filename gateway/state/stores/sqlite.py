@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gateway.model import KillSwitch, Reason, RunKey
+from gateway.denial import Reason
+from gateway.model import KillSwitch, RunKey
 from gateway.state.agents import SavedCount
 from gateway.state.idempotency import AnswerChanges
 from gateway.state.ledger import Changes

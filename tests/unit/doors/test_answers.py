@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from gateway.denial import ANSWERS, Denial, Reason
 from gateway.doors.answers import problem, remaining_header
 from gateway.doors.arrival import Arrival
-from gateway.model import ANSWERS, Denial, Reason, Remaining
+from gateway.model import Remaining
 from tests.unit.made_up import NOON
 
 GOLDEN = Path(__file__).with_name("golden_problems.json")

@@ -1,8 +1,9 @@
 import pytest
 
+from gateway.denial import Reason
 from gateway.doors.headers import end_to_end, forwarding, idempotency_key_of, made_up_key
 from gateway.doors.refusal import Refusal
-from gateway.model import Moment, Reason
+from gateway.model import Moment
 
 
 def names(headers: list[tuple[str, str]]) -> set[str]:

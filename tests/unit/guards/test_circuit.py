@@ -1,8 +1,9 @@
 """What a call hears of an upstream that is left alone."""
 
 from gateway.bounds import BreakerBounds
+from gateway.denial import Denial, Reason
 from gateway.guards import judge
-from gateway.model import Denial, Effect, Reason, Target
+from gateway.model import Effect, Target
 from gateway.state.counts import Counts
 from tests.unit.made_up import NOON, a_call, a_plan, later
 

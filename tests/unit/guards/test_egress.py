@@ -1,7 +1,8 @@
 import pytest
 
+from gateway.denial import Denial, Reason
 from gateway.guards.egress import guard
-from gateway.model import Denial, Reason, Target
+from gateway.model import Target
 from gateway.policy.snapshot import Egress
 from gateway.state.counts import Counts
 from tests.unit.made_up import NOON, a_call, a_plan

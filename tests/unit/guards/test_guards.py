@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from gateway.bounds import UNBOUNDED, AgentBounds
+from gateway.denial import Reason
 from gateway.guards import CAN_OBJECT, GUARDS, LIVE_GUARDS, Guard, guards_of, judge, judge_again
 from gateway.guards.interruption import interrupt_killed, interrupt_run
 from gateway.guards.run_control import judge_step
-from gateway.model import Attempt, Budgets, Effect, Reason, RunKey, Source, Target, ToolCall
+from gateway.model import Attempt, Budgets, Effect, RunKey, Source, Target, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.inflight import Wait

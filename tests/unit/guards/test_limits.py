@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gateway.bounds import AgentBounds
+from gateway.denial import Denial, Reason
 from gateway.guards import judge
 from gateway.guards.run_control import judge_step
-from gateway.model import Denial, Moment, Reason, RunKey, ToolCall
+from gateway.model import Moment, RunKey, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.agents import seconds_of_day_left
 from gateway.state.counts import Counts

@@ -6,10 +6,11 @@ from math import inf
 import pytest
 
 from gateway.bounds import Pace, Rate
+from gateway.denial import Denial, Reason
 from gateway.guards import judge
 from gateway.guards.explain import explain
 from gateway.guards.rate import never_had_turn, no_turn
-from gateway.model import Denial, Moment, Reason, RunKey
+from gateway.model import Moment, RunKey
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.pacing import Pacer

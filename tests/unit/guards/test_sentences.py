@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from gateway.bounds import UNBOUNDED, AgentBounds
+from gateway.denial import Denial, Reason
 from gateway.guards import judge
 from gateway.guards.run_control import judge_step
-from gateway.model import Budgets, Denial, Effect, Reason, RunKey, ToolCall
+from gateway.model import Budgets, Effect, RunKey, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.inflight import CUT_BY_SHUTDOWN

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from gateway.model import Decision, Door, Effect, Moment, Reason, Record
+from gateway.denial import Reason
+from gateway.model import Decision, Door, Effect, Moment, Record
 
 PLAIN = Record(
     at=Moment(1000.0, 1_790_000_000.25),

@@ -4,7 +4,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model import Event, Moment, Reason
+from gateway.denial import Reason
+from gateway.model import Event, Moment
 from gateway.observers import lines
 from tests.unit.observers.observer_records import record
 

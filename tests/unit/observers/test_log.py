@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.model import Decision, Event, Moment, Reason
+from gateway.denial import Reason
+from gateway.model import Decision, Event, Moment
 from gateway.observers import log as log_module
 from gateway.observers.log import Log
 from gateway.policy.snapshot import Observability, Redaction

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.model import Door, Event, Family, Reason
+from gateway.denial import Reason
+from gateway.model import Door, Event, Family
 from gateway.observers.metrics import FINISHES, MOST_TOOLS, OTHER, Labels, Metrics
 from tests.unit.observers.observer_records import PLAIN, record
 

@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model import Decision, Moment, Reason
+from gateway.denial import Reason
+from gateway.model import Decision, Moment
 from gateway.observers.sample import MOST_KEYS, Sampler
 from gateway.policy.snapshot import Observability
 from tests.unit.observers.observer_records import record

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.bounds import BreakerBounds
-from gateway.model import Attempt, Denial, Effect, Moment, Reason, Reply, Target, UpstreamError
+from gateway.denial import Denial, Reason
+from gateway.model import Attempt, Effect, Moment, Reply, Target, UpstreamError
 from gateway.pipeline.attempts import Attempts
 from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress

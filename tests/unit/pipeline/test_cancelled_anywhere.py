@@ -10,21 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.bounds import BreakerBounds, Pace, Rate
-from gateway.model import (
-    Attempt,
-    Budgets,
-    Denial,
-    Effect,
-    Event,
-    Moment,
-    Outcome,
-    Reason,
-    Record,
-    Reply,
-    RunKey,
-    Target,
-    UpstreamError,
-)
+from gateway.denial import Denial, Reason
+from gateway.model import Attempt, Budgets, Effect, Event, Moment, Outcome, Record, Reply, RunKey, Target, UpstreamError
 from gateway.pipeline.failures import Cut
 from gateway.pipeline.pipeline import OpenCall, Pipeline
 from gateway.policy.snapshot import Plan, Retries

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.model import Denial, Effect, Reason, UpstreamError
+from gateway.denial import Denial, Reason
+from gateway.model import Effect, UpstreamError
 from gateway.pipeline.failures import explain, stopped_after_dispatch, timed_out
 from gateway.pipeline.limits import Timer
 from tests.unit.made_up import PLAN

@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from gateway.model import Denial, Reason
+from gateway.denial import Denial, Reason
 from gateway.pipeline.limits import Limits, Timer
 
 

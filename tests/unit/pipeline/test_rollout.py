@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from gateway.model import Decision, Event, Moment, Reason, RunKey
+from gateway.denial import Reason
+from gateway.model import Decision, Event, Moment, RunKey
 from gateway.pipeline.rollout import Rollout
 from gateway.policy.snapshot import Candidate, Snapshot
 from gateway.state.rollout import WINDOW, Figures, RolledBack

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from gateway.denial import Denial, Reason
 from gateway.guards import Verdict, judge
-from gateway.model import Denial, Reason, ToolCall
+from gateway.model import ToolCall
 from gateway.pipeline.shadow import Shadow, difference
 from gateway.policy.plans.arguments import compile_arguments
 from gateway.policy.snapshot import Plan

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.model import Attempt, Budgets, Effect, Event, Moment, Outcome, Reason, Record, Reply, Target, UpstreamError
+from gateway.denial import Reason
+from gateway.model import Attempt, Budgets, Effect, Event, Moment, Outcome, Record, Reply, Target, UpstreamError
 from gateway.pipeline.pipeline import OpenCall, Pipeline
 from gateway.policy.snapshot import Plan, Retries
 from gateway.state.buffers import Buffers

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from gateway.model import Attempt, Denial, Effect, Reason, ToolCall
+from gateway.denial import Denial, Reason
+from gateway.model import Attempt, Effect, ToolCall
 from gateway.state.inflight import InFlight, Stopped, Wait
 from tests.unit.made_up import a_call
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.model import Budgets, Moment, Reason, Remaining, RunKey
+from gateway.denial import Reason
+from gateway.model import Budgets, Moment, Remaining, RunKey
 from gateway.state import ledger as ledger_module
 from gateway.state.ledger import REMEMBERED, Ledger
 from gateway.state.run import Run, stop_reason_of

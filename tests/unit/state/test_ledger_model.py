@@ -7,7 +7,8 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.model import Budgets, Denial, Moment, Reason, RunKey
+from gateway.denial import Denial, Reason
+from gateway.model import Budgets, Moment, RunKey
 from gateway.state.agents import SavedCount
 from gateway.state.ledger import REMEMBERED, Changes, Ledger
 from gateway.state.run import Reservation, Run, SavedRun, is_window

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import Reason, RunKey
+from gateway.denial import Reason
+from gateway.model import RunKey
 from gateway.state.stores import StoreError
 from gateway.state.stores.journal import LARGEST_READ, FileJournal
 from gateway.state.stores.records import CHARGE, END, HEADER, REFUND, STEP

@@ -7,7 +7,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from gateway.model import Reason, RunKey
+from gateway.denial import Reason
+from gateway.model import RunKey
 from gateway.state.stores.records import CHARGE, END, HEADER, REFUND, STEP, Entry, entries, record
 
 KEY = RunKey("a", "1")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import Reason, RunKey
+from gateway.denial import Reason
+from gateway.model import RunKey
 from gateway.state.agents import SavedCount
 from gateway.state.ledger import Changes
 from gateway.state.run import SavedRun

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import Reason, RunKey, Source
+from gateway.denial import Reason
+from gateway.model import RunKey, Source
 from gateway.state.ledger import Changes
 from gateway.state.run import SavedRun
 from gateway.state.stores import StoreError
