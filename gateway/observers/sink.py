@@ -4,6 +4,7 @@ import os
 import select
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _SLICE = 4096
@@ -36,6 +37,18 @@ class Sink:
         fresh = os.open(self.path, flags, 0o600)
         self.close()
         self._fd = fresh
+        with suppress(OSError):  # a file that we may not read, or one that cannot grow
+            if self._is_torn():
+                os.write(fresh, b"\n")
+
+    def _is_torn(self) -> bool:
+        """A process that was killed, or had no room, may have left half a line: ours must not go on from there."""
+        size = Path(self.path).stat().st_size if stat.S_ISREG(os.fstat(self._fd).st_mode) else 0
+        if not size:
+            return False
+        with Path(self.path).open("rb") as written:
+            written.seek(size - 1)
+            return written.read(1) != b"\n"
 
     def close(self) -> None:
         if self.path != "-" and self._fd >= 0:

@@ -67,6 +67,17 @@ def test_the_file_belongs_to_its_owner_alone_and_is_appended_to(path: Path) -> N
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_half_a_line_that_a_killed_process_left_spoils_no_line_of_ours(path: Path) -> None:
+    path.write_bytes(b'{"event":"gateway_started"}\n{"event":"tool_ca')
+    log = a_log(path)
+    log.start()
+    log.call_ended(record())
+    log.close(5)
+    torn, ours = path.read_bytes().splitlines()[1:]
+    assert torn == b'{"event":"tool_ca'
+    assert json.loads(ours)["event"] == "tool_call"
+
+
 def test_planted_secrets_reach_no_byte_of_the_log(path: Path) -> None:
     secrets = {**CREDENTIALS, **PERSONAL}
     calls = [
