@@ -130,6 +130,17 @@ async def _read_pieces(
     request: BaseRequest, whole: int, limit: int, buffers: Buffers, pace: Pace
 ) -> bytes | StreamedBody:
     """A body that is still arriving: whole where it ends within so many bytes, else as a stream that begins with them."""
+    pieces, size = await _gather(request, whole, buffers, pace)
+    if size <= whole:
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    buffers.give(size)
+    if size > limit:
+        raise Refusal(Denial(Reason.REQUEST_TOO_LARGE, _too_large(limit)))
+    return StreamedBody(request, pieces, limit, pace)
+
+
+async def _gather(request: BaseRequest, whole: int, buffers: Buffers, pace: Pace) -> tuple[list[bytes], int]:
+    """What comes until the body ends or has more than `whole` bytes, taken from `buffers`, and its size."""
     pieces: list[bytes] = []
     size = 0
     try:
@@ -142,12 +153,7 @@ async def _read_pieces(
     except BaseException:
         buffers.give(size)
         raise
-    if size <= whole:
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    buffers.give(size)
-    if size > limit:
-        raise Refusal(Denial(Reason.REQUEST_TOO_LARGE, _too_large(limit)))
-    return StreamedBody(request, pieces, limit, pace)
+    return pieces, size
 
 
 async def read_whole(request: BaseRequest, limit: int, buffers: Buffers, read_timeout: float) -> bytes:
@@ -155,19 +161,12 @@ async def read_whole(request: BaseRequest, limit: int, buffers: Buffers, read_ti
     too_large = Denial(Reason.REQUEST_TOO_LARGE, f"The request body is larger than {limit} bytes. Send less.")
     if (request.content_length or 0) > limit:
         raise Refusal(too_large)
-    pace, pieces, size = Pace(read_timeout), list[bytes](), 0
-    try:
-        while request.body_exists and not request.content.at_eof():
-            piece = await pace.piece(request)
-            if size + len(piece) > limit:
-                raise Refusal(too_large)
-            if not buffers.take(len(piece)):
-                raise Refusal(no_memory())
-            pieces.append(piece)
-            size += len(piece)
-    except BaseException:
+    if not request.body_exists:
+        return b""
+    pieces, size = await _gather(request, limit, buffers, Pace(read_timeout))
+    if size > limit:
         buffers.give(size)
-        raise
+        raise Refusal(too_large)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

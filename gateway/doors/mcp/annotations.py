@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from gateway.model import Effect
 from gateway.policy.snapshot import Plan, UpstreamPlan
@@ -25,6 +26,8 @@ class Annotations:
 
     def __init__(self) -> None:
         self._hints: dict[tuple[str, str, str, str], Hints] = {}
+        self._applied: WeakKeyDictionary[Plan, tuple[Hints, Plan]] = WeakKeyDictionary()
+        """Plans as they were made last, so that a call need not make its own."""
 
     def learn(self, server: UpstreamPlan, tool: str, said: object) -> None:
         """What a list of the server's says of a tool: `annotations`, or whatever stands in their place."""
@@ -41,9 +44,13 @@ class Annotations:
         if not plan.heeds_annotations or plan.upstream is None:
             return plan
         hints = self._hints.get(_key(plan.upstream, tool), NO_HINTS)
-        if hints.read:
-            return replace(plan, effect=Effect.READ)
-        return replace(plan, idempotent=True) if hints.idempotent else plan
+        if hints == NO_HINTS:
+            return plan
+        made = self._applied.get(plan)
+        if made is None or made[0] != hints:
+            said = replace(plan, effect=Effect.READ) if hints.read else replace(plan, idempotent=True)
+            made = self._applied[plan] = hints, said
+        return made[1]
 
 
 def _key(server: UpstreamPlan, tool: str) -> tuple[str, str, str, str]:

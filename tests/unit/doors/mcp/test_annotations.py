@@ -62,3 +62,14 @@ def test_no_server_can_fill_the_memory() -> None:
     annotations.learn(UPSTREAM, "search", READ)
     assert annotations.applied(LEFT_TO_IT, "search").effect is Effect.WRITE
     assert annotations.applied(LEFT_TO_IT, "t0").effect is Effect.READ
+
+
+def test_a_plan_is_made_once_for_what_was_said_and_anew_when_that_changes() -> None:
+    annotations = Annotations()
+    annotations.learn(UPSTREAM, "search", {**READ, "idempotentHint": True})
+    made = annotations.applied(LEFT_TO_IT, "search")
+    assert annotations.applied(LEFT_TO_IT, "search") is made
+    assert made.effect is Effect.READ
+    annotations.learn(UPSTREAM, "search", {"idempotentHint": True})
+    changed = annotations.applied(LEFT_TO_IT, "search")
+    assert (changed.effect, changed.repeatable) == (Effect.WRITE, True)
