@@ -27,7 +27,7 @@ from gateway.guards.interruption import interrupt_killed
 from gateway.housekeeping import Housekeeping
 from gateway.lifecycle import Lifecycle, Phase
 from gateway.listening import StartError, listen, raise_descriptor_limit, too_few_descriptors, url_of
-from gateway.model import Attempt, Event, KillSwitch, Moment, Observer, Reply, Source, Target
+from gateway.model import Attempt, Event, KillSwitch, Moment, Observer, Reply, Source, ToolCall
 from gateway.observers.fanout import Observers
 from gateway.observers.log import Log
 from gateway.observers.metrics import Metrics
@@ -49,6 +49,7 @@ from gateway.state.stores.keeper import Keeper, open_store
 from gateway.upstreams.fetch import Fetch
 from gateway.upstreams.http import Upstreams
 from gateway.upstreams.listeners import Listeners
+from gateway.upstreams.outward import Outward
 from gateway.upstreams.resolver import Resolver
 
 LOG_CLOSE_SECONDS = 2.0
@@ -104,7 +105,8 @@ class Gateway:
         self.observers = Observers(self.log, self.recent, self.metrics, unreachable, self.rollout, *watching)
         self._listeners = Listeners()
         self.upstreams = Upstreams(Resolver(), self._listeners)
-        self.fetch = Fetch(Resolver(), self._listeners)
+        self.outward = Outward(Resolver(), self._listeners)
+        self.fetch = Fetch(self.outward)
         self.policies = self._policy_source(environ)
         self.buffers = Buffers(settings.max_buffered_bytes)
         self.pipeline = Pipeline(
@@ -296,10 +298,10 @@ class Gateway:
             for host, port, *_ in (listening.getsockname() for listening in server.sockets):
                 self._listeners.add(ip_address(host), port)
 
-    def _send(self, attempt: Attempt, plan: Plan, destination: Target | None) -> Awaitable[Reply]:
+    def _send(self, attempt: Attempt, plan: Plan, call: ToolCall) -> Awaitable[Reply]:
         """The pipeline's one way out."""
-        if destination is not None:
-            return self.fetch.send(attempt, plan, destination)
+        if call.destination is not None:
+            return self.fetch.send(attempt, plan, call.destination)
         if plan.upstream is None:
             raise AssertionError("the guard `configured` lets no call without an upstream pass")
         return self.upstreams.of(plan.upstream).send(attempt)

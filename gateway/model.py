@@ -152,6 +152,20 @@ class Attempt:
     """Set by the upstream just before the first byte is written: from then on it may have been seen."""
 
 
+class Tunnel(Protocol):
+    """The open connection to the target of a CONNECT: bytes both ways, which the gateway counts and does not read."""
+
+    heard: float
+    """Loop time of the last byte, either way."""
+    bytes_in: int
+    """From the caller to the target."""
+    bytes_out: int
+
+    def close(self) -> None:
+        """Cuts it, both ways. Safe to call twice."""
+        ...
+
+
 @dataclass(slots=True)
 class Reply:
     """The upstream's answer: status, end-to-end headers and a body that is whole (`body`) or still arriving (`chunks`)."""
@@ -169,6 +183,8 @@ class Reply:
     """What came of it last asks the caller for something (MCP: sampling, elicitation): the silence that follows is not the upstream's."""
     private: bool = False
     """It holds what no log may show."""
+    tunnel: Tunnel | None = None
+    """Of a CONNECT: neither a body nor chunks follow, but this."""
     failed: bool = False
     """It says inside that the tool failed, whatever its status (MCP: isError)."""
 

@@ -8,9 +8,9 @@ from socket import SOCK_STREAM
 from gateway.model import Target
 from gateway.policy.snapshot import Snapshot
 from gateway.settings import Settings
-from gateway.upstreams.fetch import Fetch
 from gateway.upstreams.http import Upstreams
 from gateway.upstreams.listeners import Listeners
+from gateway.upstreams.outward import Outward
 from gateway.upstreams.resolver import Resolver
 
 _AT_ONCE = 20
@@ -22,7 +22,7 @@ Reached = tuple[str, str | None]
 async def reach_all(snapshot: Snapshot, settings: Settings) -> list[Reached]:
     """Every upstream, and every allowed host that is spelled out, at each allowed port."""
     listeners = await _listeners(settings)
-    upstreams, fetch = Upstreams(Resolver(), listeners), Fetch(Resolver(), listeners)
+    upstreams, outward = Upstreams(Resolver(), listeners), Outward(Resolver(), listeners)
     plan = snapshot.plan("default", "http.get")
     tries: list[tuple[str, Awaitable[str | None]]] = [
         (f"{'mcp_servers' if upstream.mcp else 'upstreams'}.{upstream.name}", upstreams.probe(upstream))
@@ -31,7 +31,7 @@ async def reach_all(snapshot: Snapshot, settings: Settings) -> list[Reached]:
     for host in sorted(plan.egress.hosts):
         for port in sorted(plan.egress.ports):
             target = Target("https" if port == 443 else "http", host, port, "/")
-            tries.append((f"egress.allow_hosts {host} port {port}", fetch.probe(plan, target)))
+            tries.append((f"egress.allow_hosts {host} port {port}", outward.probe(plan, target)))
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def attempt(name: str, probe: Awaitable[str | None]) -> Reached:

@@ -8,7 +8,7 @@ from gateway.denial import Denial, Reason
 from gateway.guards import judge_again
 from gateway.guards.circuit import circuit_open
 from gateway.guards.rate import never_had_turn, no_turn
-from gateway.model import Attempt, Moment, Reply, Target, UpstreamError
+from gateway.model import Attempt, Door, Moment, Reply, ToolCall, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.health import speaks_against, speaks_for
 from gateway.pipeline.limits import Timer
@@ -25,7 +25,7 @@ HELD_REPLY = 64 * 1024
 NO_TURN = frozenset({Reason.CIRCUIT_OPEN, Reason.RATE_LIMITED, Reason.OVERLOADED})
 """Why an attempt is not let go without anybody's having stopped the call."""
 
-Send = Callable[[Attempt, Plan, Target | None], Awaitable[Reply]]
+Send = Callable[[Attempt, Plan, ToolCall], Awaitable[Reply]]
 """Makes one attempt. Raises UpstreamError; sets `attempt.sent` just before the first byte goes out."""
 
 
@@ -133,13 +133,15 @@ class Attempts:
         if not plan.builtin:
             left = max(0, int(progress.limits.left(now) * 1000))
             headers += [("Tool-Gateway-Attempt", str(number)), ("Tool-Gateway-Deadline-Ms", str(left))]
-        body = b"" if plan.builtin else call.body  # a fetch's body says where to go; nothing of it goes there
+        body = (
+            b"" if call.door is Door.FETCH else call.body
+        )  # a fetch's body says where to go; nothing of it goes there
         attempt = Attempt(number, call.method, call.target, headers, body)
         reply: Reply | None = None
         try:
             with wait.attempting(attempt, progress.until(now + plan.timeout)):
                 progress.attempts = number  # a call that was stopped just before has made one less
-                reply = await self._send(attempt, plan, call.destination)
+                reply = await self._send(attempt, plan, call)
                 if (reply.length or 0 if reply.body is None else len(reply.body)) > plan.max_response_bytes:
                     reply.close()
                     raise failures.response_too_large(plan)

@@ -5,8 +5,9 @@ Nothing of a call is sent here.
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from gateway.model import UpstreamError
 from gateway.policy.snapshot import Tls
@@ -14,6 +15,8 @@ from gateway.small_reads import SmallReads
 from gateway.upstreams.addresses import Address
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.resolver import Resolver
+
+T = TypeVar("T")
 
 
 async def look_up(resolver: Resolver, host: str, label: str, deadline: float) -> list[Address]:
@@ -39,19 +42,39 @@ async def connect(
     tls: ssl.SSLContext | None,
     server_name: str,
 ) -> Connection:
-    """A connection to the first address that answers. Each gets an equal share of the time until `deadline` (loop time)."""
+    """A connection for HTTP to the first address that answers, as `dial` finds it."""
+
+    async def open_at(address: Address) -> Connection:
+        loop = asyncio.get_running_loop()
+        connection = Connection(loop, label)
+        await loop.create_connection(partial(SmallReads, connection), str(address), port)
+        if tls is not None:
+            await connection.encrypt(tls, server_name)  # closes the connection where it fails
+        return connection
+
+    return await dial(addresses, open_at, label=label, deadline=deadline, encrypted=tls is not None)
+
+
+async def dial(
+    addresses: Sequence[Address],
+    open_at: Callable[[Address], Awaitable[T]],
+    *,
+    label: str,
+    deadline: float,
+    encrypted: bool = False,
+) -> T:
+    """What `open_at` makes of the first address that answers. Each gets an equal share of the time until `deadline` (loop time).
+
+    Raises UpstreamError with what the last of them failed of.
+    """
     loop = asyncio.get_running_loop()
     failure: UpstreamError | None = None
     for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
         try:
             async with asyncio.timeout((deadline - loop.time()) / left):
-                connection = Connection(loop, label)
-                await loop.create_connection(partial(SmallReads, connection), str(address), port)
-                if tls is not None:
-                    await connection.encrypt(tls, server_name)  # closes the connection where it fails
-            return connection
+                return await open_at(address)
         except OSError as error:
-            failure = _explained(error, label, encrypted=tls is not None)
+            failure = _explained(error, label, encrypted=encrypted)
     raise failure or UpstreamError("dns", f"{label}: the host name has no address", sent=False)
 
 

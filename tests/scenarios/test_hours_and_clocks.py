@@ -14,7 +14,7 @@ import pytest
 
 from gateway.bounds import AgentBounds, BreakerBounds
 from gateway.denial import Reason
-from gateway.model import Attempt, Event, Moment, Outcome, Record, Reply, RunKey, Target, UpstreamError
+from gateway.model import Attempt, Event, Moment, Outcome, Record, Reply, RunKey, ToolCall, UpstreamError
 from gateway.pipeline.pipeline import OpenCall, Pipeline
 from gateway.policy.snapshot import Plan, Retries
 from gateway.state.agents import DAY, SavedCount
@@ -112,16 +112,16 @@ class World:
         """Calls of that instant that did not arrive: while they were under way they held their places."""
         return sum(call.agent == agent and call.true == true for call in self.unsent)
 
-    async def send(self, attempt: Attempt, plan: Plan, destination: Target | None) -> Reply:
+    async def send(self, attempt: Attempt, plan: Plan, call: ToolCall) -> Reply:
         """Some attempts never arrive."""
         await asyncio.sleep(0)
         agent, run, price = attempt.body.decode().split() if isinstance(attempt.body, bytes) else ("", "", "0")
-        call = Sent(agent, RunKey(agent, run), self.true, self.now, int(price))
+        sent = Sent(agent, RunKey(agent, run), self.true, self.now, int(price))
         if self.dice.random() < self.unreachable:
-            self.unsent.append(call)
+            self.unsent.append(sent)
             raise UpstreamError("refused", "the upstream refused the connection", sent=False)
         attempt.sent = True
-        self.sent.append(call)
+        self.sent.append(sent)
         return Reply(200, (), b"{}")
 
     async def call(self, agent: str, run: str, plan: Plan, price: int = 0) -> Outcome:

@@ -12,6 +12,7 @@ from gateway.model import Attempt, Reply, Target, UpstreamError
 from gateway.policy.snapshot import Egress, Plan
 from gateway.upstreams.fetch import Fetch
 from gateway.upstreams.listeners import Listeners
+from gateway.upstreams.outward import Outward
 from tests.unit.made_up import PLAN
 from tests.upstreams.calling import Names, an_attempt, whole
 from tests.upstreams.loopback import Answer, Loopback, Request, always, free_port, loopback, reply
@@ -38,7 +39,7 @@ def at(port: int, path: str = "/", host: str = "a.example") -> Target:
 async def refusal(plan: Plan, target: Target, fetch: Fetch | None = None) -> tuple[UpstreamError, Attempt]:
     attempt = an_attempt("GET", body=b"")
     with pytest.raises(UpstreamError) as failed:
-        await (fetch or Fetch(Names(**NAMES))).send(attempt, plan, target)
+        await (fetch or Fetch(Outward(Names(**NAMES)))).send(attempt, plan, target)
     assert failed.value.kind == "egress_not_allowed"
     assert failed.value.sent == attempt.sent
     for internal in ("127.0.0.1", "10.0.0.1"):
@@ -48,7 +49,7 @@ async def refusal(plan: Plan, target: Target, fetch: Fetch | None = None) -> tup
 
 async def get(server: Loopback, path: str = "/", method: str = "GET", **headers: str) -> Reply:
     attempt = an_attempt(method, headers=[(n.replace("_", "-"), v) for n, v in headers.items()], body=b"")
-    return await Fetch(Names(**NAMES)).send(attempt, rules(server.port), at(server.port, path))
+    return await Fetch(Outward(Names(**NAMES))).send(attempt, rules(server.port), at(server.port, path))
 
 
 def routes(**answers: Callable[[Request], bytes]) -> Answer:
@@ -103,10 +104,10 @@ async def test_a_head_stays_a_head() -> None:
 
 async def test_a_host_or_port_that_is_not_listed_is_never_looked_up() -> None:
     names = Names(**NAMES)
-    error, attempt = await refusal(rules(80), at(80, host="unlisted.example"), Fetch(names))
+    error, attempt = await refusal(rules(80), at(80, host="unlisted.example"), Fetch(Outward(names)))
     assert "unlisted.example port 80" in error.detail
     assert "egress.allow_hosts" in error.detail
-    error, _ = await refusal(rules(80), at(81), Fetch(names))
+    error, _ = await refusal(rules(80), at(81), Fetch(Outward(names)))
     assert "a.example port 81" in error.detail
     assert "egress.ports" in error.detail
     assert not attempt.sent
@@ -117,7 +118,7 @@ async def test_a_host_or_port_that_is_not_listed_is_never_looked_up() -> None:
     "answers", [["10.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["::ffff:10.0.0.1"], ["169.254.169.254"], ["64:ff9b::a00:1"]]
 )
 async def test_one_non_public_answer_refuses_the_host(answers: list[str]) -> None:
-    error, attempt = await refusal(rules(80), at(80), Fetch(Names(**{"a.example": answers})))
+    error, attempt = await refusal(rules(80), at(80), Fetch(Outward(Names(**{"a.example": answers}))))
     assert "a.example port 80" in error.detail
     assert "egress.allow_private" in error.detail
     assert not attempt.sent
@@ -127,7 +128,7 @@ async def test_one_non_public_answer_refuses_the_host(answers: list[str]) -> Non
 async def test_a_listed_ip_literal_is_judged_like_any_address(host: str) -> None:
     attempt = an_attempt("GET", body=b"")
     with pytest.raises(UpstreamError) as failed:
-        await Fetch(Names()).send(attempt, rules(80, hosts=(host,), private=False), at(80, host=host))
+        await Fetch(Outward(Names())).send(attempt, rules(80, hosts=(host,), private=False), at(80, host=host))
     assert failed.value.kind == "egress_not_allowed"
     assert not attempt.sent
 
@@ -135,7 +136,7 @@ async def test_a_listed_ip_literal_is_judged_like_any_address(host: str) -> None
 async def test_report_mode_lets_unlisted_hosts_pass_but_no_address_that_is_not_public() -> None:
     async with loopback(always(reply())) as server:
         plan = replace(rules(server.port), report=True)
-        got = await Fetch(Names(**NAMES)).send(
+        got = await Fetch(Outward(Names(**NAMES))).send(
             an_attempt("GET", body=b""), plan, at(server.port, host="unlisted.example")
         )
         assert got.status == 200
@@ -145,7 +146,7 @@ async def test_report_mode_lets_unlisted_hosts_pass_but_no_address_that_is_not_p
 async def test_the_gateways_own_listeners_are_refused_whatever_is_allowed() -> None:
     async with loopback(always(reply())) as server:
         for listening in ("127.0.0.1", "0.0.0.0"):
-            fetch = Fetch(Names(**NAMES), Listeners([(ip_address(listening), server.port)]))
+            fetch = Fetch(Outward(Names(**NAMES), Listeners([(ip_address(listening), server.port)])))
             error, _ = await refusal(rules(server.port), at(server.port), fetch)
             assert "gateway itself" in error.detail
         assert server.connections == 0
@@ -153,7 +154,7 @@ async def test_the_gateways_own_listeners_are_refused_whatever_is_allowed() -> N
 
 async def test_a_name_without_an_address_is_a_failed_look_up() -> None:
     with pytest.raises(UpstreamError) as failed:
-        await Fetch(Names()).send(an_attempt("GET", body=b""), rules(80), at(80))
+        await Fetch(Outward(Names())).send(an_attempt("GET", body=b""), rules(80), at(80))
     assert (failed.value.kind, failed.value.sent) == ("dns", False)
 
 
@@ -219,7 +220,7 @@ async def test_a_redirect_to_the_gateway_is_refused() -> None:
         await request.say(reply(b"", f"Location: http://b.example:{own.port}/", status="302 Found"))
 
     async with loopback(answer) as server, loopback(always(reply())) as own:
-        fetch = Fetch(Names(**NAMES), Listeners([(ip_address("127.0.0.1"), own.port)]))
+        fetch = Fetch(Outward(Names(**NAMES), Listeners([(ip_address("127.0.0.1"), own.port)])))
         error, _ = await refusal(rules(server.port, own.port), at(server.port), fetch)
         assert "gateway itself" in error.detail
         assert own.connections == 0
@@ -255,7 +256,7 @@ async def test_https_is_verified_against_the_name_although_an_address_was_dialle
     async with loopback(always(reply(b"safe")), tls=context) as server:
         with ca.cert_pem.tempfile() as path:
             monkeypatch.setenv("SSL_CERT_FILE", path)
-            fetch = Fetch(Names(**NAMES))
+            fetch = Fetch(Outward(Names(**NAMES)))
             target = at(server.port)._replace(scheme="https")
             got = await fetch.send(an_attempt("GET", body=b""), rules(server.port), target)
             assert got.body == b"safe"
@@ -266,11 +267,11 @@ async def test_https_is_verified_against_the_name_although_an_address_was_dialle
 
 async def test_a_probe_tells_whether_an_allowed_host_can_be_reached() -> None:
     async with loopback(always(reply())) as server:
-        fetch = Fetch(Names(**NAMES))
-        assert await fetch.probe(rules(server.port), at(server.port)) is None
+        outward = Outward(Names(**NAMES))
+        assert await outward.probe(rules(server.port), at(server.port)) is None
         port = free_port()
-        assert await fetch.probe(rules(port), at(port)) == "the target refused the connection"
-        problem = await fetch.probe(rules(server.port, private=False), at(server.port))
+        assert await outward.probe(rules(port), at(port)) == "the target refused the connection"
+        problem = await outward.probe(rules(server.port, private=False), at(server.port))
         assert problem is not None
         assert "egress.allow_private" in problem
         await server.closed()

@@ -14,10 +14,14 @@ from gateway.policy.schema.fields import REST
 from gateway.policy.schema.sections import Definition, Policy, ToolRetries
 from gateway.policy.snapshot import Arguments, Egress, Plan, Retries, UpstreamPlan
 
-BUILT_IN = {"http.get": Effect.READ, "http.head": Effect.READ}
-"""Performed by the gateway itself, under the egress rules."""
+FETCHED = frozenset(["http.get", "http.head"])
+"""The fetch door performs these, too."""
+BUILT_IN = dict.fromkeys(FETCHED, Effect.READ) | dict.fromkeys(
+    ["http.post", "http.put", "http.patch", "http.delete", "http.options", "http.connect"], Effect.WRITE
+)
+"""Performed by the gateway itself, under the egress rules: one for each method that the egress door takes."""
 _FAMILY = "http."
-"""Names that are never an upstream's; those not in BUILT_IN come with the egress door."""
+"""Names that are never an upstream's."""
 _DEFAULT_TIMEOUT_MS = 8000
 _NOT_FOR_BUILT_IN = ("upstream", "path", "route", "methods", "forward_authorization", "stream", "idempotency_key")
 _NOT_FOR_MCP = ("upstream", "path", "route", "methods", "forward_authorization", "idempotency_key")
@@ -147,7 +151,7 @@ class Tools:
         here = ("tools", "definitions", name)
         if name.startswith(_FAMILY):
             if name not in BUILT_IN:
-                findings.add(here, "not supported by this version: of the http tools it has http.get and http.head")
+                findings.add(here, f"no such tool: of http.* there are {', '.join(sorted(BUILT_IN))}")
             for key in _NOT_FOR_BUILT_IN:
                 if getattr(definition, key):
                     findings.add((*here, key), f"{name} is built in: it takes limits, but no {key}")
@@ -208,7 +212,9 @@ def _pace(definition: Definition, *, held: bool) -> Pace:
 
 
 def _missing(name: str, in_family: bool) -> str:
-    return "the egress door, which this version does not have" if in_family else f"tools.definitions.{name}.upstream"
+    if in_family:
+        return "a tool of that name: http.* are built in, one for each method that the egress door takes"
+    return f"tools.definitions.{name}.upstream"
 
 
 def _methods(name: str, definition: Definition, effect: Effect) -> frozenset[str] | None:

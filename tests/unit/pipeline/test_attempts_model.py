@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.bounds import BreakerBounds
 from gateway.denial import Denial, Reason
-from gateway.model import Attempt, Effect, Moment, Reply, Target, UpstreamError
+from gateway.model import Attempt, Effect, Moment, Reply, ToolCall, UpstreamError
 from gateway.pipeline.attempts import Attempts
 from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
@@ -54,7 +54,7 @@ def expected(ends: list[str], plan: Plan, failures: int) -> tuple[int, str]:
 
 
 def performed(script: Iterator[str], plan: Plan) -> tuple[Progress, Reply | Denial]:
-    async def send(attempt: Attempt, plan: Plan, destination: Target | None) -> Reply:
+    async def send(attempt: Attempt, plan: Plan, call: ToolCall) -> Reply:
         end = next(script)
         attempt.sent = ENDS[end].sent
         if end in ("reset", "refused", "response_too_large"):

@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 
 from gateway.bounds import BreakerBounds, Pace, Rate
 from gateway.denial import Denial, Reason
-from gateway.model import Attempt, Budgets, Effect, Event, Moment, Outcome, Record, Reply, RunKey, Target, UpstreamError
+from gateway.model import (
+    Attempt,
+    Budgets,
+    Effect,
+    Event,
+    Moment,
+    Outcome,
+    Record,
+    Reply,
+    RunKey,
+    ToolCall,
+    UpstreamError,
+)
 from gateway.pipeline.failures import Cut
 from gateway.pipeline.pipeline import OpenCall, Pipeline
 from gateway.policy.snapshot import Plan, Retries
@@ -106,7 +118,7 @@ class World:
     async def _some_time(self) -> None:
         await asyncio.sleep(self.dice.choice([0, 0, 0.1, 0.3]))
 
-    async def _send(self, attempt: Attempt, plan: Plan, target: Target | None) -> Reply:
+    async def _send(self, attempt: Attempt, plan: Plan, call: ToolCall) -> Reply:
         await self._some_time()
         end = self.dice.choice(ENDS)
         if end == "refused":

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.denial import Reason
-from gateway.model import Attempt, Budgets, Effect, Event, Moment, Outcome, Record, Reply, Target, UpstreamError
+from gateway.model import Attempt, Budgets, Effect, Event, Moment, Outcome, Record, Reply, ToolCall, UpstreamError
 from gateway.pipeline.pipeline import OpenCall, Pipeline
 from gateway.policy.snapshot import Plan, Retries
 from gateway.state.buffers import Buffers
@@ -77,7 +77,7 @@ class Stage:
     async def _answer(self, call: OpenCall) -> Outcome:
         return call.outcome
 
-    async def _send(self, attempt: Attempt, plan: Plan, target: Target | None) -> Reply:
+    async def _send(self, attempt: Attempt, plan: Plan, call: ToolCall) -> Reply:
         self.attempts += 1
         attempt.sent = True
         waiting: asyncio.Future[Reply | UpstreamError] = asyncio.get_running_loop().create_future()

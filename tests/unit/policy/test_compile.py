@@ -37,10 +37,17 @@ def test_http_get_is_built_in_and_reads_whatever_the_default_upstream() -> None:
     assert (plan.builtin, plan.upstream, plan.missing, plan.effect) == (True, None, None, Effect.READ)
 
 
-def test_other_http_tools_wait_for_the_egress_door() -> None:
-    plan = compiled('tools: {allowlist: ["http.*"]}', BASE).plan("default", "http.post")
+def test_each_method_of_the_egress_door_is_a_tool_that_writes_unless_it_only_reads() -> None:
+    snapshot = compiled('tools: {allowlist: ["http.*"]}', BASE)
+    plans = [snapshot.plan("default", f"http.{name}") for name in ("head", "post", "delete", "connect")]
+    assert all(plan.allowed and plan.builtin and plan.upstream is None for plan in plans)
+    assert [plan.effect for plan in plans] == [Effect.READ, Effect.WRITE, Effect.WRITE, Effect.WRITE]
+
+
+def test_no_other_http_tool_exists() -> None:
+    plan = compiled('tools: {allowlist: ["http.*"]}', BASE).plan("default", "http.brew")
     assert (plan.allowed, plan.builtin, plan.upstream) == (True, False, None)
-    assert plan.missing == "the egress door, which this version does not have"
+    assert plan.missing == "a tool of that name: http.* are built in, one for each method that the egress door takes"
 
 
 def test_a_tool_without_an_upstream_names_the_key_that_would_give_it_one() -> None:

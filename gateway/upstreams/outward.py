@@ -1,0 +1,87 @@
+"""The way out for what policy allows by host: a name is looked up once, every answer judged, and one of those addresses dialled."""
+
+import asyncio
+import functools
+import ssl
+from ipaddress import ip_network
+
+from gateway.model import Target, UpstreamError
+from gateway.policy.snapshot import Plan, Tls
+from gateway.policy.targets import host_allowed
+from gateway.upstreams.addresses import Address, Network, forbidden
+from gateway.upstreams.connection import Connection
+from gateway.upstreams.dial import connect, look_up, tls_context
+from gateway.upstreams.listeners import NO_LISTENERS, Listeners
+from gateway.upstreams.resolver import Resolver
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds for look-up, TCP and TLS; the attempt's own timeout may end it sooner."""
+LABEL = "the target"
+
+
+class Outward:
+    """Opens connections to the targets of fetches and of the egress door. No target is reached in any other way."""
+
+    def __init__(self, resolver: Resolver, listeners: Listeners = NO_LISTENERS) -> None:
+        self._resolver = resolver
+        self._listeners = listeners
+        self._tls: ssl.SSLContext | None = None
+
+    async def open(self, plan: Plan, target: Target) -> Connection:
+        """For one exchange in HTTP, with TLS where the scheme is https. Raises UpstreamError; `egress_not_allowed` where it is refused."""
+        deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
+        addresses = await self.addresses(plan, target, deadline)
+        return await connect(
+            addresses,
+            target.port,
+            label=LABEL,
+            deadline=deadline,
+            tls=await self._tls_context() if target.scheme == "https" else None,
+            server_name=target.host,
+        )
+
+    async def probe(self, plan: Plan, target: Target) -> str | None:
+        """Resolves, judges, connects and handshakes without a request. The problem, or None."""
+        try:
+            connection = await self.open(plan, target)
+        except UpstreamError as error:
+            return error.detail
+        connection.abort()
+        return None
+
+    async def addresses(self, plan: Plan, target: Target, deadline: float) -> list[Address]:
+        """The addresses of an allowed host, before `deadline` (loop time); all must pass.
+
+        Report mode lets any public host pass, never a non-public address. Raises UpstreamError.
+        """
+        if not plan.report:
+            if not host_allowed(plan.egress, target.host):
+                raise _refused(target, "the host is not listed in egress.allow_hosts")
+            if target.port not in plan.egress.ports:
+                raise _refused(target, "the port is not listed in egress.ports")
+        addresses = await look_up(self._resolver, target.host, LABEL, deadline)
+        allow_private = _networks(plan.egress.allow_private)
+        for address in addresses:
+            if self._listeners.own(address, target.port):
+                raise _refused(target, "it is the gateway itself")
+            if forbidden(address, allow_private) is not None:
+                raise _refused(
+                    target, "it does not lead to a public address, and egress.allow_private does not list it"
+                )
+        return addresses
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = await asyncio.get_running_loop().run_in_executor(None, tls_context, Tls(), LABEL)
+        return self._tls
+
+
+def _refused(target: Target, rule: str) -> UpstreamError:
+    return UpstreamError(
+        "egress_not_allowed", f"{target.host} port {target.port} may not be reached: {rule}", sent=False
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _networks(blocks: tuple[str, ...]) -> tuple[Network, ...]:
+    return tuple(ip_network(block) for block in blocks)
