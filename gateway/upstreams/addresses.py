@@ -16,13 +16,20 @@ _METADATA: frozenset[Address] = frozenset(
             "169.254.169.254",  # AWS, Azure, GCP, OpenStack and others
             "169.254.170.2",  # AWS ECS task credentials
             "169.254.170.23",  # AWS EKS pod identity
+            "169.254.42.42",  # Scaleway
+            "169.254.0.23",  # Tencent
+            "169.254.10.10",  # Tencent
             "100.100.100.200",  # Alibaba
             "168.63.129.16",  # Azure's wire server, in a public range
             "192.0.0.192",  # Oracle
             "fd00:ec2::254",  # AWS
             "fd00:ec2::23",  # AWS EKS pod identity
             "fd20:ce::254",  # GCP
-            "fe80::a9fe:a9fe",  # OpenStack
+            "fd00:c1::a9fe:a9fe",  # Oracle
+            "fd00:42::42",  # Scaleway
+            "fd00:a9fe:a9fe::1",  # Akamai
+            "fd00:100::100:200",  # Alibaba
+            "fe80::a9fe:a9fe",  # OpenStack, Akamai
         ),
     )
 )
@@ -52,6 +59,7 @@ _RANGES: tuple[tuple[Network, str], ...] = tuple(
         ("64:ff9b::/96", "NAT64"),
         ("64:ff9b:1::/48", "local NAT64"),
         ("100::/64", "discard-only"),
+        ("100:0:0:1::/64", "dummy"),
         ("2001::/32", "Teredo"),
         ("2001:2::/48", "benchmarking"),
         ("2001:10::/28", "ORCHID"),
@@ -60,6 +68,7 @@ _RANGES: tuple[tuple[Network, str], ...] = tuple(
         ("2001:db8::/32", "documentation"),
         ("2002::/16", "6to4"),
         ("3fff::/20", "documentation"),
+        ("5f00::/16", "segment routing"),
         ("fc00::/7", "private"),
         ("fe80::/10", "link-local"),
         ("fec0::/10", "site-local"),
@@ -75,15 +84,18 @@ def forbidden(address: Address, allow_private: Sequence[Network]) -> str | None:
     `allow_private` opens ranges, but a cloud's metadata address only where it names that very address. An IPv4 address inside an
     IPv6 one is judged too: opening NAT64 does not open what lies behind it.
     """
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return forbidden(address.ipv4_mapped, allow_private)
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return forbidden(address.ipv4_mapped, allow_private)
+        address = IPv6Address(int(address))  # without the zone, in which two equal addresses may differ
     if address in _METADATA:
         return None if ip_network(address) in allow_private else "cloud metadata"
+    opened = max((block.prefixlen for block in allow_private if address in block), default=None)
     kind = _kind(address)
-    if kind is not None and not any(address in block for block in allow_private):
+    if kind is not None and opened is None:
         return kind
-    inner = _embedded(address)
-    return forbidden(inner, allow_private) if inner is not None else None
+    kinds = (forbidden(inner, allow_private) for inner in _embedded(address, opened or 0))
+    return next((inside for inside in kinds if inside is not None), None)
 
 
 def _kind(address: Address) -> str | None:
@@ -95,17 +107,35 @@ def _kind(address: Address) -> str | None:
     return None
 
 
-def _embedded(address: Address) -> IPv4Address | None:
-    """The IPv4 address that a gateway on the way would turn an IPv6 address into."""
+def _embedded(address: Address, opened: int) -> list[IPv4Address]:
+    """The IPv4 addresses that a gateway on the way could turn an IPv6 address into."""
     if isinstance(address, IPv4Address):
-        return None
+        return []
+    number = int(address)
+    last = IPv4Address(number & 0xFFFF_FFFF)
+    found = [] if address.teredo is None else [*address.teredo]
     if address.sixtofour is not None:
-        return address.sixtofour
-    if address.teredo is not None:
-        return address.teredo[1]
-    if any(address in block for block in _LAST_32_BITS):
-        return IPv4Address(int(address) & 0xFFFF_FFFF)
-    return None
+        found.append(address.sixtofour)
+    if (number >> 32) & 0xFCFF_FFFF == _ISATAP or any(address in block for block in _LAST_32_BITS):
+        found.append(last)
+    if address in _LOCAL_NAT64:
+        found += [inner for length, inner in _readings(address.packed) if length >= opened and int(inner) >> 24]
+    return found
 
 
-_LAST_32_BITS = tuple(map(IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")))
+def _readings(packed: bytes) -> tuple[tuple[int, IPv4Address], ...]:
+    """RFC 6052, 2.2: where the IPv4 address stands depends on the length of the prefix, which only the translator knows.
+
+    It is no shorter than what the policy opened. 0.0.0.0/8, where no packet goes, tells that an address was not meant so.
+    """
+    return (
+        (48, IPv4Address(packed[6:8] + packed[9:11])),
+        (56, IPv4Address(packed[7:8] + packed[9:12])),
+        (64, IPv4Address(packed[9:13])),
+    )
+
+
+_ISATAP = 0x0000_5EFE
+"""Of an interface id, apart from the bits that say whether it is unique (RFC 5214, 6.1)."""
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+_LAST_32_BITS = (*map(IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")), _LOCAL_NAT64)
