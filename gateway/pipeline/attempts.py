@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import inf
 
 from gateway.denial import Denial, Reason
@@ -10,6 +11,7 @@ from gateway.guards.circuit import circuit_open
 from gateway.guards.rate import never_had_turn, no_turn
 from gateway.model import Attempt, Door, Moment, Reply, ToolCall, UpstreamError
 from gateway.pipeline import failures
+from gateway.pipeline.begun import Begun
 from gateway.pipeline.health import speaks_against, speaks_for
 from gateway.pipeline.limits import Timer
 from gateway.pipeline.progress import Progress
@@ -44,28 +46,34 @@ class Attempts:
         self._clock = clock
         self._dice = dice
 
-    async def perform(self, progress: Progress, plan: Plan, wait: Wait) -> Reply | Denial:
+    def begin(self, progress: Progress, plan: Plan, now: float) -> Attempt | None:
+        """The first attempt, where nothing keeps it waiting. Whoever takes it sends it at once."""
+        pacer = self._counts.pacers.of(plan.lane, plan.pace, newest=True)
+        if pacer is not None or self._let_go(progress, plan, now) is not None:
+            return None
+        progress.attempts = 1
+        return Attempt(1, progress.call.method, progress.call.target, [], progress.call.body)
+
+    async def perform(self, progress: Progress, plan: Plan, wait: Wait, begun: Begun | None = None) -> Reply | Denial:
         """A reply to pass on (its body whole or still arriving), or the denial that says why there is none. Its last attempt's place
-        and trial are the call's until it takes the one or fails with the other.
+        and trial are the call's until it takes the one or fails with the other. `begun`: the first attempt is under way.
         """
         came_back: Reply | UpstreamError | None = None
         while True:
-            pacer = self._counts.pacers.of(plan.lane, plan.pace, newest=progress.attempts == 0)
-            objection = None if pacer is None else await self._take_turn(pacer, progress, plan, wait)
-            now = self._clock().mono
-            objection = objection or self._let_go(progress, plan, now)
+            objection = None if begun is not None else await self._line_up(progress, plan, wait)
             if objection:
                 return _rather(came_back, objection, progress, plan)
             came_back = None  # its body is let go before the next one comes
             try:
-                came_back = await self._attempt(progress, plan, wait, now)
+                came_back = await self._attempt(progress, plan, wait, begun)
             except UpstreamError as error:
                 came_back = error
             except Stopped as stop:
                 return stop.denial
             if progress.place is not None and isinstance(came_back, Reply):
                 progress.place.answered()
-            self._tell_breaker(came_back, progress, plan)
+            self.tell_breaker(came_back, progress, plan)
+            begun = None
             pause = self._next_wait(came_back, progress, plan)
             if pause is None:
                 return failures.explain(came_back, plan) if isinstance(came_back, UpstreamError) else came_back
@@ -76,6 +84,12 @@ class Attempts:
             objection = await self._pause(pause, progress, plan, wait)
             if objection:
                 return objection
+
+    async def _line_up(self, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:
+        """The tool's turn, then the upstream's breaker."""
+        pacer = self._counts.pacers.of(plan.lane, plan.pace, newest=progress.attempts == 0)
+        objection = None if pacer is None else await self._take_turn(pacer, progress, plan, wait)
+        return objection or self._let_go(progress, plan, self._clock().mono)
 
     def _let_go(self, progress: Progress, plan: Plan, now: float) -> Denial | None:
         """The next attempt goes now, if the upstream's breaker lets it."""
@@ -112,7 +126,7 @@ class Attempts:
             progress.waited += self._clock().mono - now
         return judge_again(progress.call, plan, self._counts, self._clock())
 
-    def _tell_breaker(self, came_back: Reply | UpstreamError, progress: Progress, plan: Plan) -> None:
+    def tell_breaker(self, came_back: Reply | UpstreamError, progress: Progress, plan: Plan) -> None:
         """What the attempt says of the upstream's health. A body that is still arriving has yet to say it."""
         if speaks_against(came_back):
             progress.trial_failed(self._clock().mono, self._dice())
@@ -126,9 +140,11 @@ class Attempts:
         elif speaks_against(error):
             progress.trial_failed(self._clock().mono, self._dice())
 
-    async def _attempt(self, progress: Progress, plan: Plan, wait: Wait, now: float) -> Reply:
-        """One try under its timers; a small reply is whole when this returns."""
-        call, number = progress.call, progress.attempts + 1
+    async def _attempt(self, progress: Progress, plan: Plan, wait: Wait, begun: Begun | None) -> Reply:
+        """One try, or the rest of one that has `begun`; a small reply is whole when this returns."""
+        if begun is not None:
+            return await self._await(begun.attempt, begun.exchange.arrive, progress, plan, wait, begun.at)
+        call, number, now = progress.call, progress.attempts + 1, self._clock().mono
         headers = [*call.headers]
         if not plan.builtin:
             left = max(0, int(progress.limits.left(now) * 1000))
@@ -137,11 +153,23 @@ class Attempts:
             b"" if call.door is Door.FETCH else call.body
         )  # a fetch's body says where to go; nothing of it goes there
         attempt = Attempt(number, call.method, call.target, headers, body)
+        return await self._await(attempt, partial(self._send, attempt, plan, call), progress, plan, wait, now)
+
+    async def _await(
+        self,
+        attempt: Attempt,
+        arrive: Callable[[], Awaitable[Reply]],
+        progress: Progress,
+        plan: Plan,
+        wait: Wait,
+        now: float,
+    ) -> Reply:
+        """What an attempt that started `now` comes back with."""
         reply: Reply | None = None
         try:
             with wait.attempting(attempt, progress.until(now + plan.timeout)):
-                progress.attempts = number  # a call that was stopped just before has made one less
-                reply = await self._send(attempt, plan, call)
+                progress.attempts = attempt.number  # a call that was stopped just before has made one less
+                reply = await arrive()
                 if (reply.length or 0 if reply.body is None else len(reply.body)) > plan.max_response_bytes:
                     reply.close()
                     raise failures.response_too_large(plan)

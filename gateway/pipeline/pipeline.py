@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from gateway.denial import Denial
 from gateway.guards import REPLAY_GUARDS, Verdict, judge
-from gateway.model import Door, Event, Moment, Observer, Outcome, RunKey, ToolCall, UpstreamError
+from gateway.model import Door, Event, Moment, Observer, Outcome, Reply, RunKey, ToolCall, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
+from gateway.pipeline.begun import Begun
 from gateway.pipeline.failures import Cut
 from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
@@ -89,17 +90,77 @@ class Pipeline:
                     await self.perform(progress, plan, wait)
                 else:
                     await self._sharing.lead(progress, plan, wait)
-            self._refund_unsent(progress)  # before the answer tells what remains
-            now = self._clock()
-            progress.judge_wait(now.mono)
-            progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, now)
-            return await answer(OpenCall(self, progress, wait))
+            return await answer(self._open(progress, plan, wait))
         except (asyncio.CancelledError, ConnectionError):
             progress.leave()
             raise
         finally:
             if not progress.performing:  # else the task that is at work on it does so at its end
                 self.settle(progress, wait)
+
+    def begin(self, call: ToolCall, plan: Plan, policy: str) -> Begun | None:
+        """Judges and charges a call as `handle` does, for whoever sends its first attempt at once and has no task to wait in.
+
+        None, with nothing changed, where anything objects or has to be waited for: `handle` finds the same and tells it.
+        """
+        verdict = judge(call, plan, self._counts, call.started)
+        if verdict.denial is not None or verdict.report_reason is not None:
+            return None
+        progress = Progress(call, plan, policy, self._limits(call, plan))
+        attempt = self._attempts.begin(progress, plan, call.started.mono)
+        if attempt is None:
+            return None
+        if call.arguments is not None:
+            call = progress.forget_arguments()
+        if self._make_room(progress) is not None or self._reserve(progress, plan) is not None:
+            progress.step_back()
+            self._refund_unsent(progress)
+            self._buffers.give(progress.room)
+            return None
+        wait = self._counts.in_flight.enter(call, plan.effect)
+        wait.attempting(attempt, None)
+        return Begun(progress, plan, wait, attempt, call.started.mono)
+
+    def complete(self, begun: Begun, reply: Reply) -> Outcome | None:
+        """A begun call has a whole reply, which may be answered now; then it is to be settled. None: it takes a second look to say what
+        becomes of it (`resume`).
+        """
+        progress, plan = begun.progress, begun.plan
+        if begun.wait.stopped is not None or reply.status >= 400 or len(reply.body or b"") > plan.max_response_bytes:
+            return None
+        progress.sent = True
+        self._attempts.tell_breaker(reply, progress, plan)
+        progress.take(reply)
+        progress.remaining = self._counts.ledger.remaining(progress.call.run, plan.budgets, self._clock())
+        return progress.outcome()
+
+    async def resume(self, begun: Begun, answer: Answer[R]) -> R:
+        """Goes on with a begun call as if it had been waited for all the time."""
+        progress, plan, wait = begun.progress, begun.plan, begun.wait
+        try:
+            await self.perform(progress, plan, wait, begun)
+            return await answer(self._open(progress, plan, wait))
+        except (asyncio.CancelledError, ConnectionError):
+            progress.leave()
+            raise
+        finally:
+            begun.exchange.abort()
+            self.settle(progress, wait)
+
+    def abandon(self, begun: Begun) -> None:
+        """The caller of a begun call is gone."""
+        begun.exchange.abort()
+        begun.progress.sent = begun.attempt.sent
+        begun.progress.leave()
+        self.settle(begun.progress, begun.wait)
+
+    def _open(self, progress: Progress, plan: Plan, wait: Wait | None) -> OpenCall:
+        """For the answer."""
+        self._refund_unsent(progress)  # before the answer tells what remains
+        now = self._clock()
+        progress.judge_wait(now.mono)
+        progress.remaining = self._counts.ledger.remaining(progress.call.run, plan.budgets, now)
+        return OpenCall(self, progress, wait)
 
     def _admit(self, progress: Progress, plan: Plan, earlier: Earlier | None, shadow: Shadow | None) -> Denial | None:
         """Asks the guards and charges what they saw: nothing is awaited in between. A repeat of an earlier call is not charged."""
@@ -161,10 +222,10 @@ class Pipeline:
             self.internal_error(call.id, error)
             return CANARY if shadow.canary else FAILED
 
-    async def perform(self, progress: Progress, plan: Plan, wait: Wait) -> None:
+    async def perform(self, progress: Progress, plan: Plan, wait: Wait, begun: Begun | None = None) -> None:
         """Leaves a reply or a denial in `progress`."""
         try:
-            result = await self._attempts.perform(progress, plan, wait)
+            result = await self._attempts.perform(progress, plan, wait, begun)
         except Exception as error:  # noqa: BLE001  the rim of the call: whatever it is, the caller gets an answer
             result = self.internal_error(progress.call.id, error)
         if isinstance(result, Denial):

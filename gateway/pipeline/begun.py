@@ -1,0 +1,37 @@
+"""A call whose first attempt is under way with no task to wait for it, as the fast lane has it: nearly all are answered without one."""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from gateway.model import Attempt, Reply
+from gateway.pipeline.progress import Progress
+from gateway.policy.snapshot import Plan
+from gateway.state.inflight import Wait
+
+
+class Exchange(Protocol):
+    """The request on its way, and what has come of the reply."""
+
+    def arrive(self) -> Awaitable[Reply]:
+        """Waits for it as any attempt waits for its reply, with all that has come so far. Raises UpstreamError. Called once at most."""
+        ...
+
+    def abort(self) -> None:
+        """Nobody wants it any more. Does nothing once the reply was waited for or taken."""
+        ...
+
+
+class Begun:
+    """Admitted, charged and sent. Its pipeline completes it, goes on with it, or abandons it: one of the three, once."""
+
+    __slots__ = ("at", "attempt", "exchange", "plan", "progress", "wait")
+
+    exchange: Exchange
+
+    def __init__(self, progress: Progress, plan: Plan, wait: Wait, attempt: Attempt, at: float) -> None:
+        self.progress = progress
+        self.plan = plan
+        self.wait = wait
+        self.attempt = attempt
+        self.at = at
+        """Loop time of the attempt's start."""
