@@ -27,7 +27,7 @@ from gateway.guards.interruption import interrupt_killed
 from gateway.housekeeping import Housekeeping
 from gateway.lifecycle import Lifecycle, Phase
 from gateway.listening import StartError, listen, raise_descriptor_limit, too_few_descriptors, url_of
-from gateway.model import Attempt, Event, KillSwitch, Moment, Observer, Reply, Source, ToolCall
+from gateway.model import Attempt, Door, Event, KillSwitch, Moment, Observer, Reply, Source, ToolCall
 from gateway.observers.fanout import Observers
 from gateway.observers.log import Log
 from gateway.observers.metrics import Metrics
@@ -51,6 +51,7 @@ from gateway.upstreams.http import Upstreams
 from gateway.upstreams.listeners import Listeners
 from gateway.upstreams.outward import Outward
 from gateway.upstreams.resolver import Resolver
+from gateway.upstreams.tunnel import Tunnels
 
 LOG_CLOSE_SECONDS = 2.0
 COLLECTOR = (10_000, 20, 20)
@@ -107,6 +108,7 @@ class Gateway:
         self.upstreams = Upstreams(Resolver(), self._listeners)
         self.outward = Outward(Resolver(), self._listeners)
         self.fetch = Fetch(self.outward)
+        self.tunnels = Tunnels(self.outward)
         self.policies = self._policy_source(environ)
         self.buffers = Buffers(settings.max_buffered_bytes)
         self.pipeline = Pipeline(
@@ -301,7 +303,10 @@ class Gateway:
     def _send(self, attempt: Attempt, plan: Plan, call: ToolCall) -> Awaitable[Reply]:
         """The pipeline's one way out."""
         if call.destination is not None:
-            return self.fetch.send(attempt, plan, call.destination)
+            if call.tool == "http.connect":
+                return self.tunnels.open(attempt, plan, call.destination)
+            way = self.fetch if call.door is Door.FETCH else self.outward
+            return way.send(attempt, plan, call.destination)
         if plan.upstream is None:
             raise AssertionError("the guard `configured` lets no call without an upstream pass")
         return self.upstreams.of(plan.upstream).send(attempt)

@@ -59,6 +59,8 @@ def problem(arrival: Arrival, denial: Denial, headers: dict[str, str], policy: s
         headers["Allow"] = ", ".join(sorted(arrival.methods))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if status == 407:
+        headers["Proxy-Authenticate"] = 'Basic realm="tool-gateway"'
     if denial.closes_connection:
         headers["Connection"] = "close"  # said to HTTP/1.0 too, which is what aiohttp takes unreadable requests for
     response = Response(status=status, headers=headers, body=orjson.dumps(document))

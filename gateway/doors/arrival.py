@@ -5,7 +5,14 @@ from copy import copy
 from aiohttp.web import BaseRequest
 
 from gateway.doors.arguments import ArgumentsError, args_hash, arguments_of
-from gateway.doors.headers import IDEMPOTENCY_KEY, end_to_end, forwarding, made_up_key
+from gateway.doors.headers import (
+    IDEMPOTENCY_KEY,
+    NOT_FORWARDED,
+    WITH_AUTHORIZATION,
+    end_to_end,
+    forwarding,
+    made_up_key,
+)
 from gateway.doors.identity import DEFAULT_AGENT, trace_of
 from gateway.model import BodyStream, Door, Moment, RunKey, Target, ToolCall
 from gateway.pipeline.shadow import Shadow
@@ -35,6 +42,8 @@ class Arrival:
     tool: str = ""
     plan: Plan | None = None
     rest: str = ""
+    destination: Target | None = None
+    """Where a proxied request goes."""
     target: str = ""
     passed: bool = False
     """The door has let it in."""
@@ -96,7 +105,7 @@ class Arrival:
             args_hash=hashed,
             step=self.step,
             trace_id=trace_of(request.headers),
-            destination=destination,
+            destination=destination or self.destination,
             idempotency_key=self.idempotency_key,
             shown=shown,
         )
@@ -112,8 +121,8 @@ class Arrival:
         if plan is None or (not plan.allowed and not plan.report):
             return ()
         headers, none = request.headers, ()
-        authorization = plan.forward_authorization and not self.own_bearer
-        kept = end_to_end(headers.items(), headers.getall("Connection", none), authorization=authorization)
+        dropped = WITH_AUTHORIZATION if plan.forward_authorization and not self.own_bearer else NOT_FORWARDED
+        kept = end_to_end(headers.items(), headers.getall("Connection", none), dropped)
         if plan.idempotency_key:
             kept.append((IDEMPOTENCY_KEY, self.idempotency_key or made_up_key(self.call_id, self.started)))
         via, forwarded = headers.getall("Via", none), headers.getall("Forwarded", none)

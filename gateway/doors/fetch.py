@@ -7,7 +7,7 @@ from gateway.doors.arguments import ArgumentsError, arguments_of
 from gateway.doors.arrival import Arrival
 from gateway.doors.refusal import Refusal
 from gateway.model import HOP_BY_HOP, BodyStream, Door, ToolCall
-from gateway.policy.targets import parse_target
+from gateway.policy.targets import parse_target, written
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE = re.compile(r"[\t -~\x80-\xff]*")
@@ -35,13 +35,15 @@ def destined(arrival: Arrival, body: bytes | BodyStream) -> ToolCall:
         destination = parse_target(arguments["url"])
     except ValueError as error:
         raise _malformed(f"The url cannot be fetched: {error}.") from None
-    return arrival.call(
+    call = arrival.call(
         body,
         method=METHODS.get(arrival.tool, "GET"),
         headers=_headers(arguments.get("headers", {})),
         destination=destination,
         arguments=arguments,
     )
+    rest, _, query = written(destination).partition("?")
+    return call._replace(rest=rest, query=query)  # the log tells where it went as of a proxied request
 
 
 def _headers(named: object) -> tuple[tuple[str, str], ...]:

@@ -14,7 +14,7 @@ from aiohttp import HttpVersion10, HttpVersion11
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from gateway.denial import Denial, Reason
-from gateway.doors import fetch, native, toolpath
+from gateway.doors import egress, fetch, native, toolpath, tunnel
 from gateway.doors.answers import NATIVE_PREFIX, SERVER, answer, outcome_headers, problem
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_body
@@ -25,7 +25,7 @@ from gateway.doors.mcp.door import McpDoor
 from gateway.doors.paths import PathError, decoded
 from gateway.doors.refusal import Refusal
 from gateway.doors.runs import RunControl
-from gateway.model import Moment, RunKey
+from gateway.model import BodyStream, Door, Moment, RunKey, ToolCall
 from gateway.pipeline.failures import RETRY_LATER
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout
@@ -76,11 +76,8 @@ class Front:
         arrival = Arrival(request, self._snapshot(), next(self._call_ids), self._clock())
         try:
             check_http(request)
-            self._split(arrival)
-            if arrival.path in PROBES and not arrival.run_prefix:
+            if not self._begin(arrival):
                 return self._probe(arrival.path)
-            self._check_host(arrival)
-            self._identify(arrival)
             if arrival.path.startswith("/_gateway/runs/"):
                 return await self._runs.answer(arrival)
             if self._rollout.candidate is not None:
@@ -88,19 +85,25 @@ class Front:
             if arrival.first == MCP:
                 return await self._mcp.answer(arrival)
             plan = self._door(arrival)
-            if IDEMPOTENCY_KEY in request.headers:
+            if request.method == egress.CONNECT:
+                return await self._tunnel(arrival, plan)
+            if IDEMPOTENCY_KEY in request.headers and arrival.door is not Door.EGRESS:  # there it is the target's
                 arrival.idempotency_key = idempotency_key_of(request.headers.getall(IDEMPOTENCY_KEY))
             keyed = arrival.idempotency_key is not None
             body = await read_body(request, plan, self._buffers, self._read_timeout, keyed=keyed)
         except Refusal as refusal:
             return self.refuse(arrival, refusal.denial)
         try:
-            call = fetch.destined(arrival, body) if plan.builtin else arrival.call(body)
+            call = destined(arrival, body) if plan.builtin else arrival.call(body)
         except Refusal as refusal:
             return self.refuse(arrival, refusal.denial, body if isinstance(body, bytes) else b"")
         handling = self._pipeline.handle(call, plan, arrival.snapshot.version, partial(answer, arrival), arrival.shadow)
         del call  # the pipeline lets go of its parsed arguments, so this must, too
         return await handling
+
+    async def _tunnel(self, arrival: Arrival, plan: Plan) -> StreamResponse:
+        call, version = arrival.call(headers=()), arrival.snapshot.version
+        return await self._pipeline.handle(call, plan, version, partial(tunnel.answer, arrival), arrival.shadow)
 
     def refuse(self, arrival: Arrival, denial: Denial, body: bytes = b"") -> Response:
         """A denial before the guards: answered and logged like theirs."""
@@ -127,6 +130,18 @@ class Front:
             return self.refuse(arrival, _malformed(detail, status).denial)
         detail = f"The request is not valid HTTP/1.1 ({HTTPStatus(status).phrase.lower()})."
         return self.refuse(arrival, _malformed(detail, status).denial)
+
+    def _begin(self, arrival: Arrival) -> bool:
+        """Who asks for what. False for a probe, which anybody may ask."""
+        if egress.is_proxied(arrival.request):
+            egress.identify(arrival, self._fixed_agent)
+            return True
+        self._split(arrival)
+        if arrival.path in PROBES and not arrival.run_prefix:
+            return False
+        self._check_host(arrival)
+        self._identify(arrival)
+        return True
 
     def _split(self, arrival: Arrival) -> None:
         """Path, query and run prefix. The path is checked as it came, whatever door it leads to."""
@@ -214,10 +229,8 @@ def check_http(request: BaseRequest) -> None:
     if request.version not in (HttpVersion10, HttpVersion11):
         speak_http_1_1(request)
         raise _malformed("The gateway speaks HTTP/1.1 and HTTP/1.0.", 505)
-    if request.method == "CONNECT" or not request.raw_path.startswith("/"):
-        raise _malformed(
-            "Proxy requests (CONNECT, absolute form) are not supported by this version; call /tools/NAME.", 501
-        )
+    if request.raw_path == "*":
+        raise _malformed("OPTIONS is not taken for the whole server.", 501)
     if request.method == "TRACE":
         raise _malformed("TRACE is not taken.", 405)
     if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
@@ -240,6 +253,8 @@ def crowded() -> Denial:
 
 def door(arrival: Arrival) -> Plan:
     """First path segment → door. Raises Refusal. (Run control and the MCP door answer by themselves.)"""
+    if arrival.door is Door.EGRESS:
+        return egress.decode(arrival)
     if arrival.first == TOOLS:
         return toolpath.decode(arrival)
     if arrival.path.startswith(NATIVE_PREFIX + "/"):
@@ -250,6 +265,11 @@ def door(arrival: Arrival) -> Plan:
         detail = "Under /_gateway there are runs/ID, runs/ID/steps, runs/ID/finish and native/PATH; a run prefix stands once."
         raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=404))
     return native.decode(arrival)
+
+
+def destined(arrival: Arrival, body: bytes | BodyStream) -> ToolCall:
+    """The call of a built-in tool, which says itself where it goes. Raises Refusal."""
+    return egress.destined(arrival, body) if arrival.door is Door.EGRESS else fetch.destined(arrival, body)
 
 
 @lru_cache(maxsize=64)  # nearly every call names the same host

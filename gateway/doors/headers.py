@@ -19,6 +19,8 @@ NOT_FORWARDED = HOP_BY_HOP | {
 }
 """Framing and Host are written anew (TRAPS: a copied Transfer-Encoding smuggles); Via and Forwarded are extended."""
 WITH_AUTHORIZATION = NOT_FORWARDED - {"authorization"}
+TO_TARGETS = HOP_BY_HOP | {"host", "content-length", "expect"}
+"""Of a proxied request: what else it holds is between the caller and its target."""
 OURS = ("agent-", "tool-gateway-")
 IDEMPOTENCY_KEY = "Idempotency-Key"
 """draft-ietf-httpapi-idempotency-key-header. Its value is taken as it is, in quotation marks (as the draft has it) or without (as most
@@ -28,13 +30,9 @@ _KEY = re.compile(r"[!-~]{1,255}")
 
 
 def end_to_end(
-    headers: Iterable[tuple[str, str]], connection: Iterable[str], *, authorization: bool
+    headers: Iterable[tuple[str, str]], connection: Iterable[str], dropped: frozenset[str] = NOT_FORWARDED
 ) -> list[tuple[str, str]]:
-    """What of the caller's headers an upstream of the policy sees.
-
-    `connection`: the Connection lines, which name more of them. `authorization`: the tool forwards the caller's own.
-    """
-    dropped = WITH_AUTHORIZATION if authorization else NOT_FORWARDED
+    """What of the caller's headers goes on: neither those `dropped`, nor those that the Connection lines name, nor ours."""
     for line in connection:
         dropped = dropped | {name.strip().lower() for name in line.split(",")}
     return [

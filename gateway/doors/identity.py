@@ -1,6 +1,9 @@
 """Which agent is calling, and for which run? From headers and settings alone (SPEC 2). Pure."""
 
+import binascii
 import re
+from base64 import b64decode
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote
@@ -56,8 +59,38 @@ def refuse_foreign_bearer() -> Refusal:
     )
 
 
+def proxy_caller_of(lines: Sequence[str], snapshot: Snapshot, fixed_agent: str | None) -> tuple[str, str | None]:
+    """Agent and run, as the Proxy-Authorization lines of a request say them: Basic, with `{run_id}:{token}`. Both may be empty.
+
+    Raises Refusal (407, so that no client takes it for a challenge of the origin).
+    """
+    if len(lines) > 1:
+        raise proxy_unauthenticated("Proxy-Authorization stands more than once; send it once.")
+    run, token = _basic(lines[0]) if lines else ("", "")
+    if fixed_agent is not None or not token:
+        return fixed_agent or DEFAULT_AGENT, run or None
+    agent = snapshot.agent_of_token(token)
+    if agent is None:
+        raise proxy_unauthenticated("The password of the proxy URL is no agent's token.")
+    return agent, run or None
+
+
+def proxy_unauthenticated(what: str) -> Refusal:
+    """Answered with a challenge, which is what browsers wait for before they send a proxy any credentials."""
+    detail = f"{what} The proxy URL is http://RUN_ID:TOKEN@HOST:PORT, with the token that the policy gives this agent."
+    return Refusal(Denial(Reason.UNAUTHENTICATED, detail, status_override=407))
+
+
+def owns_bearer(headers: Headers, snapshot: Snapshot) -> bool:
+    """Does Authorization carry an agent's token? Whatever the door, such a one is never forwarded."""
+    bearer = _bearer(headers.get("Authorization"))
+    return bearer is not None and snapshot.agent_of_token(bearer) is not None
+
+
 def run_of(prefix: str | None, headers: Headers, identify_by_trace: bool) -> str:
-    """The run's id, "" for none: path prefix, Agent-Run-Id, baggage, then the trace id where policy says so. Raises Refusal."""
+    """The run's id, "" for none: `prefix` (of the path, or the proxy URL's user), Agent-Run-Id, baggage, then the trace id where policy
+    says so. Raises Refusal.
+    """
     found = prefix
     if found is None:
         found = headers.get("Agent-Run-Id")
@@ -110,6 +143,18 @@ def _bearer(authorization: str | None) -> str | None:
         return None
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _basic(credentials: str) -> tuple[str, str]:
+    """User and password (RFC 7617). Raises Refusal."""
+    scheme, _, encoded = credentials.partition(" ")
+    try:
+        user, colon, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        colon = ""
+    if scheme.lower() != "basic" or not colon:
+        raise proxy_unauthenticated("Proxy-Authorization is not Basic with a user and a password.")
+    return user, password
 
 
 def _in_baggage(baggage: str) -> str | None:

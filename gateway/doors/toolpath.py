@@ -7,6 +7,7 @@ from gateway.doors.arrival import Arrival
 from gateway.doors.methods import check_method
 from gateway.doors.refusal import Refusal
 from gateway.model import Door
+from gateway.policy.plans.tools import FETCHED
 from gateway.policy.snapshot import Plan
 
 TOOL_NAME = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
@@ -28,6 +29,9 @@ def decode(arrival: Arrival) -> Plan:
     if plan.upstream is not None and plan.upstream.mcp is not None:
         server = plan.upstream.name
         detail = f"{name} is a tool of the MCP server {server}: an MCP client calls it at /mcp/{server}, not here."
+        raise Refusal(Denial(Reason.INVALID_REQUEST, detail))
+    if plan.builtin and name not in FETCHED:
+        detail = f"{name} is a request through the proxy (HTTP_PROXY, HTTPS_PROXY); only {' and '.join(sorted(FETCHED))} are called here."
         raise Refusal(Denial(Reason.INVALID_REQUEST, detail))
     check_method(arrival, plan.methods)
     if arrival.rest and not plan.takes_rest:

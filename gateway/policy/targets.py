@@ -1,4 +1,4 @@
-"""Where a fetch goes: a URL of the agent's, or a redirect's, brought once into the form that is judged, dialled and logged. Pure.
+"""Where a fetch, a proxied request or a tunnel goes, brought once into the form that is judged, dialled and logged. Pure.
 
 Reasons name what is wrong, never what was written: a URL may hold a secret.
 """
@@ -11,6 +11,8 @@ from gateway.model import Target
 from gateway.policy.hosts import USUAL_PORT, read_host
 from gateway.policy.snapshot import Egress
 
+TUNNEL = "connect"
+"""The scheme of a Target that only bytes go to: of a CONNECT."""
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)(?:#.*)?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([0-9]{1,5}))?")
@@ -34,11 +36,16 @@ def parse_target(url: str) -> Target:
         raise ValueError("the URL's scheme is neither http nor https")
     if "@" in authority:
         raise ValueError("the URL holds user-info: send credentials as headers")
-    parts = _AUTHORITY.fullmatch(authority)
-    port = int(parts[2]) if parts and parts[2] else USUAL_PORT[scheme]
-    if parts is None or not 1 <= port <= 65_535:
-        raise ValueError("the URL's host and port are malformed")
-    return Target(scheme, _host(parts[1]), port, _path(path))
+    return Target(scheme, *_host_and_port(authority, USUAL_PORT[scheme]), _path(path))
+
+
+def parse_tunnel(authority: str) -> Target:
+    """The one form of what a CONNECT names: `host:port`, the port always written. Raises ValueError with a one-line reason."""
+    if _UNPRINTABLE.search(authority):
+        raise ValueError("it holds a blank or a control character")
+    if "@" in authority:
+        raise ValueError("it holds user-info")
+    return Target(TUNNEL, *_host_and_port(authority, None), "")
 
 
 def follow(target: Target, location: str) -> Target:
@@ -70,24 +77,39 @@ def authority(target: Target) -> str:
     return host if target.port == USUAL_PORT[target.scheme] else f"{host}:{target.port}"
 
 
+def written(target: Target) -> str:
+    """As the log shows it, the port always written; of a tunnel `host:port`."""
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return (
+        f"{host}:{target.port}" if target.scheme == TUNNEL else f"{target.scheme}://{host}:{target.port}{target.path}"
+    )
+
+
+def _host_and_port(authority: str, usual: int | None) -> tuple[str, int]:
+    parts = _AUTHORITY.fullmatch(authority)
+    if parts is None or not (parts[2] or usual) or not 1 <= (port := int(parts[2] or usual or 0)) <= 65_535:
+        raise ValueError("the host and port are malformed")
+    return _host(parts[1]), port
+
+
 def _host(text: str) -> str:
     if text.startswith("["):
         return _ipv6(text[1:-1])
     if "%" in text:
-        raise ValueError("the URL's host is percent-encoded")
+        raise ValueError("the host is percent-encoded")
     try:
         return read_host(text)
     except ValueError as error:
-        raise ValueError(f"the URL's host is not {error}") from None
+        raise ValueError(f"the host is not {error}") from None
 
 
 def _ipv6(text: str) -> str:
     try:
         address = ipaddress.IPv6Address(text)
     except ValueError:
-        raise ValueError("the URL's host is not an IPv6 address") from None
+        raise ValueError("the host is not an IPv6 address") from None
     if address.scope_id is not None:
-        raise ValueError("the URL's host has a zone id, which only means something on one machine")
+        raise ValueError("the host has a zone id, which only means something on one machine")
     return str(address.ipv4_mapped or address)
 
 

@@ -5,10 +5,7 @@ from dataclasses import replace
 
 from gateway.model import Attempt, Reply, Target, UpstreamError
 from gateway.policy.snapshot import Plan
-from gateway.policy.targets import authority, follow
-from gateway.upstreams.connection import Connection
-from gateway.upstreams.exchange import exchange
-from gateway.upstreams.heads import RequestHeads
+from gateway.policy.targets import follow
 from gateway.upstreams.outward import LABEL, Outward
 
 MOST_REDIRECTS = 5
@@ -52,10 +49,8 @@ class Fetch:
         raise UpstreamError("bad_response", f"{LABEL} redirects more than {MOST_REDIRECTS} times", sent=True)
 
     async def _hop(self, attempt: Attempt, hop: Attempt, plan: Plan, target: Target) -> Reply:
-        hop.target = target.path
         try:
-            connection = await self._outward.open(plan, target)
-            return await exchange(connection, RequestHeads(authority(target)), hop, Connection.abort)
+            return await self._outward.send(hop, plan, target)
         except UpstreamError as error:
             error.sent = error.sent or attempt.sent
             raise

@@ -5,12 +5,14 @@ import functools
 import ssl
 from ipaddress import ip_network
 
-from gateway.model import Target, UpstreamError
+from gateway.model import Attempt, Reply, Target, UpstreamError
 from gateway.policy.snapshot import Plan, Tls
-from gateway.policy.targets import host_allowed
+from gateway.policy.targets import authority, host_allowed
 from gateway.upstreams.addresses import Address, Network, forbidden
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.dial import connect, look_up, tls_context
+from gateway.upstreams.exchange import exchange
+from gateway.upstreams.heads import RequestHeads
 from gateway.upstreams.listeners import NO_LISTENERS, Listeners
 from gateway.upstreams.resolver import Resolver
 
@@ -40,6 +42,12 @@ class Outward:
             server_name=target.host,
         )
 
+    async def send(self, attempt: Attempt, plan: Plan, target: Target) -> Reply:
+        """One exchange with one target, on a connection of its own; a redirect is an answer like any other. Raises UpstreamError."""
+        attempt.target = target.path
+        connection = await self.open(plan, target)
+        return await exchange(connection, RequestHeads(authority(target)), attempt, Connection.abort)
+
     async def probe(self, plan: Plan, target: Target) -> str | None:
         """Resolves, judges, connects and handshakes without a request. The problem, or None."""
         try:
@@ -63,7 +71,7 @@ class Outward:
         allow_private = _networks(plan.egress.allow_private)
         for address in addresses:
             if self._listeners.own(address, target.port):
-                raise _refused(target, "it is the gateway itself")
+                raise _refused(target, "it is the gateway itself, to be called directly, without a proxy (NO_PROXY)")
             if forbidden(address, allow_private) is not None:
                 raise _refused(
                     target, "it does not lead to a public address, and egress.allow_private does not list it"

@@ -22,9 +22,6 @@ MALFORMED = {
     "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "TLS on a plain port": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     "TRACE": (raw("TRACE /tools/search.read HTTP/1.1", "Host: localhost"), 405),
-    "CONNECT": (raw("CONNECT example.com:443 HTTP/1.1", "Host: example.com:443"), 501),
-    "absolute form": (raw("GET http://example.com/ HTTP/1.1", "Host: example.com"), 501),
-    "absolute form with user-info": (raw("GET http://u:p@localhost/ HTTP/1.1", "Host: localhost"), 501),
     "asterisk form": (raw("OPTIONS * HTTP/1.1", "Host: localhost"), 501),
     "two Content-Lengths": (raw(CALL, "Host: localhost", "Content-Length: 2", "Content-Length: 2", body=b"{}"), 400),
     "Content-Lengths that differ": (

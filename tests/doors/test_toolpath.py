@@ -164,8 +164,8 @@ async def test_a_tool_without_a_rest_takes_none(running: Running, tool: ToolServ
 
 
 async def test_an_allowed_tool_without_an_upstream_names_the_missing_key(start: StartGateway, tool: ToolServer) -> None:
-    running = await start("tools: {allowlist: [http.post]}")
-    answer = await ask(running.gateway.data_url, request("POST /tools/http.post"))
+    running = await start("tools: {allowlist: [http.brew]}")
+    answer = await ask(running.gateway.data_url, request("POST /tools/http.brew"))
     assert (answer.status, answer.problem()["reason"]) == (403, "tool_not_configured")
     assert tool.calls == 0
 

@@ -155,7 +155,7 @@ def _headers(arrival: Arrival) -> tuple[tuple[str, str], ...]:
     """What of the caller's headers goes on; the server's own credentials are added where it is sent."""
     request, none = arrival.request, ()
     headers = request.headers
-    kept = end_to_end(headers.items(), headers.getall("Connection", none), authorization=False)
+    kept = end_to_end(headers.items(), headers.getall("Connection", none))
     via, forwarded = headers.getall("Via", none), headers.getall("Forwarded", none)
     return (
         *((name, value) for name, value in kept if name.lower() not in NOT_FORWARDED),

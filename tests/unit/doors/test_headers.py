@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.denial import Reason
-from gateway.doors.headers import end_to_end, forwarding, idempotency_key_of, made_up_key
+from gateway.doors.headers import WITH_AUTHORIZATION, end_to_end, forwarding, idempotency_key_of, made_up_key
 from gateway.doors.refusal import Refusal
 from gateway.model import Moment
 
@@ -23,7 +23,7 @@ def test_hop_by_hop_headers_and_those_connection_names_stop_here() -> None:
         ("Host", "gateway"),
         ("Accept", "*/*"),
     ]
-    assert end_to_end(came, ["keep-alive, X-Hop"], authorization=False) == [("Accept", "*/*")]
+    assert end_to_end(came, ["keep-alive, X-Hop"]) == [("Accept", "*/*")]
 
 
 def test_identity_and_our_own_headers_never_reach_a_tool() -> None:
@@ -36,11 +36,11 @@ def test_identity_and_our_own_headers_never_reach_a_tool() -> None:
         ("Idempotency-Key", "k"),
         ("X-Kept", "1"),
     ]
-    assert end_to_end(came, [], authorization=False) == [("X-Kept", "1")]
+    assert end_to_end(came, []) == [("X-Kept", "1")]
 
 
 def test_a_tool_that_takes_the_callers_authorization_gets_it() -> None:
-    assert end_to_end([("authorization", "Bearer x")], [], authorization=True) == [("authorization", "Bearer x")]
+    assert end_to_end([("authorization", "Bearer x")], [], WITH_AUTHORIZATION) == [("authorization", "Bearer x")]
 
 
 def test_via_and_forwarded_grow_behind_what_earlier_proxies_wrote() -> None:
