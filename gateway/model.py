@@ -54,15 +54,15 @@ class RunKey(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Where a fetch goes, normalised once: the same form is judged, dialled and logged."""
+    """Where a fetch, a proxied request or a tunnel goes, normalised once: the same form is judged, dialled and logged."""
 
     scheme: str
-    """`http` or `https`."""
+    """`http` or `https`; `connect` for a tunnel."""
     host: str
     """A-label host name in lower case without a final dot, or a canonical IP literal without brackets."""
     port: int
     path: str
-    """Path and query as the caller wrote them, unchanged; at least `/`."""
+    """Path and query as the caller wrote them, unchanged; at least `/`, but "" for a tunnel."""
 
 
 HOP_BY_HOP = frozenset(
@@ -107,7 +107,8 @@ class ToolCall(NamedTuple):
     tool: str
     method: str
     rest: str
-    """What follows the tool's own path, as the caller wrote it (still encoded), with its leading slash; "" for none."""
+    """What follows the tool's own path, as the caller wrote it (still encoded), with its leading slash; "" for none.
+    Where there is a destination: that, in its one form, as far as its query."""
     query: str
     """The query string as the caller wrote it, without the question mark."""
     target: str
@@ -126,7 +127,7 @@ class ToolCall(NamedTuple):
     """The step the agent announced (header Agent-Step)."""
     trace_id: str | None = None
     destination: Target | None = None
-    """Where a fetch goes; None for tools with an upstream."""
+    """Where a call of a built-in tool goes; None for tools with an upstream."""
     idempotency_key: str | None = None
     """The caller's Idempotency-Key."""
     spend: int = 0
@@ -166,6 +167,18 @@ class Tunnel(Protocol):
         ...
 
 
+class ReplyHead:
+    """Status and end-to-end headers: the same object each time an upstream answers with the very same head."""
+
+    __slots__ = ("headers", "status", "written")
+
+    def __init__(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        self.status = status
+        self.headers = headers
+        self.written: bytes | None = None
+        """What a door makes of it, kept for the next time."""
+
+
 @dataclass(slots=True)
 class Reply:
     """The upstream's answer: status, end-to-end headers and a body that is whole (`body`) or still arriving (`chunks`)."""
@@ -183,6 +196,8 @@ class Reply:
     """What came of it last asks the caller for something (MCP: sampling, elicitation): the silence that follows is not the upstream's."""
     private: bool = False
     """It holds what no log may show."""
+    head: ReplyHead | None = None
+    """Where it may come again."""
     tunnel: Tunnel | None = None
     """Of a CONNECT: neither a body nor chunks follow, but this."""
     failed: bool = False
@@ -274,17 +289,27 @@ class Outcome(NamedTuple):
 
 
 class Record(NamedTuple):
-    """All that observers learn of a call, once, after it ended. `args` and `result` are raw windows: only the log's redactor reads them."""
+    """All that observers learn of a call, once, after it ended. `args` and `result` are raw windows: only the log's redactor reads them.
+
+    The order is for the observers (observers/lines.py): first what differs from call to call, then what many calls have in common, the
+    payloads last.
+    """
 
     at: Moment
     call_id: str
     run_id: str | None
-    agent_id: str
     trace_id: str | None
+    args_hash: str
+    duration_ms: float
+    waited_ms: float
+    """Queue, pause and backoff, without the attempts."""
+    bytes_in: int
+    bytes_out: int
+    cost_micro_usd: int
+    agent_id: str
     door: Door
     tool: str
     effect: Effect | None
-    args_hash: str
     decision: Decision
     reason: Reason
     stop_reason: str | None
@@ -292,16 +317,12 @@ class Record(NamedTuple):
     attempts: int
     errors: tuple[str, ...]
     """The kind of each failed attempt, in order."""
-    duration_ms: float
-    waited_ms: float
-    """Queue, pause and backoff, without the attempts."""
-    bytes_in: int
-    bytes_out: int
-    cost_micro_usd: int
     policy: str
-    upstream: str | None = None
+    candidate: str | None = None
+    """How the two policies differ on the call while a candidate is on trial (pipeline/shadow.py); None: they were not compared."""
     report_reason: Reason | None = None
     """In report mode: the first rule that would have refused."""
+    upstream: str | None = None
     detail: str | None = None
     """The denial's sentence."""
     args: bytes = b""
@@ -309,8 +330,6 @@ class Record(NamedTuple):
     """Rest and query as the caller wrote them."""
     result: bytes = b""
     """The reply's first bytes."""
-    candidate: str | None = None
-    """How the two policies differ on the call while a candidate is on trial (pipeline/shadow.py); None: they were not compared."""
 
 
 @dataclass(frozen=True, slots=True)

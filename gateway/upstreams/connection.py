@@ -8,15 +8,16 @@ import select
 import ssl
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from gateway.model import UpstreamError
+from gateway.model import ReplyHead, UpstreamError
 from gateway.small_reads import READ_AHEAD
 from gateway.upstreams.heads import REPLY_HEAD, announced_length, flaw
+from gateway.upstreams.known import END_OF_HEAD, KnownHeads, wants_more
 
 LONGEST_HEAD = 65_536
 LONGEST_FIELD = 32_768
@@ -31,6 +32,18 @@ class Head(NamedTuple):
     message: RawResponseMessage
     length: int | None
     body: StreamReader
+
+
+class Asker(Protocol):
+    """Who asked, and does not wait. Called once."""
+
+    def answered(self, head: ReplyHead, body: bytes) -> None:
+        """With a plain reply whose head is known. The connection may be given back."""
+        ...
+
+    def odd(self, came: bytes) -> None:
+        """All that has come needs a closer look."""
+        ...
 
 
 class Connection(BaseProtocol):
@@ -57,6 +70,10 @@ class Connection(BaseProtocol):
         self._came = self._framing = 0
         """Bytes of the body so far, and bytes on the wire since then."""
         self._ended = False
+        self._asker: Asker | None = None
+        self._known: KnownHeads | None = None
+        self._held = b""
+        """What has come of the reply that `_asker` waits for."""
         self._poll: select.poll | None = None
         self._wire: asyncio.Transport | None = None
 
@@ -88,6 +105,21 @@ class Connection(BaseProtocol):
         self._head = self._loop.create_future()
         return self._head
 
+    def ask(self, request: bytes, asker: "Asker", known: KnownHeads) -> None:
+        """Writes a request and goes on without a future: `asker` hears of the reply, unless `look_closer` is called before."""
+        self._asker, self._known = asker, known
+        self.write(request)
+
+    def look_closer(self) -> asyncio.Future[Head]:
+        """Reads the reply that was asked for as if it had been expected, all that came of it included."""
+        self._asker, held, self._held = None, self._held, b""
+        answer = self.expect(bodyless=False)
+        if self.transport is None:
+            self._end(clean=False)
+        elif held:
+            self.data_received(held)
+        return answer
+
     def write(self, data: bytes) -> None:
         if self.transport is not None:
             self.transport.write(data)
@@ -112,7 +144,7 @@ class Connection(BaseProtocol):
 
     def abort(self) -> None:
         """Closes at once. Safe at any time."""
-        self._parser = None
+        self._parser = self._asker = None
         self._keep = False
         if self.writer is not None:
             self.writer.cancel()
@@ -120,6 +152,16 @@ class Connection(BaseProtocol):
             self.transport.abort()
 
     # -- may another exchange follow?
+
+    @property
+    def whole(self) -> bool:
+        """All of the reply has come."""
+        return self._body is not None and self._body.is_eof() and self.error is None
+
+    @property
+    def plain(self) -> bool:
+        """The reply was one head and the body it announced, and the connection stays."""
+        return self._keep and self._interim == 0 and self._missing == 0
 
     @property
     def reusable(self) -> bool:
@@ -154,7 +196,9 @@ class Connection(BaseProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None:
-            if data:
+            if self._asker is not None:
+                self._receive(data, self._asker)
+            elif data:
                 self.abort()
             return
         try:
@@ -171,12 +215,30 @@ class Connection(BaseProtocol):
         if self._ended and not self._reading_paused:
             self._end(clean=True)
 
+    def _receive(self, data: bytes, asker: "Asker") -> None:
+        """More of a reply that was asked for."""
+        data = self._held = self._held + data
+        end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+        known = None if self._known is None else self._known.find(data[:end])
+        if known is not None and len(data) == end + known.length:
+            self._asker, self._held, self._keep, self._body = None, b"", True, EMPTY_PAYLOAD
+            asker.answered(known.head, data[end:])
+        elif not wants_more(data):
+            asker.odd(data)
+
+    def _end_asking(self) -> None:
+        """The upstream will say no more: the asker finds out what that means."""
+        if self._asker is not None:
+            self._asker.odd(self._held)
+
     def eof_received(self) -> None:
+        self._end_asking()
         self._end(clean=True)
         if self.transport is not None:
             self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._end_asking()
         self._end(clean=False)
         super().connection_lost(exc)
         if self.writer is not None:

@@ -35,7 +35,18 @@ async def exchange(connection: Connection, heads: RequestHeads, attempt: Attempt
         else:
             connection.writer = asyncio.create_task(_write(connection, attempt, head, body, size))
             connection.writer.add_done_callback(lambda writer: _written(connection, writer))
-        return _reply(connection, await answer, give_back)
+    except BaseException:
+        connection.abort()
+        raise
+    return await going_on(connection, answer, attempt, give_back)
+
+
+async def going_on(
+    connection: Connection, answer: asyncio.Future[Head], attempt: Attempt, give_back: GiveBack
+) -> Reply:
+    """The rest of an exchange whose request is written, or being written."""
+    try:
+        return reply_of(connection, await answer, give_back)
     except UpstreamError as error:
         connection.abort()
         error.sent = attempt.sent
@@ -70,7 +81,8 @@ def _written(connection: Connection, writer: asyncio.Task[None]) -> None:
         connection.fail(error)
 
 
-def _reply(connection: Connection, head: Head, give_back: GiveBack) -> Reply:
+def reply_of(connection: Connection, head: Head, give_back: GiveBack) -> Reply:
+    """With its body, where all of it is there."""
     message, length, stream = head
     headers = end_to_end(message.headers.items(), message.headers.getall("Connection", []))
     if message.code >= 300 and connection.writer is not None:

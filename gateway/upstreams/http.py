@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import sys
+from collections.abc import Iterable
 
 from gateway.model import Attempt, Reply, UpstreamError
 from gateway.policy.snapshot import Snapshot, UpstreamPlan
@@ -11,8 +12,10 @@ from gateway.upstreams.connection import Connection
 from gateway.upstreams.dial import connect, look_up, tls_context
 from gateway.upstreams.exchange import exchange
 from gateway.upstreams.heads import RequestHeads
+from gateway.upstreams.known import KnownHeads
 from gateway.upstreams.listeners import NO_LISTENERS, Listeners
 from gateway.upstreams.pool import Pool
+from gateway.upstreams.quick import QuickExchange
 from gateway.upstreams.resolver import Resolver
 
 UNLIMITED = sys.maxsize
@@ -27,6 +30,7 @@ class HttpUpstream:
         self._listeners = listeners
         self._label = f"upstream {plan.name}"
         self._heads = RequestHeads(plan.origin.partition("://")[2], plan.base_path, plan.headers)
+        self._known = KnownHeads()
         self._tls: ssl.SSLContext | None = None
         self._tls_loaded = 0.0
         self.pool = self._pool(plan.max_connections)
@@ -48,6 +52,15 @@ class HttpUpstream:
         connection = await self.apart.take()
         reply = await exchange(connection, self._heads, attempt, self.apart.give)
         return await mcp.checked(reply, self._label, read_ahead=False)
+
+    def opening(self, method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
+        """What the heads of all attempts of a call begin with. Raises ValueError like RequestHeads.head."""
+        return self._heads.head(method, target, headers, None).removesuffix(b"\r\n")
+
+    def quick(self) -> QuickExchange | None:
+        """An exchange that can be begun at once, where a connection is idle: to be sent or given back before anything is awaited."""
+        connection = self.pool.take_idle()
+        return None if connection is None else QuickExchange(connection, self.pool, self._known)
 
     async def probe(self) -> str | None:
         """Resolves, connects and handshakes, apart from the pool. The problem with its remedy, or None."""

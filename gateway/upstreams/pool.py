@@ -43,11 +43,9 @@ class Pool:
 
     async def take(self) -> Connection:
         """A connection for one exchange; give() it back. Raises UpstreamError where none can be opened."""
-        while self._idle:
-            connection, _ = self._idle.popitem()
-            if self._fresh(connection) and connection.quiet():
-                return connection
-            connection.abort()
+        connection = self.take_idle()
+        if connection is not None:
+            return connection
         if self._places:
             self._places -= 1
             return await self._open()
@@ -56,12 +54,25 @@ class Pool:
             return await self._open()
         return turn
 
+    def take_idle(self) -> Connection | None:
+        """The same where it costs no wait."""
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if self._fresh(connection) and connection.quiet():
+                return connection
+            connection.abort()
+        return None
+
     def give(self, connection: Connection) -> None:
         """Takes a connection back after its exchange, for the next in the queue or to rest. Whatever is not reusable is closed."""
         if not connection.reusable or self._old(connection):
             connection.abort()
             return
         connection.rest()
+        self.rest(connection)
+
+    def rest(self, connection: Connection) -> None:
+        """For the next in the queue, or until somebody takes it."""
         if self._hand_on(connection):
             return
         if self._retired:

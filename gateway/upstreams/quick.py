@@ -1,0 +1,82 @@
+"""An exchange that is begun without waiting for it. A plain reply is handed over when it is whole; any other goes on as in exchange.py."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol
+
+from gateway.model import Attempt, Reply, ReplyHead
+from gateway.upstreams.connection import Connection, Head
+from gateway.upstreams.exchange import going_on, reply_of
+from gateway.upstreams.known import Known, KnownHeads
+from gateway.upstreams.pool import Pool
+
+
+class Taker(Protocol):
+    """Who has begun an exchange. One of the two is called, once, unless the exchange is waited for or aborted before."""
+
+    def take(self, reply: Reply) -> None:
+        """The reply is whole."""
+        ...
+
+    def look(self) -> None:
+        """Something else has come of it, which `arrive` tells."""
+        ...
+
+
+class QuickExchange:
+    """One request on an idle connection: an Exchange of pipeline/begun.py, and the Asker of the connection."""
+
+    __slots__ = ("_answer", "_attempt", "_connection", "_known", "_over", "_pool", "_taker")
+
+    _attempt: Attempt
+    _taker: Taker
+
+    def __init__(self, connection: Connection, pool: Pool, known: KnownHeads) -> None:
+        self._connection = connection
+        self._pool = pool
+        self._known = known
+        self._answer: asyncio.Future[Head] | None = None
+        self._over = False
+
+    def send(self, attempt: Attempt, request: bytes, taker: Taker) -> None:
+        """`request`: head and body, as they go on the wire."""
+        self._attempt, self._taker = attempt, taker
+        attempt.sent = True
+        self._connection.ask(request, self, self._known)
+
+    def unused(self) -> None:
+        """Nothing is to be sent after all."""
+        self._over = True
+        self._pool.rest(self._connection)
+
+    def arrive(self) -> Awaitable[Reply]:
+        self._over = True
+        answer = self._answer or self._connection.look_closer()
+        return going_on(self._connection, answer, self._attempt, self._pool.give)
+
+    def abort(self) -> None:
+        if not self._over:
+            self._over = True
+            self._connection.abort()
+            if self._answer is not None and self._answer.done():
+                self._answer.exception()  # nobody else will ask
+
+    def answered(self, head: ReplyHead, body: bytes) -> None:
+        self._over = True
+        self._pool.give(self._connection)
+        self._taker.take(Reply(head.status, head.headers, body, length=len(body), head=head))
+
+    def odd(self, came: bytes) -> None:
+        connection = self._connection
+        answer = self._answer = connection.look_closer()
+        if not answer.done() or answer.exception() is not None or not connection.whole:
+            self._taker.look()
+            return
+        self._over = True
+        message, length, _ = answer.result()
+        plain = connection.plain
+        reply = reply_of(connection, answer.result(), self._pool.give)
+        reply.head = ReplyHead(reply.status, reply.headers)
+        if plain and length is not None and message.code not in (204, 304):
+            self._known.remember(came[: len(came) - length], Known(reply.head, length))
+        self._taker.take(reply)
