@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from gateway.bounds import UNBOUNDED, UNPACED, USUAL_BREAKER, AgentBounds, BreakerBounds, Pace
@@ -116,7 +115,7 @@ class Egress:
     """CIDR blocks, canonical."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Plan:
     """All the policy says about one (agent, tool). `allowed` and `rule` tell the allowlist's word; the rest is how the call is made.
 
@@ -173,20 +172,19 @@ class Plan:
     """state.on_unavailable: allow. A charge that cannot be written down does not refuse the call."""
     heeds_annotations: bool = False
     """A tool of an MCP server whose effect the policy leaves to that server's word (trust_annotations)."""
+    lane: str = field(init=False)
+    """The name under which the tool's attempts line up."""
+    repeatable: bool = field(init=False)
+    """May an attempt that was sent be repeated?"""
+
+    def __post_init__(self) -> None:
+        repeatable = self.effect is Effect.READ or self.idempotent or self.idempotency_key
+        object.__setattr__(self, "lane", self.tool + APART if self.apart else self.tool)
+        object.__setattr__(self, "repeatable", repeatable)
 
     def price(self, said: int) -> int:
         """Micro-USD a call is charged: the policy's word or the caller's, whichever is higher."""
         return max(self.cost, said)
-
-    @cached_property
-    def lane(self) -> str:
-        """The name under which the tool's attempts line up."""
-        return self.tool + APART if self.apart else self.tool
-
-    @cached_property
-    def repeatable(self) -> bool:
-        """May an attempt that was sent be repeated?"""
-        return self.effect is Effect.READ or self.idempotent or self.idempotency_key
 
 
 class RouteMatch(NamedTuple):

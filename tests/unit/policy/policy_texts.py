@@ -1,12 +1,13 @@
 """Helpers of the policy tests: a Snapshot from YAML text, without files."""
 
+from dataclasses import fields
 from textwrap import dedent
 
 from gateway.policy.compile import compile_policy
 from gateway.policy.document.yaml_loader import load
 from gateway.policy.plans.given import Given
 from gateway.policy.schema.validate import read_policy
-from gateway.policy.snapshot import Snapshot
+from gateway.policy.snapshot import Plan, Snapshot
 
 
 def judged(text: str, given: Given | None = None) -> tuple[Snapshot | None, list[str]]:
@@ -21,3 +22,8 @@ def compiled(text: str, given: Given | None = None) -> Snapshot:
     snapshot, problems = judged(text, given)
     assert snapshot is not None, problems
     return snapshot
+
+
+def said(plan: Plan) -> dict[str, object]:
+    """All that a plan says: plans themselves are told apart by identity."""
+    return {field.name: getattr(plan, field.name) for field in fields(plan)}

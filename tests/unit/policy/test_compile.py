@@ -9,7 +9,7 @@ from gateway.model import Budgets, Effect, KillSwitch, Scope, Source
 from gateway.policy.plans.given import Given
 from gateway.policy.secrets import Reference
 from gateway.policy.snapshot import Retries
-from tests.unit.policy.policy_texts import compiled, judged
+from tests.unit.policy.policy_texts import compiled, judged, said
 
 SAFE_DEFAULT = (Path(__file__).parents[3] / "policies" / "safe-default" / "policy.yaml").read_text("utf-8")
 BASE = Given(upstream="http://tools.internal:9000/base")
@@ -276,7 +276,7 @@ def test_the_version_changes_with_a_single_limit() -> None:
 def test_the_order_of_sections_means_nothing(sections: list[str]) -> None:
     one, other = compiled("\n".join(sections)), compiled("\n".join(sorted(sections)))
     assert one.version == other.version
-    assert vars(one.plan("default", "a")) == vars(other.plan("default", "a"))
+    assert said(one.plan("default", "a")) == said(other.plan("default", "a"))
 
 
 def test_kill_switches_of_the_policy_carry_reason_and_expiry() -> None:
@@ -334,7 +334,7 @@ def test_report_mode_and_anonymous_runs_reach_every_plan() -> None:
 def test_a_plan_that_was_kept_says_what_a_fresh_one_says(agent: str, tool: str) -> None:
     kept = compiled(AGENTS, BASE)
     kept.plan(agent, tool)
-    assert vars(kept.plan(agent, tool)) == vars(compiled(AGENTS, BASE).plan(agent, tool))
+    assert said(kept.plan(agent, tool)) == said(compiled(AGENTS, BASE).plan(agent, tool))
 
 
 def test_the_spelled_out_names_are_told() -> None:
