@@ -1,6 +1,11 @@
-"""The native door's table: which tool serves a path. Exact paths in one dict, `{rest*}` prefixes in another."""
+"""The native door's table: which tool serves a path. Exact paths in one dict, `{rest*}` prefixes in another.
 
-from dataclasses import dataclass, field
+Both hold texts (`GET,HEAD=search.read POST=notes.write`) and nothing else, so that ten thousand routes pass between processes as they
+are, and the garbage collector walks none of them. Those in use are remembered as read.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
 
 from gateway.policy.document.problems import Findings
 from gateway.policy.schema.fields import REST
@@ -8,6 +13,7 @@ from gateway.policy.snapshot import RouteMatch
 
 RESERVED = frozenset(["tools", "mcp", "runs", "_gateway", "healthz", "readyz"])
 """First path segments that are other doors'."""
+_ANY = "*"
 
 
 def methods_of(method: str) -> frozenset[str] | None:
@@ -17,12 +23,11 @@ def methods_of(method: str) -> frozenset[str] | None:
     return frozenset(["GET", "HEAD"]) if method == "GET" else frozenset([method])
 
 
-@dataclass(slots=True)
-class _Shelf:
+class _Shelf(NamedTuple):
     """The tools of one path, by method."""
 
-    by_method: dict[str, RouteMatch] = field(default_factory=dict)
-    any: RouteMatch | None = None
+    by_method: dict[str, RouteMatch]
+    any: RouteMatch | None
 
     def owner(self, methods: frozenset[str] | None) -> str | None:
         """A tool that takes one of these methods here already."""
@@ -30,13 +35,6 @@ class _Shelf:
             return self.any.tool
         taken = self.by_method if methods is None else self.by_method.keys() & methods
         return next((self.by_method[method].tool for method in sorted(taken)), None)
-
-    def add(self, tool: str, methods: frozenset[str] | None) -> None:
-        match = RouteMatch(tool, methods)
-        if methods is None:
-            self.any = match
-        else:
-            self.by_method.update(dict.fromkeys(methods, match))
 
     def find(self, method: str) -> RouteMatch | None:
         return self.any or self.by_method.get(method)
@@ -47,12 +45,30 @@ class _Shelf:
         return RouteMatch(first.tool, frozenset(self.by_method))
 
 
+def _written(tool: str, methods: frozenset[str] | None) -> str:
+    return f"{_ANY if methods is None else ','.join(sorted(methods))}={tool}"
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str) -> _Shelf:
+    """A shelf's text."""
+    shelf, any_method = dict[str, RouteMatch](), None
+    for entry in text.split():
+        written, _, tool = entry.partition("=")
+        if written == _ANY:
+            any_method = RouteMatch(tool, None)
+        else:
+            methods = frozenset(written.split(","))
+            shelf.update(dict.fromkeys(methods, RouteMatch(tool, methods)))
+    return _Shelf(shelf, any_method)
+
+
 class Routes:
     """A finished table. `find` costs a dict probe and one more a level of the deepest prefix, however many routes there are."""
 
     def __init__(self) -> None:
-        self._exact: dict[str, _Shelf] = {}
-        self._prefixes: dict[str, _Shelf] = {}
+        self._exact: dict[str, str] = {}
+        self._prefixes: dict[str, str] = {}
         self._deepest = 0
 
     def add(self, tool: str, route: str, findings: Findings, *, reserved: frozenset[str] = RESERVED) -> None:
@@ -69,12 +85,13 @@ class Routes:
             return
         methods = methods_of(method)
         table = self._prefixes if path.endswith(REST) else self._exact
-        shelf = table.setdefault(path.removesuffix(REST), _Shelf())
-        owner = shelf.owner(methods)
+        key = path.removesuffix(REST)
+        there = table.get(key, "")
+        owner = _read(there).owner(methods)
         if owner is not None:
             findings.add(place, f"tools.definitions.{owner}.route takes the same requests")
             return
-        shelf.add(tool, methods)
+        table[key] = f"{there} {_written(tool, methods)}".lstrip()
         if table is self._prefixes:
             self._deepest = max(self._deepest, path.count("/"))
 
@@ -89,12 +106,12 @@ class Routes:
         return refusal
 
     def _shelves(self, path: str) -> list[_Shelf]:
-        shelves = [self._exact[path]] if path in self._exact else []
+        shelves = [_read(self._exact[path])] if path in self._exact else []
         if self._prefixes:
             ends: list[int] = []
             end = path.find("/")
             while end >= 0 and len(ends) < self._deepest:
                 ends.append(end + 1)
                 end = path.find("/", end + 1)
-            shelves.extend(self._prefixes[path[:e]] for e in reversed(ends) if path[:e] in self._prefixes)
+            shelves.extend(_read(self._prefixes[path[:e]]) for e in reversed(ends) if path[:e] in self._prefixes)
         return shelves
