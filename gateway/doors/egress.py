@@ -8,7 +8,6 @@ from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival
 from gateway.doors.headers import TO_TARGETS, end_to_end
 from gateway.doors.identity import DEFAULT_AGENT, owns_bearer, proxy_caller_of, proxy_unauthenticated, run_of
-from gateway.doors.methods import check_method
 from gateway.doors.refusal import Refusal
 from gateway.model import BodyStream, Door, Target, ToolCall
 from gateway.policy.hosts import is_own
@@ -40,7 +39,10 @@ def identify(arrival: Arrival, fixed_agent: str | None) -> None:
 def decode(arrival: Arrival) -> Plan:
     """Fills in tool, plan and destination. Raises Refusal."""
     method = arrival.request.method
-    check_method(arrival, TAKEN)
+    if method not in TAKEN:
+        arrival.methods = TAKEN
+        detail = f"The methods that go out through the proxy are {', '.join(sorted(TAKEN))}; send one of these."
+        raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=405))
     arrival.tool = f"http.{method.lower()}"
     plan = arrival.plan = arrival.snapshot.plan(arrival.agent, arrival.tool)
     target = arrival.destination = _destination(arrival.request)
