@@ -27,7 +27,7 @@ test: $(VENV)/.dev system $(MCP)/node/node_modules/.done ## format, lint, types,
 	$(BIN)/python -m pytest
 
 soak: $(VENV)/.dev system ## the long tests: hundreds of calls of every kind of fault, memory watched (10 minutes)
-	$(BIN)/python -m pytest -m soak -s
+	$(BIN)/python -m pytest -m soak -s -n 0
 
 bench: $(VENV)/.run competitors ## the gateway beside nginx, HAProxy, Envoy and others (20 minutes; writes docs/performance.md)
 	$(BIN)/python -m bench.compare

@@ -17,6 +17,11 @@ hypothesis.settings.register_profile("gateway", deadline=None, derandomize=CI)
 hypothesis.settings.load_profile("gateway")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Single files run in this process: others would take longer to start than most files take. None is one for each processor."""
+    return 0 if all(".py" in argument for argument in config.args) else None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips a test marked `needs("command")` where the command is not installed (apt.txt names the packages)."""
     for mark in item.iter_markers("needs"):
