@@ -156,11 +156,22 @@ class Attempt:
 class Tunnel(Protocol):
     """The open connection to the target of a CONNECT: bytes both ways, which the gateway counts and does not read."""
 
-    heard: float
-    """Loop time of the last byte, either way."""
-    bytes_in: int
-    """From the caller to the target."""
-    bytes_out: int
+    @property
+    def heard(self) -> float:
+        """Loop time of the last byte, either way."""
+        ...
+
+    @property
+    def bytes_in(self) -> int:
+        """From the caller to the target."""
+        ...
+
+    @property
+    def bytes_out(self) -> int: ...
+
+    async def gone(self) -> None:
+        """Waits until both of its connections are. May be cancelled, and asked again."""
+        ...
 
     def close(self) -> None:
         """Cuts it, both ways. Safe to call twice."""

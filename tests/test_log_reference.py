@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
-from gateway.observers.lines import METADATA
+from gateway.denial import Reason
+from gateway.observers.lines import META, call_fields
+from tests.unit.observers.observer_records import record
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = (ROOT / "docs" / "log.md").read_text("utf-8")
 EMITTED = re.compile(r'(?:\bEvent\(\s*|_tell\(\s*)"([a-z_]+)"')
-NAMED_OTHERWISE = {"cost_micro_usd": "cost_usd"}
 
 
 def test_every_event_has_a_row_and_every_row_an_event() -> None:
@@ -21,4 +22,5 @@ def test_every_event_has_a_row_and_every_row_an_event() -> None:
 def test_every_key_of_a_call_is_explained() -> None:
     calls = REFERENCE.partition("## Calls")[2].partition("## ")[0]
     explained = set(re.findall(r"`([a-z_]+)`", calls))
-    assert {NAMED_OTHERWISE.get(key, key) for key in METADATA} <= explained
+    written = call_fields(record(report_reason=Reason.MAX_STEPS)[:META], str)
+    assert {*written, "sampled"} <= explained | {"ts", "event"}

@@ -7,12 +7,12 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.model import Decision, Event, Moment, Record
 from gateway.observers import lines
 from gateway.observers.redaction.redact import SURPLUS, Redactor
-from gateway.observers.sample import Sampler, failed
+from gateway.observers.sample import FINE, Sampler, failed
 from gateway.observers.sink import Sink
 from gateway.policy.snapshot import Observability
 
@@ -23,18 +23,21 @@ QUEUE_BYTES = 8 * 1024 * 1024
 PAYLOAD_SHARE, OK_SHARE = 0.5, 0.75
 _LINE_BYTES = 1024
 """What a queued line without its payloads counts: generous for its tuple and texts."""
+_FULL, _FULL_FOR_OK = QUEUE_BYTES - _LINE_BYTES, int(QUEUE_BYTES * OK_SHARE) - _LINE_BYTES
+"""What may be queued already where one more line comes."""
 _EVENTS = 2048
 """Events that wait at most. They are small and rare: policy, kill switch, breaker, runs that end."""
 _APART = ("kill_switch", "policy_", "rollout", "breaker", "gateway_", "state_", "run_finished")
 _BATCH_BYTES = 32 * 1024
 _BLANK = b" \t\r\n"
+_NOT_SAMPLED, _SAMPLED = b',"sampled":false}\n', b',"sampled":true%b}\n'
 _SMALLEST = 16
 """With fewer max_logged_bytes than this no payload is worth a key."""
 _GATHER_SECONDS = 0.1
 """Lines are written in batches this far apart, so that the writer seldom competes with the event loop."""
-_TURN_SECONDS = 0.0005
+_TURN_SECONDS, _TURN_LINES = 0.0005, 16
 """A thread that computes keeps the interpreter for 5 ms unless it gives it up. After each line would be too often: changing
-threads costs more than the line does.
+threads costs more than the line does, and even asking for the time a tenth of it.
 """
 _REPORT_SECONDS = 10.0
 """log_dropped lines are at least this far apart."""
@@ -54,19 +57,26 @@ class _Payload(NamedTuple):
     limit: int
 
 
-class _Line(NamedTuple):
-    number: int
-    kind: str
+_Call = tuple[Any, ...]
+"""`record[META]`: all that waits of most calls."""
+
+
+class _Sampled(NamedTuple):
+    """A call whose payloads are shown."""
+
+    meta: _Call
+    payload: _Payload
     size: int
-    meta: tuple[object, ...]
-    payload: _Payload | None
 
 
 class _Told(NamedTuple):
-    number: int
-    kind: str
-    size: int
     event: Event
+    after: int
+    """So many bytes were queued before it, all told: its place among the calls."""
+
+
+_Entry = _Call | _Sampled | _Told
+_REASON, _DECISION = Record._fields.index("reason"), Record._fields.index("decision")
 
 
 class Log:
@@ -80,9 +90,9 @@ class Log:
         self._sampler = Sampler(sample_key)
         self._observability = observability
         self._redactor = Redactor(observability.redaction)
-        self._lines: deque[_Line | _Told] = deque()
+        self._calls = lines.CallLines(self._redactor.scrub_name)
+        self._lines: deque[_Entry] = deque()
         self._events: deque[_Told] = deque()
-        self._number = 0
         self._added = 0
         self._taken = 0
         self._refused = _zeros()  # counted by the loop
@@ -91,6 +101,8 @@ class Log:
         self._reported_at = float("-inf")
         self._credit = _Credit(clock)
         self._wake = threading.Event()
+        self._asleep = True
+        """The writer waits to be woken, or is about to."""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
@@ -113,6 +125,7 @@ class Log:
         """For a reload. Lines that wait are redacted by the new rules."""
         if observability.redaction != self._observability.redaction:
             self._redactor = Redactor(observability.redaction)
+            self._calls = lines.CallLines(self._redactor.scrub_name)
         self._observability = observability
 
     def start(self) -> None:
@@ -134,40 +147,46 @@ class Log:
             self._sink.close()
 
     def call_ended(self, record: Record) -> None:
-        """On the call's path: a hash, two slices, an append."""
-        kind = "ok" if not failed(record) else "denial" if record.decision is not Decision.ALLOW else "error"
-        full = self._added - self._taken
-        if full + _LINE_BYTES > (QUEUE_BYTES * OK_SHARE if kind == "ok" else QUEUE_BYTES):
-            self._refused[kind] += 1
+        """On the call's path: a look-up, a slice, an append."""
+        full, fine = self._added - self._taken, not failed(record)
+        if full > (_FULL_FOR_OK if fine else _FULL):
+            self._refused[_kind(record)] += 1
             return
-        payload, size = None, _LINE_BYTES
-        if self._sampler.wants(record, self._observability):
-            if full < QUEUE_BYTES * PAYLOAD_SHARE:
-                payload = self._windows(record)
-                size += len(payload.args.text) + len(payload.target) + len(payload.result.text)
-            else:
-                self._refused["payload"] += 1
-        self._number += 1
-        self._added += size
-        self._lines.append(_Line(self._number, kind, size, lines.meta_of(record), payload))
-        if not self._wake.is_set():
-            self._wake.set()
+        if self._sampler.wants(record, self._observability) and self._has_room(full):
+            payload = self._windows(record)
+            size = _LINE_BYTES + len(payload.args.text) + len(payload.target) + len(payload.result.text)
+            self._added += size
+            self._lines.append(_Sampled(record[: lines.META], payload, size))
+        else:
+            self._added += _LINE_BYTES
+            self._lines.append(record[: lines.META])
+        if self._asleep:
+            self._rouse()
 
     def happened(self, event: Event) -> None:
-        told = _Told(self._number + 1, "event", _LINE_BYTES, event)
         if event.name.startswith(_APART):
             if len(self._events) >= _EVENTS:
                 self._refused["event"] += 1
                 return
-            self._events.append(told)
+            self._events.append(_Told(event, self._added))
         else:
-            if self._added - self._taken + _LINE_BYTES > QUEUE_BYTES * OK_SHARE:
+            if self._added - self._taken > _FULL_FOR_OK:
                 self._refused["event"] += 1
                 return
             self._added += _LINE_BYTES
-            self._lines.append(told)
-        self._number += 1
+            self._lines.append(_Told(event, self._added))
+        self._rouse()
+
+    def _rouse(self) -> None:
+        self._asleep = False
         self._wake.set()
+
+    def _has_room(self, full: int) -> bool:
+        """For payloads."""
+        if full < QUEUE_BYTES * PAYLOAD_SHARE:
+            return True
+        self._refused["payload"] += 1
+        return False
 
     def _windows(self, record: Record) -> _Payload:
         limit = min(self._observability.max_logged_bytes, lines.LONGEST_LINE)
@@ -186,6 +205,7 @@ class Log:
         while True:
             self._wake.wait(_REPORT_SECONDS)
             self._wake.clear()
+            self._asleep = True  # before the queues are looked at: whoever comes behind that look rouses it again
             closing = self._closing.is_set()
             self._drain()
             if closing or self._sink.late:
@@ -194,74 +214,78 @@ class Log:
             self._closing.wait(_GATHER_SECONDS)
 
     def _drain(self) -> None:
-        batch, turn_ends = _Batch(), time.monotonic() + _TURN_SECONDS
-        while not self._sink.late and (entry := self._next()) is not None:
-            batch.add(entry.kind, self._rendered(entry))
-            if batch.size >= _BATCH_BYTES:
-                self._write(batch)
-                batch = _Batch()
+        more = True
+        while more and not self._sink.late:
+            batch = _Batch()
+            more = self._fill(batch)
+            self._write(batch)
+
+    def _fill(self, batch: "_Batch") -> bool:
+        """With what waits; False: that was all."""
+        turn_ends = time.monotonic() + _TURN_SECONDS
+        while batch.size < _BATCH_BYTES and not self._sink.late:
+            for _ in range(_TURN_LINES):
+                entry = self._next()
+                if entry is None:
+                    return False
+                batch.add(entry, self._rendered(entry))
             if time.monotonic() >= turn_ends:
                 time.sleep(0)
                 turn_ends = time.monotonic() + _TURN_SECONDS
-        self._write(batch)
+        return True
 
-    def _next(self) -> _Line | _Told | None:
+    def _next(self) -> _Entry | None:
         """The older head of the two queues."""
-        if self._events and (not self._lines or self._events[0].number < self._lines[0].number):
+        if self._events and (not self._lines or self._events[0].after <= self._taken):
             return self._events.popleft()
         if not self._lines:
             return None
         entry = self._lines.popleft()
-        self._taken += entry.size
+        self._taken += entry.size if isinstance(entry, _Sampled) else _LINE_BYTES
         return entry
 
     def _write(self, batch: "_Batch") -> None:
         due = self._closing.is_set() or time.monotonic() - self._reported_at >= _REPORT_SECONDS
         if due and self._unreported():
-            batch.add("event", self._report())
+            told = Event("log_dropped", self._clock(), {"dropped": self._report()})
+            batch.add(_Told(told, 0), lines.event_line(told, self._redactor.scrub_text) + b"\n")
         if batch.size and not self._sink.put(b"".join(batch.lines)):
-            self._lost.update(batch.kinds)
+            self._lost.update(map(_kind, batch.entries))
 
     def _unreported(self) -> bool:
         return self._refused + self._lost != self._reported
 
-    def _report(self) -> bytes:
+    def _report(self) -> dict[str, int]:
+        """What was dropped since the last one."""
         total = self._refused + self._lost
         fresh = total - self._reported
         self._reported, self._reported_at = total, time.monotonic()
-        return (
-            lines.event_line(
-                Event("log_dropped", self._clock(), {"dropped": dict(sorted(fresh.items()))}), self._redactor.scrub_text
-            )
-            + b"\n"
-        )
+        return dict(sorted(fresh.items()))
 
     def _abandon(self) -> None:
         while (entry := self._next()) is not None:
-            self._lost[entry.kind] += 1
+            self._lost[_kind(entry)] += 1
 
-    def _rendered(self, entry: _Line | _Told) -> bytes:
+    def _rendered(self, entry: _Entry) -> bytes:
         try:
+            if isinstance(entry, _Sampled):
+                return self._sampled_line(entry)
             if isinstance(entry, _Told):
                 return lines.event_line(entry.event, self._redactor.scrub_text) + b"\n"
-            return self._call_line(entry) + b"\n"
+            return self._calls.line(entry) + _NOT_SAMPLED
         except Exception:  # noqa: BLE001  one line that cannot be rendered must not end the log
-            self._lost[entry.kind] += 1
+            self._lost[_kind(entry)] += 1
             return b""
 
-    def _call_line(self, entry: _Line) -> bytes:
-        redactor, payload = self._redactor, entry.payload
-        fields = lines.call_fields(entry.meta, redactor.scrub_name)
-        if payload is not None and not self._credit.open(self._observability.max_log_bytes_per_second):
+    def _sampled_line(self, entry: _Sampled) -> bytes:
+        line = self._calls.line(entry.meta)
+        if not self._credit.open(self._observability.max_log_bytes_per_second):
             self._lost["payload"] += 1
-            payload = None
-        fields["sampled"] = payload is not None
-        head = lines.dumps(fields)
-        if payload is None:
-            return head
-        parts = self._payload_parts(payload, lines.LONGEST_LINE - len(head))
+            return line + _NOT_SAMPLED
+        parts = self._payload_parts(entry.payload, lines.LONGEST_LINE - len(line) - len(_SAMPLED))
         self._credit.take(sum(map(len, parts.values())))
-        return head[:-1] + b"".join(b',"' + key.encode() + b'":' + value for key, value in parts.items()) + b"}"
+        shown = b"".join(b',"' + key.encode() + b'":' + value for key, value in parts.items())
+        return line + _SAMPLED % shown
 
     def _payload_parts(self, payload: _Payload, room: int) -> dict[str, bytes]:
         """target, args and result as JSON, each where there is one, in `room` bytes together with their keys."""
@@ -292,18 +316,28 @@ def _zeros() -> Counter[str]:
     return Counter(dict.fromkeys(KINDS, 0))
 
 
+def _kind(entry: _Entry) -> str:
+    """Of what is dropped. A record is an entry, too."""
+    if isinstance(entry, _Told):
+        return "event"
+    meta = entry.meta if isinstance(entry, _Sampled) else entry
+    if meta[_DECISION] is not Decision.ALLOW:
+        return "denial"
+    return "ok" if meta[_REASON] in FINE else "error"
+
+
 class _Batch:
     """Lines that are written together."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
-        self.kinds: Counter[str] = Counter()
+        self.entries: list[_Entry] = []
         self.size = 0
 
-    def add(self, kind: str, line: bytes) -> None:
+    def add(self, entry: _Entry, line: bytes) -> None:
         if line:
             self.lines.append(line)
-            self.kinds[kind] += 1
+            self.entries.append(entry)
             self.size += len(line)
 
 

@@ -12,12 +12,16 @@ FIRST_FAILURES = 10
 MOST_KEYS = 1000
 """(tool, reason) pairs counted apart in one minute; a caller that invents names shares one count a reason from there on."""
 
-_FINE = (Reason.OK, Reason.DEDUP)
+FINE = (Reason.OK, Reason.DEDUP)
 
 
 def failed(record: Record) -> bool:
     """An error or a denial, a relayed 4xx/5xx (tool_error) and a caller that left included."""
-    return record.reason not in _FINE or record.decision is not Decision.ALLOW
+    return record.reason not in FINE or record.decision is not Decision.ALLOW
+
+
+MOST_RUNS = 4096
+"""Runs whose lot is remembered; with more of them it is drawn anew, and comes out the same."""
 
 
 class Sampler:
@@ -25,6 +29,9 @@ class Sampler:
 
     def __init__(self, key: bytes) -> None:
         self._key = key[:64]
+        self._rate = 0.0
+        self._lots: dict[str, bool] = {}
+        """By run, at this rate."""
         self._minute = -1
         self._failures: dict[tuple[str, Reason], int] = {}
 
@@ -34,7 +41,18 @@ class Sampler:
             return False
         if failed(record) and self._among_first(record):
             return True
-        return self.chosen(record.run_id or record.call_id, observability.result_sample_rate)
+        rate = observability.result_sample_rate
+        if record.run_id is None:
+            return self.chosen(record.call_id, rate)
+        lot = self._lots.get(record.run_id) if rate == self._rate else None
+        return self._draw(record.run_id, rate) if lot is None else lot
+
+    def _draw(self, run_id: str, rate: float) -> bool:
+        if rate != self._rate or len(self._lots) >= MOST_RUNS:
+            self._rate = rate
+            self._lots.clear()
+        lot = self._lots[run_id] = self.chosen(run_id, rate)
+        return lot
 
     def chosen(self, name: str, rate: float) -> bool:
         """The keyed hash of the name, as a share of all hashes, is below the rate."""

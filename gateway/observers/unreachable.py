@@ -18,7 +18,7 @@ class Unreachable:
         self._told: dict[str, float] = {}
 
     def call_ended(self, record: Record) -> None:
-        if record.upstream is None or KINDS.isdisjoint(record.errors):
+        if not record.errors or record.upstream is None or KINDS.isdisjoint(record.errors):
             return
         if record.at.mono - self._told.get(record.upstream, -QUIET_SECONDS) < QUIET_SECONDS:
             return

@@ -30,6 +30,7 @@ _HEADS = rb"(?i)(?:STEMS)[\w.\x80-\xff-]*(?:\\*[\"'`]|\])?[ \t]*(?:=|:|>)|--[\w-
 """Where a value may follow a telling name: what assignments looks at closely."""
 _TOKEN_BYTES = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/=_.%~-@:"
 """What a token, a key or an address is made of: a run of these that the window cuts is hidden whole."""
+_TRACE_ID, _TRACE_ID_LENGTH = re.compile(r"[0-9a-f]{32}"), 32
 _LINE_BREAK = re.compile(rb"[ \t\r]*\n[ \t\r\n]*")
 _NUMBERS = frozenset({"phone", "card", "iban", "national_id"})
 """Not hidden in the names that callers choose: a run's id may be any number."""
@@ -50,7 +51,7 @@ class Redactor:
         self.kind_of = lru_cache(maxsize=4096)(self._kind_of)
         self.kind_in_text = lru_cache(maxsize=4096)(self._kind_in_text)
         self.name = lru_cache(maxsize=4096)(self._name)
-        self.scrub_name = lru_cache(maxsize=4096)(self._scrub_name)  # the same few names stand in every line
+        self._scrubbed_name = lru_cache(maxsize=4096)(self._scrub_name)  # the same few names stand in every line
         self.custom = self._rules.custom
 
     def scrub(self, text: bytes, *, stop: int | None = None, cut: bool = False) -> bytes:
@@ -66,8 +67,13 @@ class Redactor:
         """For error texts and event fields, paths and queries. Lone surrogates come out escaped."""
         return self.scrub(text.encode("utf-8", "backslashreplace")).decode("utf-8", "replace")
 
-    def _scrub_name(self, name: str) -> str:
+    def scrub_name(self, name: str) -> str:
         """For names the caller chose (a tool, a run): a credential in their place is hidden."""
+        if len(name) == _TRACE_ID_LENGTH and not self._asks and _TRACE_ID.fullmatch(name):
+            return name  # no credential we know has this form, and there may be another with each call
+        return self._scrubbed_name(name)
+
+    def _scrub_name(self, name: str) -> str:
         raw = name.encode("utf-8", "backslashreplace")
         found = self._rules.spans(raw, without=_NUMBERS)
         return replaced(raw, found, len(raw)).decode("utf-8", "replace") if found else name

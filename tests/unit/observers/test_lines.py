@@ -33,8 +33,25 @@ def test_hostile_text_is_escaped_and_still_readable() -> None:
 
 @given(TEXTS, TEXTS, TEXTS)
 def test_a_call_line_is_one_harmless_line_whatever_its_names(tool: str, run: str, trace: str) -> None:
-    meta = lines.meta_of(record(tool=tool, run_id=run, trace_id=trace))
-    is_one_harmless_line(lines.dumps(lines.call_fields(meta, same) | {"sampled": False}))
+    meta = record(tool=tool, run_id=run, trace_id=trace)[: lines.META]
+    line = lines.CallLines(same).line(meta) + b',"sampled":false}'
+    is_one_harmless_line(line)
+    assert json.loads(line) == json.loads(lines.dumps(lines.call_fields(meta, same) | {"sampled": False}))
+
+
+def test_a_line_that_stands_half_ready_is_the_line_of_its_own_call() -> None:
+    """The second of two calls that differ only in what every call has of its own."""
+    calls = lines.CallLines(str.upper)
+    first = record(tool="100%s", agent_id="a", errors=("reset",), report_reason=Reason.MAX_STEPS)
+    second = first._replace(
+        at=Moment(1.0, 1_790_000_001.5), call_id="c-2", run_id=None, trace_id="t", args_hash="", duration_ms=0.0625, waited_ms=5.0,
+        bytes_in=1, bytes_out=2, cost_micro_usd=1,
+    )  # fmt: skip
+    for call in (first, second, second._replace(tool="other"), first):
+        meta = call[: lines.META]
+        told = json.loads(calls.line(meta) + b"}")
+        assert told == json.loads(lines.dumps(lines.call_fields(meta, str.upper)))
+        assert told["tool"] == call.tool.upper()
 
 
 @given(
@@ -74,7 +91,7 @@ def test_a_cut_payload_says_so() -> None:
 
 
 def test_the_keys_of_a_tool_call_line() -> None:
-    fields = lines.call_fields(lines.meta_of(record(reason=Reason.TOOL_ERROR, errors=("reset",))), same)
+    fields = lines.call_fields(record(reason=Reason.TOOL_ERROR, errors=("reset",))[: lines.META], same)
     assert list(fields | {"sampled": True}) == [
         "ts", "event", "call_id", "run_id", "agent_id", "trace_id", "door", "tool", "effect", "args_hash", "decision", "reason",
         "stop_reason", "status", "attempts", "errors", "duration_ms", "waited_ms", "bytes_in", "bytes_out", "cost_usd", "policy",
@@ -85,5 +102,5 @@ def test_the_keys_of_a_tool_call_line() -> None:
 
 
 def test_a_reported_call_names_the_rule() -> None:
-    fields = lines.call_fields(lines.meta_of(record(report_reason=Reason.TOOL_NOT_ALLOWED)), same)
+    fields = lines.call_fields(record(report_reason=Reason.TOOL_NOT_ALLOWED)[: lines.META], same)
     assert fields["report_reason"] == "tool_not_allowed"

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.denial import Reason
 from gateway.model import Decision, Event, Moment
 from gateway.observers import log as log_module
 from gateway.observers.log import Log
+from gateway.observers.redaction.redact import Redactor
 from gateway.policy.snapshot import Observability, Redaction
 from tests.unit.observers.observer_records import record
 from tests.unit.observers.planted_secrets import CREDENTIALS, PERSONAL
@@ -263,3 +266,10 @@ def test_a_reader_that_is_gone_does_not_keep_the_gateway_from_ending(path: Path)
 def test_a_file_that_cannot_be_opened_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         a_log(tmp_path / "missing" / "gateway.log").start()
+
+
+@given(st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
+def test_no_trace_id_looks_like_a_credential(trace_id: str) -> None:
+    """They pass unlooked at, unless the policy has patterns of its own: then the long way is taken."""
+    assert Redactor(Redaction(patterns={"never": "[^\\x00-\\x{10FFFF}]"})).scrub_name(trace_id) == trace_id
+    assert Redactor(Redaction(patterns={"hex": "[0-9a-f]{32}"})).scrub_name(trace_id) == "[redacted:hex]"
