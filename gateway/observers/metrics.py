@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.denial import Reason
 from gateway.model import Door, Event, Family, Record
+from gateway.observers.lines import APART, COMMON
 
 OTHER = "other"
 MOST_TOOLS, MOST_AGENTS, MOST_UPSTREAMS = 500, 100, 500
@@ -20,6 +21,22 @@ FINISHES = frozenset(reason.value for reason in Reason) | {"finish"}
 """The stop_reasons that are a label of their own; an agent can finish its run with any word."""
 ANSWERED = frozenset({Reason.OK, Reason.TOOL_ERROR})
 _CLASSES = {status: f"{status // 100}xx" for status in range(100, 600)}
+
+
+_MOST_ALIKE = 1000
+
+
+class _Alike:
+    """Calls that ended alike."""
+
+    __slots__ = ("calls", "cost", "record")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record._replace(args=b"", target="", result=b"")
+        """The first of them."""
+        self.calls = 0
+        self.cost = 0
+        """Micro-USD of all."""
 
 
 class Labels:
@@ -44,23 +61,27 @@ class Labels:
 
 
 class Metrics:
-    """Counts since the start of the process. Read between two calls of the loop, so every sum fits every other."""
+    """Counts since the start of the process. Read between two calls of the loop, so every sum fits every other.
+
+    A call is counted among those that ended alike; only when somebody asks, or they become many, are these put under their labels.
+    """
 
     def __init__(self) -> None:
-        self.calls: Counter[tuple[str, Door, Reason]] = Counter()
-        self.agent_calls: Counter[tuple[str, Reason]] = Counter()
         self.durations = [0] * (len(BUCKETS) + 1)
         """Calls by bucket, each counted once; the last holds what was longer than all."""
         self.duration_sum = 0.0
-        self.attempts: Counter[tuple[str, str]] = Counter()
+        self.runs_finished: Counter[str] = Counter()
+        self.policy_rejected = 0
+        self._alike: dict[tuple[object, ...], _Alike] = {}
+        self._calls: Counter[tuple[str, Door, Reason]] = Counter()
+        self._agent_calls: Counter[tuple[str, Reason]] = Counter()
+        self._attempts: Counter[tuple[str, str]] = Counter()
         """By upstream and result: the kind of a failed attempt, `status_503` and the like for an answer that was tried again,
         `2xx` to `5xx` for the answer that was passed on, `abandoned` where a kill or the caller's leaving ended it.
         """
-        self.runs_finished: Counter[str] = Counter()
-        self.spend: Counter[str] = Counter()
+        self._spend: Counter[str] = Counter()
         """Micro-USD by agent."""
-        self.policy_rejected = 0
-        self.candidate_decisions: Counter[str] = Counter()
+        self._candidate_decisions: Counter[str] = Counter()
         self._tools, self._agents, self._upstreams = Labels(MOST_TOOLS), Labels(MOST_AGENTS), Labels(MOST_UPSTREAMS)
 
     def adopt(self, *, tools: Iterable[str], agents: Iterable[str], upstreams: Iterable[str]) -> None:
@@ -70,27 +91,44 @@ class Metrics:
         self._upstreams.adopt(upstreams)
 
     def call_ended(self, record: Record) -> None:
-        reason, seconds = record.reason, record.duration_ms / 1000
-        earned = record.attempts > 0
-        agent = self._agents.of(record.agent_id, earned=earned)
-        self.calls[self._tools.of(record.tool, earned=earned), record.door, reason] += 1
-        self.agent_calls[agent, reason] += 1
+        seconds = record.duration_ms / 1000
         self.durations[bisect_left(BUCKETS, seconds)] += 1
         self.duration_sum += seconds
-        if record.candidate is not None:
-            self.candidate_decisions[record.candidate] += 1
-        if record.cost_micro_usd:
-            self.spend[agent] += record.cost_micro_usd
-        if earned:
-            self._count_attempts(record, self._upstreams.of(record.upstream or record.tool, earned=True))
+        key = record[COMMON : APART + 1]  # and the upstream
+        alike = self._alike.get(key)
+        if alike is None:
+            if len(self._alike) >= _MOST_ALIKE:
+                self._sort()
+            alike = self._alike[key] = _Alike(record)
+        alike.calls += 1
+        alike.cost += record.cost_micro_usd
 
-    def _count_attempts(self, record: Record, upstream: str) -> None:
+    def _sort(self) -> None:
+        """Puts the calls under their labels, those first that earn one: their like shares it."""
+        alike = sorted(self._alike.values(), key=lambda each: not each.record.attempts)
+        self._alike.clear()
+        for each in alike:
+            self._count(each.record, each.calls, each.cost)
+
+    def _count(self, record: Record, calls: int, cost: int) -> None:
+        reason, earned = record.reason, record.attempts > 0
+        agent = self._agents.of(record.agent_id, earned=earned)
+        self._calls[self._tools.of(record.tool, earned=earned), record.door, reason] += calls
+        self._agent_calls[agent, reason] += calls
+        if record.candidate is not None:
+            self._candidate_decisions[record.candidate] += calls
+        if cost:
+            self._spend[agent] += cost
+        if earned:
+            self._count_attempts(record, calls, self._upstreams.of(record.upstream or record.tool, earned=True))
+
+    def _count_attempts(self, record: Record, calls: int, upstream: str) -> None:
         for error in record.errors:
-            self.attempts[upstream, error] += 1
+            self._attempts[upstream, error] += calls
         if record.attempts > len(record.errors):
             answered = record.reason in ANSWERED and record.status is not None
             result = _CLASSES.get(record.status or 0, OTHER) if answered else "abandoned"
-            self.attempts[upstream, result] += 1
+            self._attempts[upstream, result] += calls
 
     def happened(self, event: Event) -> None:
         if event.name == "run_finished":
@@ -101,18 +139,19 @@ class Metrics:
 
     def families(self) -> list[Family]:
         """As they stand: plain data, which can be rendered off the loop while calls go on being counted."""
-        spend = Counter({agent: micro_usd / 1_000_000 for agent, micro_usd in self.spend.items()})
+        self._sort()
+        spend = Counter({agent: micro_usd / 1_000_000 for agent, micro_usd in self._spend.items()})
         return [
-            counter("calls", "Calls by how they ended.", ("tool", "door", "reason"), self.calls),
-            counter("agent_calls", "Calls by agent and how they ended.", ("agent", "reason"), self.agent_calls),
-            counter("attempts", "Attempts at upstreams and what came back.", ("upstream", "result"), self.attempts),
+            counter("calls", "Calls by how they ended.", ("tool", "door", "reason"), self._calls),
+            counter("agent_calls", "Calls by agent and how they ended.", ("agent", "reason"), self._agent_calls),
+            counter("attempts", "Attempts at upstreams and what came back.", ("upstream", "result"), self._attempts),
             counter("runs_finished", "Runs that ended.", ("stop_reason",), self.runs_finished),
             counter("spend_usd", "Money charged, in US dollars.", ("agent",), spend),
             counter(
                 "candidate_decisions",
                 "Calls by how policy and candidate differ on them.",
                 ("diff",),
-                self.candidate_decisions,
+                self._candidate_decisions,
             ),
             counter("policy_rejected", "Policy files that were not taken.", (), {(): self.policy_rejected}),
             Family(
