@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _SLICE = 4096
-"""Bytes a write: a pipe that poll calls writable takes PIPE_BUF (4,096 on Linux) without blocking."""
+"""Bytes a write: a pipe that poll calls writable takes PIPE_BUF (4,096 on Linux) without blocking. A file takes all there is."""
 _POLL_MS = 200
 _RETRY_SECONDS = 0.5
 _LOOK_SECONDS = 1.0
@@ -26,6 +26,7 @@ class Sink:
         """Monotonic seconds: from then on nothing is waited for."""
         self.reopen = False
         self._fd = 1 if path == "-" else -1
+        self._is_file = False
         self._looked = 0.0
 
     def open(self) -> None:
@@ -36,7 +37,7 @@ class Sink:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
         fresh = os.open(self.path, flags, 0o600)
         self.close()
-        self._fd = fresh
+        self._fd, self._is_file = fresh, stat.S_ISREG(os.fstat(fresh).st_mode)
         with suppress(OSError):  # a file that we may not read, or one that cannot grow
             if self._is_torn():
                 os.write(fresh, b"\n")
@@ -80,7 +81,7 @@ class Sink:
         return True
 
     def _write(self, lines: bytes, done: int) -> int:
-        end = lines.rfind(b"\n", done, done + _SLICE) + 1 or done + _SLICE
+        end = len(lines) if self._is_file else lines.rfind(b"\n", done, done + _SLICE) + 1 or done + _SLICE
         try:
             return os.write(self._fd, lines[done:end])
         except BlockingIOError:
@@ -89,6 +90,8 @@ class Sink:
     def _writable(self) -> bool:
         if self._fd < 0:
             self.open()
+        if self._is_file:  # poll calls every file writable
+            return True
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         return bool(poll.poll(_POLL_MS if self.stop_at is None else 20))
