@@ -35,13 +35,13 @@ COMMON, APART = Record._fields.index("agent_id"), Record._fields.index("upstream
 _TEMPLATES, _NAMES = 1024, 4096
 """So many lines stand half ready, and so many run ids quoted. Callers can make up more: then they are made anew."""
 _FORMS = {
-    "ts": b'"%b"',
+    "ts": b'"%b.%03dZ"',
     "call_id": b'"%b"',
     "run_id": b"%b",
     "trace_id": b"%b",
     "args_hash": b'"%b"',
     "duration_ms": b"%.3f",
-    "waited_ms": b"%.3f",
+    "waited_ms": b"%b",
     "bytes_in": b"%d",
     "bytes_out": b"%d",
     "cost_usd": b"%b",
@@ -53,12 +53,12 @@ _NULL, _ZERO = b"null", b"0.0"
 def timestamp(wall: float) -> str:
     """RFC 3339 in UTC with milliseconds."""
     second = int(wall // 1)
-    return f"{_second(second)}.{int((wall - second) * 1000):03d}Z"
+    return f"{_second(second).decode()}.{int((wall - second) * 1000):03d}Z"
 
 
 @lru_cache(maxsize=4)  # lines come in the order of time, many in each second
-def _second(wall: int) -> str:
-    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _second(wall: int) -> bytes:
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 
 def call_fields(meta: tuple[object, ...], name: Callable[[str], str]) -> dict[str, object]:
@@ -110,14 +110,16 @@ class CallLines:
         at, call_id, run_id, trace_id, args_hash, duration_ms, waited_ms, bytes_in, bytes_out, cost = meta[:COMMON]
         common = meta[COMMON:APART]
         template = self._templates.get(common) or self._template(meta, common)
+        second = int(at.wall // 1)
         return template % (
-            timestamp(at.wall).encode(),
+            _second(second),
+            int((at.wall - second) * 1000),
             call_id.encode(),
             _NULL if run_id is None else self._quoted(run_id),
             _NULL if trace_id is None else self._quote(trace_id),
             args_hash.encode(),
             duration_ms,
-            waited_ms,
+            b"%.3f" % waited_ms if waited_ms else _ZERO,
             bytes_in,
             bytes_out,
             dumps(cost / 1_000_000) if cost else _ZERO,
