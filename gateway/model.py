@@ -255,8 +255,8 @@ class UpstreamError(Exception):
     """A failed attempt. `sent` is the one fact a retry hangs on: could the upstream have seen a byte of this attempt?
 
     `kind` is a closed word for log and metrics (`refused`, `dns`, `connect_timeout`, `tls`, `reset`, `cut`, `bad_response`,
-    `response_too_large`, `request_too_large`, `overloaded`, `egress_not_allowed`, `timeout`); `detail` is a sentence part
-    that repeats no value of the call.
+    `response_too_large`, `request_too_large`, `overloaded`, `egress_not_allowed`, `sni_mismatch`, `host_mismatch`,
+    `unknown_protocol`, `timeout`); `detail` is a sentence part that repeats no value of the call.
     """
 
     def __init__(self, kind: str, detail: str, *, sent: bool) -> None:

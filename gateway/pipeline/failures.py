@@ -7,6 +7,8 @@ from gateway.model import UpstreamError
 from gateway.pipeline.limits import Timer
 from gateway.policy.snapshot import Plan
 
+NOT_ALLOWED = frozenset({"egress_not_allowed", "sni_mismatch", "host_mismatch", "unknown_protocol"})
+"""Kinds of UpstreamError that say: policy does not let this leave. The last three tell what was wrong inside of a tunnel."""
 LOOK_FIRST = "It may have run: check its effect before you repeat it."
 RETRY_LATER = 1.0
 """Seconds: what an overloaded answer suggests; in-flight calls last about that long."""
@@ -47,7 +49,7 @@ def explain(error: UpstreamError, plan: Plan) -> Denial:
     """What the caller is told when no attempt is left. A write that was sent is never called failed: nobody knows."""
     run_over = isinstance(error, TimedOut) and error.timer is Timer.RUN
     stop_reason = Reason.MAX_SECONDS.value if run_over else None
-    if error.kind == "egress_not_allowed":
+    if error.kind in NOT_ALLOWED:
         return Denial(Reason.EGRESS_NOT_ALLOWED, sentence(error.detail))
     if error.kind == "response_too_large":
         return Denial(Reason.RESPONSE_TOO_LARGE, f"{sentence(error.detail)} The tool has run; ask it for less.")

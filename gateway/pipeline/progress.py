@@ -42,6 +42,8 @@ class Progress:
     room: int = 0
     """Bytes taken from the Buffers for what this call holds of its reply."""
     bytes_out: int = 0
+    tunnelled: int = 0
+    """Bytes that the caller sent through its tunnel."""
 
     def __init__(self, call: ToolCall, plan: Plan | None, policy: str, limits: Limits) -> None:
         self.call = call
@@ -158,7 +160,7 @@ class Progress:
             call.args_hash or ("" if isinstance(body, bytes) else body.hexdigest()),
             (now.mono - call.started.mono) * 1000,
             self.waited * 1000,
-            len(body) if isinstance(body, bytes) else body.size,
+            (len(body) if isinstance(body, bytes) else body.size) + self.tunnelled,
             self.bytes_out,
             self.reservation.spend if self.reservation is not None else 0,
             call.agent,

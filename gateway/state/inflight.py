@@ -6,7 +6,7 @@ from math import inf
 from types import TracebackType
 
 from gateway.denial import Denial, Reason
-from gateway.model import Attempt, Effect, ToolCall
+from gateway.model import Attempt, Effect, ToolCall, Tunnel
 
 Objection = Callable[[ToolCall, Effect], Denial | None]
 
@@ -28,7 +28,7 @@ class Stopped(Exception):
 class Wait:
     """One call in flight. All its waiting happens inside a scope of this object, so that it can be ended from outside."""
 
-    __slots__ = ("_attempt", "call", "effect", "heard", "joined", "scope", "stopped")
+    __slots__ = ("_attempt", "call", "effect", "heard", "joined", "scope", "stopped", "tunnel")
 
     def __init__(self, call: ToolCall, effect: Effect) -> None:
         self.call = call
@@ -39,6 +39,8 @@ class Wait:
         """Loop time of the last piece of a reply that streams; None while the call is at work otherwise."""
         self.joined: Wait | None = None
         """The call that is performed for this one as well; None: it is performed itself."""
+        self.tunnel: Tunnel | None = None
+        """Through which bytes pass without the call's task: it says itself when it heard one."""
         self._attempt: Attempt | None = None
         self.scope: Limit | None = None
         """The innermost one the call is in."""
@@ -49,6 +51,11 @@ class Wait:
         if self.joined is not None:
             return self.joined.waiting
         return self._attempt is None or not self._attempt.sent
+
+    @property
+    def last_heard(self) -> float | None:
+        """Like `heard`, of a tunnel as well."""
+        return self.heard if self.tunnel is None else self.tunnel.heard
 
     def attempting(self, attempt: Attempt, when: float | None) -> "Limit":
         """A scope for one attempt. The call is not waiting from its first byte on, until it pauses: its reply may stream."""
@@ -168,7 +175,7 @@ class InFlight:
 
     def quiet_for(self, now: float) -> float:
         """Seconds (`now`: loop time) without a call in flight, where a stream counts as one only when a piece of it arrives."""
-        at_work = (now if wait.heard is None else wait.heard for wait in self._waits)
+        at_work = (now if (heard := wait.last_heard) is None else heard for wait in self._waits)
         listening = (-inf if wait.heard is None else wait.heard for wait in self._listening)
         return now - max(self._last_left, *at_work, *listening, -inf)
 
