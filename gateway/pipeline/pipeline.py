@@ -16,6 +16,7 @@ from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
 from gateway.pipeline.shadow import CANARY, FAILED, Shadow, difference
 from gateway.pipeline.sharing import Earlier, Sharing
+from gateway.pipeline.tunnelling import Check, Join, carry
 from gateway.policy.snapshot import Plan
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
@@ -45,6 +46,12 @@ class OpenCall:
         plan, wait = self._progress.plan, self._wait
         if plan is not None and wait is not None:
             await self._pipeline.stream(self._progress, plan, wait, write, end)
+
+    async def carry(self, check: Check, join: Join) -> None:
+        """Holds a tunnel until both of its ends are closed, under the timers and kills of the call. Raises Cut."""
+        plan, wait = self._progress.plan, self._wait
+        if plan is not None and wait is not None:
+            await self._pipeline.tunnel(self._progress, plan, wait, check, join)
 
 
 Answer = Callable[[OpenCall], Awaitable[R]]
@@ -270,6 +277,14 @@ class Pipeline:
             denial = failures.stopped_after_dispatch(stop.denial, plan)
         progress.fail(denial)
         raise Cut(denial, by_upstream=by_upstream)
+
+    async def tunnel(self, progress: Progress, plan: Plan, wait: Wait, check: Check, join: Join) -> None:
+        """What it holds on the way is a piece for each end at most: the call's room is given back. Raises Cut."""
+        if progress.reply is None or progress.reply.tunnel is None:
+            return
+        self._buffers.give(progress.room)
+        progress.room = 0
+        await carry(progress, plan, wait, progress.reply.tunnel, self._clock, check, join)
 
     def settle(self, progress: Progress, wait: Wait | None) -> None:
         """Gives everything back and tells the observers. Must not raise, must not wait."""
