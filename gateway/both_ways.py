@@ -8,7 +8,7 @@ PIECE = 64 * 1024
 """Bytes a read, and all that one slow reader can leave with us. Larger than the pieces of small_reads.py, which wait for their reader in
 other places as well; larger still is hardly faster (docs/performance.md).
 """
-MOST_KEPT = 32 * 1024
+MOST_KEPT = 48 * 1024
 """Bytes read before the ends are joined, from which on a socket is left alone."""
 _RESET = struct.pack("ii", 1, 0)
 
@@ -41,6 +41,10 @@ class End(asyncio.BufferedProtocol):
         """Its connection is gone."""
         return self._lost is None
 
+    @property
+    def joined(self) -> bool:
+        return self._other is not None
+
     def join(self, other: "End") -> None:
         """From now on what it reads goes to the other end, beginning with what was kept."""
         self._other = other
@@ -57,6 +61,9 @@ class End(asyncio.BufferedProtocol):
         """Waits until the connection is. May be cancelled, and asked again."""
         if self._lost is not None:
             await asyncio.shield(self._lost)
+
+    def stirred(self) -> None:
+        """More is kept, or no more will come. For those who wait for that before they join it."""
 
     def cut(self) -> None:
         """Ends the connection so that what came through it cannot look whole (RST, not FIN). Safe to call twice."""
@@ -84,18 +91,21 @@ class End(asyncio.BufferedProtocol):
         self.kept += piece
         if len(self.kept) >= MOST_KEPT:
             self.transport.pause_reading()
+        self.stirred()
 
     def eof_received(self) -> bool:
         if not self.ended:  # uvloop says it again where reading is taken up behind it
             self.ended = True
             if self._other is not None:
                 self._pass_end(self._other)
+            self.stirred()
         return True  # the other direction may finish
 
     def connection_lost(self, exc: Exception | None) -> None:
         lost, self._lost = self._lost, None
         if lost is not None:
             lost.set_result(None)
+        self.stirred()
         if self._other is not None and (exc is not None or not self._other.transport.is_closing()):
             self._other.cut()
 
