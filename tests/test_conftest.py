@@ -20,19 +20,23 @@ def test_without_it():
 """
 
 
-def run_suite(folder: Path, ci: str) -> subprocess.CompletedProcess[str]:
+def run_suite(folder: Path, ci: str, asked: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(Path(__file__).with_name("conftest.py"), folder)
     (folder / "test_sample.py").write_text(TESTS)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = needs\naddopts = -ra -p no:cacheprovider\n")
-    command = [sys.executable, "-m", "pytest", str(folder)]
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = needs\naddopts = -ra -p no:cacheprovider -n auto\n")
+    command = [sys.executable, "-m", "pytest", asked]
     return subprocess.run(command, env={**os.environ, "CI": ci}, capture_output=True, text=True, cwd=folder, timeout=60)
 
 
+@pytest.mark.parametrize("asked", [".", "test_sample.py"])
 @pytest.mark.parametrize(("ci", "code"), [("false", 0), ("true", 1)])
-def test_a_missing_command_skips_with_one_line_and_fails_under_ci(tmp_path: Path, ci: str, code: int) -> None:
-    done = run_suite(tmp_path, ci)
+def test_a_missing_command_skips_with_one_line_and_fails_under_ci(
+    tmp_path: Path, ci: str, code: int, asked: str
+) -> None:
+    done = run_suite(tmp_path, ci, asked)
 
     assert "1 passed, 1 skipped" in done.stdout
     assert done.stdout.count("no-such-command not found") == 1
     assert done.returncode == code
     assert ("which is a failure" in done.stdout) == (code == 1)
+    assert ("created: " in done.stdout) == (asked == "."), "folders are shared out, a file is not"

@@ -19,12 +19,12 @@ from tests.scenarios.installation import Installation, call
 
 GUARDED, OPEN = "guarded.read", "open.read"
 """Two tools at one server: behind a breaker, and behind one that never opens, so that the retry budget alone holds."""
-OPEN_MS, TIMEOUT_MS = 2000, 1000
+OPEN_MS, TIMEOUT_MS = 1000, 1000
 RECOVERY = 1.2 * OPEN_MS / 1000 + 5
 """Seconds after the end of a fault within which calls succeed again."""
 PER_SECOND = 25
 """Calls of each tool."""
-OUTAGE = 7
+OUTAGE = 4
 """Seconds."""
 SPAN, LATE = 10.0, 0.25
 """Seconds: what the bound is counted over, and by how much an attempt may reach the upstream later than its call was offered."""

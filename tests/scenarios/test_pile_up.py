@@ -69,8 +69,8 @@ async def test_a_slow_tool_has_what_it_can_bear_and_costs_the_others_nothing(
     async with installation.agent() as agent:
         for _ in range(3):
             piled, others = await asyncio.gather(
-                open_loop(lambda: call(agent, SLOW), per_second=OFFERED, seconds=1.5),
-                open_loop(lambda: call(agent, QUICK), per_second=20, seconds=1.5),
+                open_loop(lambda: call(agent, SLOW), per_second=OFFERED, seconds=1),
+                open_loop(lambda: call(agent, QUICK), per_second=20, seconds=1),
             )
             sizes.append(resident(pid))
     ends = Counter(each.result for each in piled)
