@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel
-
 from gateway.policy.document.problems import Findings, Path, dotted
+from gateway.policy.schema.section import Section, changed, written
 from gateway.policy.schema.sections import Agent, Policy
 from gateway.policy.snapshot import RolloutPlan
 
@@ -14,13 +13,13 @@ _ALL = 100
 
 def overlay(live: Policy, candidate: Policy, findings: Findings) -> Policy:
     """The policy that the candidate's runs live under: what promoting it would make of policy.yaml."""
-    sections = {name: getattr(candidate, name) for name in candidate.model_fields_set}
+    sections = dict(written(candidate))
     if "runs" in sections:
         trace = live.runs.identify_by_trace
-        sections["runs"] = candidate.runs.model_copy(update={"identify_by_trace": trace})
+        sections["runs"] = changed(candidate.runs, identify_by_trace=trace)
     if "agents" in sections:
         sections["agents"] = _with_tokens(live, candidate, findings)
-    return live.model_copy(update=sections)
+    return changed(live, **sections)
 
 
 def _with_tokens(live: Policy, candidate: Policy, findings: Findings) -> dict[str, Agent]:
@@ -34,7 +33,7 @@ def _with_tokens(live: Policy, candidate: Policy, findings: Findings) -> dict[st
                 ("agents", name), "missing: the section replaces policy.yaml's whole, so name it here ({} is no limits)"
             )
     return {
-        name: agent.model_copy(update={"token": live.agents[name].token})
+        name: changed(agent, token=live.agents[name].token)
         for name, agent in candidate.agents.items()
         if name in live.agents
     }
@@ -50,8 +49,8 @@ def changes(live: Policy, other: Policy) -> tuple[str, ...]:
 def _differing(live: object, other: object, path: Path) -> Iterator[Path]:
     if live == other:
         return
-    if isinstance(live, BaseModel) and isinstance(other, BaseModel):
-        for name in type(live).model_fields:
+    if isinstance(live, Section) and isinstance(other, Section):
+        for name in live.ANNOTATIONS:
             yield from _differing(getattr(live, name), getattr(other, name), (*path, name))
     elif isinstance(live, dict) and isinstance(other, dict):
         for key in sorted({*live, *other}):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from gateway.policy import secrets
 from gateway.policy.document.problems import Findings, Path
+from gateway.policy.schema.section import written
 from gateway.policy.schema.sections import Policy
 from gateway.policy.secrets import Reference
 
@@ -54,5 +55,5 @@ def wanted(policy: Policy) -> tuple[frozenset[Reference], frozenset[str]]:
     files: set[str] = set()
     for upstream in (*policy.upstreams.values(), *policy.mcp_servers.values()):
         templates.extend(upstream.headers.values())
-        files.update(path for path in upstream.tls.model_dump().values() if path is not None)
+        files.update(path for path in written(upstream.tls).values() if path is not None)
     return frozenset(reference for text in templates for reference in secrets.references(text)), frozenset(files)

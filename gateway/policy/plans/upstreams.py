@@ -1,15 +1,17 @@
 """Upstreams of the policy → UpstreamPlans: addresses checked, secrets expanded, GATEWAY_UPSTREAM merged in."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+
+import orjson
 
 from gateway.bounds import BreakerBounds
 from gateway.policy import hosts, secrets
 from gateway.policy.document.problems import Findings, Path
 from gateway.policy.hosts import BaseUrl
 from gateway.policy.plans.given import Given
+from gateway.policy.schema.section import filled, plain, written
 from gateway.policy.schema.sections import McpServer, Policy, Upstream
 from gateway.policy.snapshot import APART, McpPlan, Tls, UpstreamPlan
 
@@ -83,12 +85,12 @@ def _headers(upstream: Path, spec: Upstream, given: Given, findings: Findings) -
 
 def _judge_tls(upstream: Path, spec: Upstream, url: BaseUrl | None, given: Given, findings: Findings) -> None:
     here: Path = (*upstream, "tls")
-    written = {key: path for key, path in spec.tls.model_dump().items() if path is not None}
-    if written and url is not None and url.scheme == "http":
+    files = {key: path for key, path in written(spec.tls).items() if path is not None}
+    if files and url is not None and url.scheme == "http":
         findings.add(here, "the URL is http: nothing here would be used")
     if (spec.tls.client_cert_file is None) != (spec.tls.client_key_file is None):
         findings.add(here, "client_cert_file and client_key_file go together")
-    for key, path in written.items():
+    for key, path in files.items():
         if path in given.unread_files:
             findings.add((*here, key), given.unread_files[path])
 
@@ -96,10 +98,11 @@ def _judge_tls(upstream: Path, spec: Upstream, url: BaseUrl | None, given: Given
 def _plan(name: str, spec: Upstream, url: BaseUrl, headers: tuple[tuple[str, str], ...], given: Given) -> UpstreamPlan:
     tls = Tls(spec.tls.ca_file, spec.tls.client_cert_file, spec.tls.client_key_file)
     files = [given.digests.get(path, "") for path in (tls.ca_file, tls.client_cert_file, tls.client_key_file) if path]
-    shape = [url, headers, spec.model_dump(mode="json", exclude=_NOT_CONNECTIONS), files]
+    ours = {key: value for key, value in filled(spec).items() if key not in _NOT_CONNECTIONS}
+    shape = orjson.dumps([url, headers, ours, files], default=plain, option=orjson.OPT_SORT_KEYS)
     return UpstreamPlan(
         name=name,
-        key=f"{name}-{hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()}",
+        key=f"{name}-{hashlib.sha256(shape).hexdigest()}",
         scheme=url.scheme,
         host=url.host,
         port=url.port,

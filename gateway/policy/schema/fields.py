@@ -2,20 +2,13 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
-
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from typing import Annotated
 
 from gateway.policy import hosts, secrets
 from gateway.policy.document.scalars import DATE, Ambiguous
 from gateway.policy.plans.patterns import is_pattern, is_tool_name
-
-T = TypeVar("T")
-EXPECTED = "expected"
-"""The type of errors whose message is the phrase to print after `expected`."""
+from gateway.policy.schema.kinds import Form
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _UPSTREAM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -45,50 +38,26 @@ REST = "{rest*}"
 _PATH = re.compile(r"/|(?:/[A-Za-z0-9._~:@!$&'()*+,;=-]+)+/?")
 
 
-@dataclass(frozen=True, slots=True)
-class Between:
-    """An integer or a number within bounds, both included."""
+def integer(low: int, high: int) -> Form:
+    """Within bounds, both included."""
 
-    low: float
-    high: float
+    def take(value: int) -> int:
+        if not low <= value <= high:
+            raise ValueError
+        return value
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        if source is int:
-            inner: CoreSchema = core_schema.int_schema(strict=True, ge=int(self.low), le=int(self.high))
-        else:
-            inner = core_schema.float_schema(strict=True, ge=self.low, le=self.high, allow_inf_nan=False)
-        kind = "an integer" if source is int else "a number"
-        expected = {"expected": f"{kind} {self.low}..{self.high}"}
-        return core_schema.custom_error_schema(
-            inner, custom_error_type=EXPECTED, custom_error_message="{expected}", custom_error_context=expected
-        )
+    return Form(f"an integer {low}..{high}", take, (int,), {"type": "integer", "minimum": low, "maximum": high})
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A scalar with a form of its own."""
+def number(low: float, high: float) -> Form:
+    """Within bounds, both included; an integer will do."""
 
-    describe: str
-    """What is expected, as an error line says it."""
-    read: Callable[[Any], object]
-    """Returns the canonical value, or raises ValueError, whose text says what is expected where `describe` is too general."""
-    takes: tuple[type, ...] = (str,)
-    json: str | tuple[str, ...] = "string"
+    def take(value: float) -> float:
+        if not low <= value <= high:
+            raise ValueError
+        return float(value)
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._validate)
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        kind = self.json if isinstance(self.json, str) else list(self.json)
-        return {"type": kind, "description": self.describe}
-
-    def _validate(self, value: object) -> object:
-        if type(value) not in self.takes:
-            raise PydanticCustomError(EXPECTED, "{expected}", {"expected": self.describe})
-        try:
-            return self.read(value)
-        except ValueError as error:
-            raise PydanticCustomError(EXPECTED, "{expected}", {"expected": str(error) or self.describe}) from None
+    return Form(f"a number {low}..{high}", take, (int, float), {"type": "number", "minimum": low, "maximum": high})
 
 
 def _only(allowed: Callable[[str], object]) -> Callable[[str], str]:
@@ -190,15 +159,12 @@ def _read_file_path(text: str) -> str:
     return _only(lambda path: path and path.isprintable() and "${" not in path)(text)
 
 
-Many = Annotated[tuple[T, ...], Field(strict=False)]
-"""A list, read as a tuple. (Not strict, so that pydantic takes a list; its items stay strict.)"""
-
-Milliseconds = Annotated[int, Between(1, 3_600_000)]
+Milliseconds = Annotated[int, integer(1, 3_600_000)]
 ByteSize = Annotated[
-    int, Form("a size 1..1073741824, in bytes or like 64 KiB", _read_bytes, (int, str), ("integer", "string"))
+    int, Form("a size 1..1073741824, in bytes or like 64 KiB", _read_bytes, (int, str), {"type": ["integer", "string"]})
 ]
-Share = Annotated[float, Between(0, 1)]
-Usd = Annotated[float, Form("a number 0..1000000 with at most 6 decimals", _read_usd, (int, float), "number")]
+Share = Annotated[float, number(0, 1)]
+Usd = Annotated[float, Form("a number 0..1000000 with at most 6 decimals", _read_usd, (int, float), {"type": "number"})]
 Text = Annotated[
     str, Form("printable text of at most 500 characters", _only(lambda t: t.isprintable() and len(t) <= 500))
 ]

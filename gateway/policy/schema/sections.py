@@ -1,11 +1,9 @@
 """The shape of a policy file (SPEC 3): one frozen class a section, each default in one place. What spans sections is judged in compile."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from gateway.policy.schema.fields import (
-    Between,
     Block,
     ByteSize,
     Endpoint,
@@ -14,7 +12,6 @@ from gateway.policy.schema.fields import (
     HeaderValue,
     HostRule,
     Identifier,
-    Many,
     McpMethod,
     Milliseconds,
     Origin,
@@ -31,11 +28,11 @@ from gateway.policy.schema.fields import (
     UpstreamName,
     Url,
     Usd,
+    integer,
+    number,
 )
-
-NOT_YET = ("governed",)
-"""Keys whose feature is not built: refused wherever they stand, whatever their value, so that no protection loads and does nothing.
-Building the feature removes its line. (`*` is any one key.)"""
+from gateway.policy.schema.kinds import JsonObject, NotYet
+from gateway.policy.schema.section import Section
 
 NOT_IN_CANDIDATES = (
     "allowed_origins",
@@ -54,14 +51,12 @@ NOT_IN_CANDIDATES = (
 """What candidate.yaml may not say: who calls, for which run, and what holds for the gateway as a whole is decided before or above it."""
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-Budget = Annotated[int, Between(1, 1_000_000)]
-Count = Annotated[int, Between(0, 1_000_000)]
+Budget = Annotated[int, integer(1, 1_000_000)]
+Count = Annotated[int, integer(0, 1_000_000)]
 
 
-class Section(BaseModel):
-    """A mapping of known keys, each of exactly its type."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+NO_ENTRIES: Mapping[str, Any] = {}
+USUAL_TIMEOUTS: Mapping[str, int] = {"default": 8000}
 
 
 class RunBudgets(Section):
@@ -69,7 +64,7 @@ class RunBudgets(Section):
 
     AGENT_MAX_STEPS: Budget | None = None
     AGENT_MAX_TOOL_CALLS: Budget | None = None
-    AGENT_MAX_SECONDS: Annotated[int, Between(1, 604_800)] | None = None
+    AGENT_MAX_SECONDS: Annotated[int, integer(1, 604_800)] | None = None
 
 
 class Runtime(Section):
@@ -91,25 +86,25 @@ class Runs(Section):
 class ToolRetries(Section):
     """A tool's own word on retries; absent keys come from tools.retries."""
 
-    max: Annotated[int, Between(0, 10)] | None = None
-    backoff_ms: Many[Annotated[int, Between(0, 60_000)]] | None = None
-    on_status: Many[Annotated[int, Between(400, 599)]] | None = None
+    max: Annotated[int, integer(0, 10)] | None = None
+    backoff_ms: tuple[Annotated[int, integer(0, 60_000)], ...] | None = None
+    on_status: tuple[Annotated[int, integer(400, 599)], ...] | None = None
 
 
 class Retries(Section):
     """When an attempt is repeated."""
 
-    max: Annotated[int, Between(0, 10)] = 2
-    backoff_ms: Many[Annotated[int, Between(0, 60_000)]] = (200, 800)
-    on_status: Many[Annotated[int, Between(400, 599)]] = (429, 502, 503, 504)
-    budget_percent: Annotated[int, Between(0, 100)] = 20
+    max: Annotated[int, integer(0, 10)] = 2
+    backoff_ms: tuple[Annotated[int, integer(0, 60_000)], ...] = (200, 800)
+    on_status: tuple[Annotated[int, integer(400, 599)], ...] = (429, 502, 503, 504)
+    budget_percent: Annotated[int, integer(0, 100)] = 20
 
 
 class Rate(Section):
     """A tool's calls in time."""
 
-    per_second: Annotated[float, Between(0.001, 1_000_000)]
-    burst: Annotated[int, Between(1, 1_000_000)] = 1
+    per_second: Annotated[float, number(0.001, 1_000_000)]
+    burst: Annotated[int, integer(1, 1_000_000)] = 1
 
 
 class Definition(Section):
@@ -118,22 +113,22 @@ class Definition(Section):
     upstream: UpstreamName | None = None
     route: Route | None = None
     path: Path | None = None
-    methods: Many[Method] | None = None
+    methods: tuple[Method, ...] | None = None
     effect: Literal["read", "write"] | None = None
     idempotent: bool = False
     idempotency_key: bool = False
     stream: bool = False
-    stream_idle_ms: Annotated[int, Between(1, 86_400_000)] = 300_000
+    stream_idle_ms: Annotated[int, integer(1, 86_400_000)] = 300_000
     timeout_ms: Milliseconds | None = None
     deadline_ms: Milliseconds | None = None
     retries: ToolRetries = ToolRetries()
     rate: Rate | None = None
-    max_concurrency: Annotated[int, Between(1, 100_000)] | None = None
+    max_concurrency: Annotated[int, integer(1, 100_000)] | None = None
     max_waiting: Count = 100
     max_calls: Budget | None = None
     max_identical_calls: Count | None = None
     cost_usd: Usd | None = None
-    arguments: dict[str, Any] | None = None
+    arguments: Annotated[dict[str, Any], JsonObject()] | None = None
     max_request_bytes: ByteSize = 1 << 20
     max_response_bytes: ByteSize = 10 << 20
     forward_authorization: bool = False
@@ -142,11 +137,11 @@ class Definition(Section):
 class Tools(Section):
     """Which tools exist and who may not use them."""
 
-    allowlist: Many[ToolPattern] = ()
-    denylist: Many[ToolPattern] = ()
-    timeouts_ms: dict[ToolPattern, Milliseconds] = {"default": 8000}
+    allowlist: tuple[ToolPattern, ...] = ()
+    denylist: tuple[ToolPattern, ...] = ()
+    timeouts_ms: Mapping[ToolPattern, Milliseconds] = USUAL_TIMEOUTS
     retries: Retries = Retries()
-    definitions: dict[ToolName, Definition] = {}
+    definitions: Mapping[ToolName, Definition] = NO_ENTRIES
 
 
 class Tls(Section):
@@ -160,7 +155,7 @@ class Tls(Section):
 class CircuitBreaker(Section):
     """When an upstream is left alone."""
 
-    failures: Annotated[int, Between(1, 1000)] = 5
+    failures: Annotated[int, integer(1, 1000)] = 5
     open_ms: Milliseconds = 30_000
 
 
@@ -168,12 +163,12 @@ class Upstream(Section):
     """Where tools are performed."""
 
     url: Url | None = None
-    headers: dict[HeaderName, HeaderValue] = {}
+    headers: Mapping[HeaderName, HeaderValue] = NO_ENTRIES
     circuit_breaker: CircuitBreaker = CircuitBreaker()
-    max_connections: Annotated[int, Between(1, 10_000)] = 100
+    max_connections: Annotated[int, integer(1, 10_000)] = 100
     connect_timeout_ms: Milliseconds = 2000
-    keepalive_ms: Annotated[int, Between(0, 3_600_000)] = 4000
-    max_connection_age_ms: Annotated[int, Between(1, 86_400_000)] = 300_000
+    keepalive_ms: Annotated[int, integer(0, 3_600_000)] = 4000
+    max_connection_age_ms: Annotated[int, integer(1, 86_400_000)] = 300_000
     tls: Tls = Tls()
 
 
@@ -182,27 +177,27 @@ class McpServer(Upstream):
 
     url: Endpoint | None = None
     trust_annotations: bool = False
-    deny_methods: Many[McpMethod] = ()
+    deny_methods: tuple[McpMethod, ...] = ()
 
 
 class Egress(Section):
     """Where calls may go that have no upstream."""
 
-    allow_hosts: Many[HostRule] = ()
-    ports: Many[Annotated[int, Between(1, 65_535)]] = (443, 80)
-    allow_private: Many[Block] = ()
+    allow_hosts: tuple[HostRule, ...] = ()
+    ports: tuple[Annotated[int, integer(1, 65_535)], ...] = (443, 80)
+    allow_private: tuple[Block, ...] = ()
 
 
 class Agent(Section):
     """One caller and its limits."""
 
     token: Token | None = None
-    allowlist: Many[ToolPattern] | None = None
-    denylist: Many[ToolPattern] = ()
+    allowlist: tuple[ToolPattern, ...] | None = None
+    denylist: tuple[ToolPattern, ...] = ()
     budgets: RunBudgets = RunBudgets()
     max_actions_per_hour: Count | None = None
     max_spend_usd_per_day: Usd | None = None
-    max_calls_per_tool: dict[ToolPattern, Count] = {}
+    max_calls_per_tool: Mapping[ToolPattern, Count] = NO_ENTRIES
 
 
 class Governed(Section):
@@ -223,7 +218,7 @@ class State(Section):
 class Idempotency(Section):
     """How long answers are kept for a replay."""
 
-    ttl_hours: Annotated[int, Between(1, 720)] = 24
+    ttl_hours: Annotated[int, integer(1, 720)] = 24
     max_bytes: ByteSize = 64 << 20
 
 
@@ -232,9 +227,9 @@ class KillSwitches(Section):
 
     disable_all: bool = False
     disable_writes: bool = False
-    disable_tools: Many[ToolPattern] = ()
-    disable_agents: Many[Identifier] = ()
-    disable_runs: Many[RunScope] = ()
+    disable_tools: tuple[ToolPattern, ...] = ()
+    disable_agents: tuple[Identifier, ...] = ()
+    disable_runs: tuple[RunScope, ...] = ()
     reason: Text = ""
     until: Time | None = None
     cancel_in_flight: bool = False
@@ -244,9 +239,9 @@ class Redaction(Section):
     """What is hidden beside the built-in keys and shapes."""
 
     enabled: bool = True
-    keys: Many[Text] = ()
-    patterns: dict[Identifier, Text] = {}
-    allow: Many[Text] = ()
+    keys: tuple[Text, ...] = ()
+    patterns: Mapping[Identifier, Text] = NO_ENTRIES
+    allow: tuple[Text, ...] = ()
 
 
 class Observability(Section):
@@ -254,15 +249,15 @@ class Observability(Section):
 
     sampled_tool_results: bool = True
     result_sample_rate: Share = 0.01
-    max_logged_bytes: Annotated[int, Between(0, 8192)] = 2048
-    max_log_bytes_per_second: Annotated[int, Between(0, 1 << 30)] = 262_144
+    max_logged_bytes: Annotated[int, integer(0, 8192)] = 2048
+    max_log_bytes_per_second: Annotated[int, integer(0, 1 << 30)] = 262_144
     redaction: Redaction = Redaction()
 
 
 class Rollout(Section):
     """How a candidate policy is tried; rests without one."""
 
-    canary_percent: Annotated[float, Between(0, 100)] = 10
+    canary_percent: Annotated[float, number(0, 100)] = 10
     rollback_on_error_rate: Share = 0.05
     min_calls: Count = 50
     count_denials: bool = True
@@ -272,15 +267,15 @@ class Policy(Section):
     """A whole policy.yaml."""
 
     mode: Literal["enforce", "report"] = "enforce"
-    allowed_origins: Many[Origin] = ()
+    allowed_origins: tuple[Origin, ...] = ()
     runtime: Runtime = Runtime()
     runs: Runs = Runs()
     tools: Tools = Tools()
-    upstreams: dict[UpstreamName, Upstream] = {}
-    mcp_servers: dict[ServerName, McpServer] = {}
+    upstreams: Mapping[UpstreamName, Upstream] = NO_ENTRIES
+    mcp_servers: Mapping[ServerName, McpServer] = NO_ENTRIES
     egress: Egress = Egress()
-    agents: dict[Identifier, Agent] = {}
-    governed: Governed = Governed()
+    agents: Mapping[Identifier, Agent] = NO_ENTRIES
+    governed: Annotated[Governed, NotYet()] = Governed()
     state: State = State()
     idempotency: Idempotency = Idempotency()
     kill_switch: KillSwitches = KillSwitches()

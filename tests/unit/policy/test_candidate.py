@@ -25,6 +25,12 @@ def live() -> CompiledPolicy:
     return compiled
 
 
+def policy(text: str) -> Policy:
+    read = read_policy(load(text.encode(), "policy.yaml"))
+    assert read.value is not None, read.problems
+    return read.value
+
+
 def laid_over(text: str) -> CompiledPolicy:
     document = load(text.encode(), "candidate.yaml")
     compiled, problems = compile_candidate(read_candidate(document), document, GIVEN, live())
@@ -80,21 +86,19 @@ def test_without_a_change_its_version_is_the_live_one() -> None:
 
 def test_changes_are_keys_without_their_values() -> None:
     before = Policy()
-    after = Policy.model_validate(
-        {"upstreams": {"search": {"url": "http://a.example/hunter2"}}, "tools": {"timeouts_ms": {"default": 1}}}
-    )
+    after = policy("upstreams: {search: {url: 'http://a.example/hunter2'}}\ntools: {timeouts_ms: {default: 1}}")
     assert changes(before, after) == ("tools.timeouts_ms.default", "upstreams.search")
     assert changes(after, after) == ()
 
 
 def test_of_many_changes_the_first_twenty_are_named() -> None:
-    many = {f"t{n:02}": {"effect": "read"} for n in range(30)}
-    told = changes(Policy(), Policy.model_validate({"tools": {"definitions": many}}))
+    many = ", ".join(f"t{n:02}: {{effect: read}}" for n in range(30))
+    told = changes(Policy(), policy(f"tools: {{definitions: {{{many}}}}}"))
     assert (len(told), told[0], told[-1]) == (21, "tools.definitions.t00", "… and 10 more")
 
 
 def test_laying_over_changes_neither_of_the_two() -> None:
-    policy, other = live().policy, Policy.model_validate({"agents": {"default": {}, "billing": {}}})
-    before = policy.model_dump(), other.model_dump()
-    overlay(policy, other, Findings("candidate.yaml", Mark(Place(1, 1))))
-    assert (policy.model_dump(), other.model_dump()) == before
+    before, other = live().policy, policy("agents: {default: {}, billing: {}}")
+    overlay(before, other, Findings("candidate.yaml", Mark(Place(1, 1))))
+    assert before == live().policy
+    assert other == policy("agents: {default: {}, billing: {}}")

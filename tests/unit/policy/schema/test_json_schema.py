@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from gateway.policy.schema.json_schema import json_schema
-from gateway.policy.schema.sections import NOT_YET
 
 SHIPPED = Path(__file__).parents[4] / "policies"
 
@@ -25,12 +24,8 @@ def test_editors_accept_every_shipped_policy(file: Path) -> None:
     assert valid(yaml.safe_load(file.read_text("utf-8")))
 
 
-@pytest.mark.parametrize("key", NOT_YET)
-def test_editors_refuse_what_is_not_built(key: str) -> None:
-    node: Any = 1
-    for step in reversed(key.split(".")):
-        node = {"x" if step == "*" else step: node}
-    assert not valid(node)
+def test_editors_refuse_what_is_not_built() -> None:
+    assert not valid({"governed": {"enabled": False}})
 
 
 @pytest.mark.parametrize("policy", [{"tols": {}}, {"mode": "loud"}, {"tools": {"retries": {"max": 11}}}, {"runs": []}])
