@@ -133,7 +133,11 @@ class _Api:
             args = json.loads(query["args"]) if "args" in query else None
         except (ValueError, RecursionError):
             raise Refused(400, "args is not JSON.") from None
-        return web.json_response(self._do.explain(query["agent"], query["tool"], args, query.get("run")))
+        try:
+            explained = self._do.explain(query["agent"], query["tool"], args, query.get("run"))
+        except ValueError as error:
+            raise Refused(400, f"The url in args is not taken: {error}.") from None
+        return web.json_response(explained)
 
     async def rollout(self, _request: web.Request) -> web.Response:
         return web.json_response(self._do.trial())

@@ -101,13 +101,16 @@ def _candidate_view(checked: Checked) -> View | None:
 Examples:
   tool-gateway explain --agent billing-agent --tool search.read
   tool-gateway explain --agent default --tool notes.write --args '{"text": "hello"}' --run r1
+  tool-gateway explain --agent default --tool http.connect --args '{"url": "api.example.com:443"}'
 """
 )
 @click.option(
     "--agent", required=True, help="The agent that would call; `default` for callers that are not identified."
 )
 @click.option("--tool", required=True, help="The tool it would call.")
-@click.option("--args", "arguments", metavar="JSON", help="The call's arguments, to ask the tool's schema.")
+@click.option(
+    "--args", "arguments", metavar="JSON", help="The call's arguments, to ask the tool's schema, or where it may go."
+)
 @click.option("--run", help="The run it would call in, to ask its budgets.")
 @click.option("--policy", metavar="PATH", help="Ask this policy rather than the running gateway.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything, as JSON.")
@@ -188,7 +191,10 @@ def _explained_by_policy(path: str | None, agent: str, tool: str, arguments: obj
     now = Moment(time.monotonic(), time.time())
     counts = Counts(settings.max_in_flight, switches=Switches(checked.snapshot.switches))
     plan = checked.snapshot.plan(agent, tool)
-    explanation = explain_call(agent, tool, arguments, run or "", plan, counts, now)
+    try:
+        explanation = explain_call(agent, tool, arguments, run or "", plan, counts, now)
+    except ValueError as error:
+        raise CannotError(f"--args: the url is not taken: {error}") from None
     return {**explanation_view(explanation, checked.snapshot.version, counts_known=False), "asked": path}
 
 

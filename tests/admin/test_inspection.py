@@ -174,3 +174,6 @@ async def test_explain_names_the_rule_that_decides(
 async def test_explain_asks_for_what_it_needs(operator: Operator) -> None:
     assert "Give ?agent= and &tool=" in str((await operator.get("/v1/explain?agent=a", 400))["detail"])
     assert (await operator.get("/v1/explain?agent=a&tool=b&args=%7B", 400))["detail"] == "args is not JSON."
+    args = quote('{"url": "ftp://x/"}')
+    refused = await operator.get(f"/v1/explain?agent=a&tool=http.get&args={args}", 400)
+    assert refused["detail"] == "The url in args is not taken: the URL's scheme is neither http nor https."

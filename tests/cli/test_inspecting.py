@@ -171,6 +171,41 @@ def test_explain_judges_arguments_where_they_are_given() -> None:
     assert refused.stderr.startswith("tool-gateway: --args is not JSON")
 
 
+WAYS_OUT = """
+tools: {allowlist: ["http.get", "http.post", "http.connect"], definitions: {http.post: {arguments: {required: [n]}}}}
+egress: {allow_hosts: ["api.example.com"]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("tool", "url", "said"),
+    [
+        ("http.get", "https://api.example.com/x", "ALLOWED"),
+        ("http.post", "http://API.example.com:80/x", "ALLOWED"),
+        ("http.connect", "api.example.com:443", "ALLOWED"),
+        ("http.connect", "https://api.example.com/", "ALLOWED"),
+        ("http.get", "https://evil.example/x", "evil.example port 443"),
+        ("http.post", "http://api.example.com:8080/", "egress.ports"),
+        ("http.connect", "evil.example:443", "egress.allow_hosts"),
+    ],
+)
+def test_explain_tells_where_a_built_in_tool_may_go(tool: str, url: str, said: str) -> None:
+    write(WAYS_OUT)
+    found = run("explain", "--agent", "scout", "--tool", tool, "--args", json.dumps({"url": url}))
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert said in found.stdout
+    assert ("egress_not_allowed" in found.stdout) == (said != "ALLOWED")
+
+
+def test_explain_takes_no_url_that_no_door_would() -> None:
+    write(WAYS_OUT)
+    for tool, url in (("http.get", "http://hunter2@api.example.com/"), ("http.connect", "api.example.com")):
+        found = run("explain", "--agent", "scout", "--tool", tool, "--args", json.dumps({"url": url}))
+        assert (found.exit_code, found.stdout) == (2, "")
+        assert "--args: the url is not taken: " in found.stderr
+        assert "hunter2" not in found.stderr
+
+
 def test_a_refused_policy_explains_nothing() -> None:
     write("mode: strict\n")
     said = run("explain", "--agent", "a", "--tool", "b")

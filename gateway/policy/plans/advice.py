@@ -7,7 +7,7 @@ from gateway.model import Effect
 from gateway.policy.document.problems import shown_name, suggestion
 from gateway.policy.plans.given import Given
 from gateway.policy.plans.patterns import Patterns
-from gateway.policy.plans.tools import Tools
+from gateway.policy.plans.tools import BUILT_IN, Tools
 from gateway.policy.schema.fields import REST
 from gateway.policy.schema.sections import Agent, Policy
 from gateway.policy.snapshot import Plan
@@ -41,6 +41,7 @@ def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
         *_contained(policy, plans),
         *_changing_reads(plans),
         *_servers_of_nobody(policy),
+        *_ways_out(policy),
         *_resting_rollout(policy, given),
         *_ignored_files(given),
     )
@@ -133,6 +134,18 @@ def _servers_of_nobody(policy: Policy) -> Iterator[str]:
     for server in policy.mcp_servers:
         if "*" not in allowed and not any(entry.startswith(f"{server}.") for entry in allowed):
             yield f"mcp_servers.{server}: no allowlist names a tool of it ({server}.*), so every call is refused"
+
+
+def _ways_out(policy: Policy) -> Iterator[str]:
+    """Tools of the egress rules without a host, hosts without a tool, and the rule that is none."""
+    allowed, hosts = _allowed(policy), policy.egress.allow_hosts
+    going_out = sorted(entry for entry in allowed if entry == "http.*" or entry in BUILT_IN)
+    if going_out and "allow_hosts" not in policy.egress.model_fields_set:
+        yield f"{', '.join(going_out)}: allowed, but egress.allow_hosts is not written, so each call is refused"
+    if hosts and not going_out and "*" not in allowed:
+        yield "egress.allow_hosts: no allowlist names a tool that goes there (http.get, http.connect, …), so nobody does"
+    if "*" in hosts:
+        yield 'egress.allow_hosts: "*" lets whatever an agent knows go to any public host'
 
 
 def _resting_rollout(policy: Policy, given: Given) -> Iterator[str]:
