@@ -17,6 +17,7 @@ ENVIRON = {
     "BILLING_AGENT_TOKEN": "billing-agent-token",
     "SUPPORT_AGENT_TOKEN": "support-agent-token",
     "BILLING_API_TOKEN": "billing-api-token",
+    "BROWSER_AGENT_TOKEN": "browser-agent-token",
 }
 OWN = frozenset([("127.0.0.1", 8080), ("127.0.0.1", 8081)])
 

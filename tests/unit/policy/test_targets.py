@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.model import Target
 from gateway.policy.snapshot import Egress
-from gateway.policy.targets import authority, follow, host_allowed, parse_target
+from gateway.policy.targets import authority, follow, host_allowed, parse_target, parse_tunnel, written
 
 
 def egress(*rules: str) -> Egress:
@@ -172,3 +172,63 @@ def test_hosts_are_allowed_by_name_suffix_or_all() -> None:
         assert not host_allowed(rules, other)
     assert host_allowed(egress("*"), "anything.example")
     assert not host_allowed(egress(), "anything.example")
+
+
+@pytest.mark.parametrize(
+    ("named", "host", "port"),
+    [
+        ("example.com:443", "example.com", 443),
+        ("Example.COM.:443", "example.com", 443),
+        ("b\u00fccher.example:8443", "xn--bcher-kva.example", 8443),
+        ("192.0.2.1:1", "192.0.2.1", 1),
+        ("[2001:DB8:0::1]:65535", "2001:db8::1", 65_535),
+        ("[::ffff:192.0.2.1]:443", "192.0.2.1", 443),
+    ],
+)
+def test_what_a_connect_names_has_one_form(named: str, host: str, port: int) -> None:
+    assert parse_tunnel(named) == Target("connect", host, port, "")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "",
+        ":443",
+        "example.com",
+        "example.com:",
+        "example.com:0",
+        "example.com:65536",
+        "example.com:+443",
+        "example.com:443:443",
+        "example.com:443/",
+        "example.com:443?",
+        "http://example.com:443",
+        "user@example.com:443",
+        "exam ple.com:443",
+        "example.com:443\x00",
+        "2001:db8::1:443",
+        "[2001:db8::1]",
+        "[fe80::1%25lo]:443",
+        "127.1:443",
+        "0x7f000001:443",
+        "2130706433:443",
+        "%31.example:443",
+    ],
+)
+def test_what_a_connect_must_not_name_is_refused(named: str) -> None:
+    with pytest.raises(ValueError, match=r"host|blank|user-info") as refused:
+        parse_tunnel(named)
+    assert not named or named not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        (Target("http", "example.com", 80, "/a?b"), "http://example.com:80/a?b"),
+        (Target("https", "2001:db8::1", 443, "/"), "https://[2001:db8::1]:443/"),
+        (Target("connect", "example.com", 443, ""), "example.com:443"),
+    ],
+)
+def test_the_log_is_told_where_a_call_went_port_and_all(target: Target, text: str) -> None:
+    assert written(target) == text
+    assert (parse_tunnel(text) if target.scheme == "connect" else parse_target(text)) == target
