@@ -20,6 +20,7 @@ from gateway.admin.token import AdminToken
 from gateway.admin.views import switch_event
 from gateway.doors.front import Front, local_name
 from gateway.doors.identity import DEFAULT_AGENT
+from gateway.doors.lane import Lane
 from gateway.doors.listener import Listener
 from gateway.doors.mcp.door import McpDoor
 from gateway.doors.runs import RunControl
@@ -123,8 +124,10 @@ class Gateway:
         self.operations = self._operations()
         self.housekeeping = Housekeeping(self.counts, self.keeper, self.pipeline, self.rollout, self.operations, clock)
         self._servers: list[asyncio.Server] = []
+        front = self._front()
         self.listener = Listener(
-            self._front(),
+            front,
+            Lane(front, self.pipeline, upstream_of=self.upstreams.of, buffers=self.buffers, clock=clock),
             buffers=self.buffers,
             max_connections=settings.max_connections,
             read_timeout=settings.read_timeout,

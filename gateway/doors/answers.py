@@ -12,8 +12,8 @@ from multidict import CIMultiDict
 
 from gateway.denial import ANSWERS, Denial
 from gateway.doors.arrival import Arrival
-from gateway.doors.plain import PlainAnswer, is_plain
-from gateway.model import Door, Outcome, Remaining, Reply
+from gateway.doors.plain import STATUS_LINES, PlainAnswer, is_plain
+from gateway.model import Door, Outcome, Remaining, Reply, ReplyHead
 from gateway.pipeline.failures import Cut
 from gateway.pipeline.pipeline import OpenCall
 from gateway.policy.plans.routes import RESERVED
@@ -30,17 +30,15 @@ LAST_EVENT_SECONDS = 1.0
 async def answer(arrival: Arrival, call: OpenCall) -> StreamResponse:
     """Writes (or hands to aiohttp) the one answer of this call."""
     outcome = call.outcome
-    headers = outcome_headers(arrival.call_id, outcome)
     if outcome.denial is not None:
-        return problem(arrival, outcome.denial, headers, outcome.policy)
+        return problem(arrival, outcome.denial, outcome_headers(arrival.call_id, outcome), outcome.policy)
     reply = outcome.reply
     if reply is None:
         raise AssertionError("an outcome holds a reply or a denial")
-    kept = relayed(arrival, reply)
     if reply.body and is_plain(arrival.request, reply):
-        return PlainAnswer(reply.status, (*headers.items(), *kept), reply.body)
-    multi = CIMultiDict(headers)
-    multi.extend(kept)
+        return PlainAnswer(reply.status, plain_bytes(arrival, arrival.call_id, outcome, reply, reply.body))
+    multi = CIMultiDict(outcome_headers(arrival.call_id, outcome))
+    multi.extend(relayed(arrival, reply))
     if reply.body is not None:
         return Response(status=reply.status, headers=multi, body=reply.body or None)
     return await _stream(arrival, call, reply, multi)
@@ -107,6 +105,40 @@ def outcome_headers(call_id: str, outcome: Outcome) -> dict[str, str]:
     if outcome.report:
         headers["Tool-Gateway-Mode"] = "report"
     return headers
+
+
+def plain_bytes(arrival: Arrival, call_id: str, outcome: Outcome, reply: Reply, body: bytes) -> bytes:
+    """The whole answer with a plain reply (plain.is_plain), as it goes on the wire."""
+    head = reply.head
+    rest = None if head is None else head.written
+    if rest is None:
+        rest = last_lines(relayed(arrival, reply), len(body))
+        if head is not None and comes_again(head):
+            head.written = rest
+    return first_lines(call_id, outcome, reply.status) + rest + body
+
+
+def first_lines(call_id: str, outcome: Outcome, status: int) -> bytes:
+    """Status line and outcome_headers."""
+    remaining = outcome.remaining
+    left = "" if remaining is None else f"Tool-Gateway-Remaining: {remaining_header(remaining)}\r\n"
+    mode = "Tool-Gateway-Mode: report\r\n" if outcome.report else ""
+    return (
+        f"{STATUS_LINES.get(status) or f'HTTP/1.1 {status} '}\r\n"
+        f"Tool-Gateway-Call-Id: {call_id}\r\nTool-Gateway-Reason: {outcome.reason.value}\r\n"
+        f"Tool-Gateway-Attempts: {outcome.attempts}\r\nTool-Gateway-Policy: {outcome.policy}\r\n{left}{mode}"
+    ).encode()
+
+
+def last_lines(kept: list[tuple[str, str]], length: int) -> bytes:
+    """The headers that `relayed` makes of a whole reply's, and the length of its body."""
+    return "\r\n".join([*map(": ".join, kept), f"Content-Length: {length}\r\n\r\n"]).encode()
+
+
+def comes_again(head: ReplyHead) -> bool:
+    """May what is relayed of it be used for another call? A Date of ours differs with the second, a Location with the call."""
+    names = {name.lower() for name, _ in head.headers}
+    return "date" in names and "location" not in names
 
 
 def relayed(arrival: Arrival, reply: Reply) -> list[tuple[str, str]]:

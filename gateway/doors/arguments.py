@@ -76,15 +76,22 @@ def query_object(query: str) -> dict[str, object]:
 
 def args_hash(tool: str, method: str, rest: str, query: str, body: bytes) -> str:
     """SHA-256 hex over tool, method, rest, query and the canonical JSON body (a body that is not JSON: its bytes)."""
-    if body[:1] in (b"{", b"[", b" ", b'"'):
-        body = canonical(body)
-    return hash_of(tool, method, rest, query, body)
+    return hash_of(tool, method, rest, query, comparable(body))
 
 
 def hash_of(tool: str, method: str, rest: str, query: str, body: bytes) -> str:
     """The same over a body that is canonical already."""
-    names = "\0".join((tool, method, rest, query, "")).encode(errors="surrogateescape")  # a query may be any bytes
-    return sha256(names + body).hexdigest()
+    return sha256(names_of(tool, method, rest, query) + body).hexdigest()
+
+
+def names_of(tool: str, method: str, rest: str, query: str) -> bytes:
+    """What is hashed in front of the body."""
+    return "\0".join((tool, method, rest, query, "")).encode(errors="surrogateescape")  # a query may be any bytes
+
+
+def comparable(body: bytes) -> bytes:
+    """What is hashed of the body."""
+    return canonical(body) if body[:1] in (b"{", b"[", b" ", b'"') else body
 
 
 def written(document: object) -> bytes:

@@ -60,6 +60,12 @@ class Arrival:
         self.call_id = call_id
         self.started = started
 
+    def of(self, request: BaseRequest, call: ToolCall) -> "Arrival":
+        """The same for a call whose request has the very same head."""
+        twin = copy(self)
+        twin.request, twin.call_id, twin.started = request, call.id, call.started
+        return twin
+
     def under(self, other: Snapshot) -> "Arrival":
         """The same request, as the other policy sees it."""
         twin = copy(self)

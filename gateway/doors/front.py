@@ -101,6 +101,28 @@ class Front:
         del call  # the pipeline lets go of its parsed arguments, so this must, too
         return await handling
 
+    def understand(self, request: BaseRequest) -> Arrival | None:
+        """For the fast lane: what a whole request asks of the tool path or native door, as far as its head says. None: it asks for other
+        things. Raises Refusal.
+        """
+        arrival = Arrival(request, self._snapshot(), "", self._clock())
+        check_http(request)
+        if egress.is_proxied(request) or IDEMPOTENCY_KEY in request.headers or not self._begin(arrival):
+            return None
+        if arrival.first == MCP or arrival.path.startswith("/_gateway/runs/"):
+            return None
+        self._door(arrival)
+        return arrival
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The policy that all calls live under; None while a candidate is on trial."""
+        return self._snapshot() if self._rollout.candidate is None else None
+
+    def next_call_id(self) -> str:
+        """Unique over restarts and replicas."""
+        return next(self._call_ids)
+
     async def _tunnel(self, arrival: Arrival, plan: Plan) -> StreamResponse:
         call, version = arrival.call(headers=()), arrival.snapshot.version
         return await self._pipeline.handle(call, plan, version, partial(tunnel.answer, arrival), arrival.shadow)

@@ -9,7 +9,9 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import BaseRequest, Response, Server, StreamResponse
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
+from gateway.doors.bodies import WHOLE_BODY
 from gateway.doors.front import Front
+from gateway.doors.lane import END_OF_HEAD, FIELD_BYTES, LINE_BYTES, REST_WITHIN, Lane, LaneCall
 from gateway.small_reads import READ_AHEAD
 from gateway.state.buffers import Buffers
 
@@ -17,11 +19,9 @@ IDLE_KEEPALIVE = 75.0
 """Seconds an idle connection is kept (SPEC 1), as nginx does."""
 LINGER = 2.0
 """Seconds to drain a body that a denial did not read, so that the client can read the denial before its write fails."""
-LINE_BYTES = 16 * 1024
-"""The request line, nginx's large_client_header_buffers doubled. It differs from FIELD_BYTES: the parser's error tells only the limit."""
-FIELD_BYTES = 32 * 1024
-"""One header: bearer tokens are long."""
-END_OF_HEAD = b"\r\n\r\n"
+
+LARGEST_REQUEST = FIELD_BYTES + WHOLE_BODY
+"""Bytes of a request that is waited for before it is known whether the lane takes it."""
 
 web_protocol.MAX_MSG_QUEUE_SIZE = 4
 """Requests sent on without waiting for answers that are parsed ahead. aiohttp's 32 are 200 KB a connection, and it has no option for it."""
@@ -30,9 +30,11 @@ web_protocol.MAX_MSG_QUEUE_SIZE = 4
 class Listener(Server):
     """Makes a Connection for every accepted socket, and counts them."""
 
-    def __init__(self, front: Front, *, buffers: Buffers, max_connections: int, read_timeout: float) -> None:
+    def __init__(
+        self, front: Front, lane: Lane, *, buffers: Buffers, max_connections: int, read_timeout: float
+    ) -> None:
         super().__init__(
-            front,
+            self._serve,
             handler_cancellation=True,  # a caller that leaves must cancel the upstream call (TRAPS 13)
             keepalive_timeout=min(read_timeout / 2, IDLE_KEEPALIVE),  # a first look; see Connection._process_keepalive
             lingering_time=LINGER,
@@ -43,6 +45,8 @@ class Listener(Server):
             max_field_size=FIELD_BYTES,
         )
         self.front = front
+        self.lane: Lane | None = lane
+        """None: every call takes the ordinary way."""
         self.buffers = buffers
         self.max_connections = max_connections
         self.read_timeout = read_timeout
@@ -52,6 +56,14 @@ class Listener(Server):
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
+
+    async def _serve(self, request: BaseRequest) -> StreamResponse:
+        """aiohttp's handler: for a new call, or to go on with one that the lane has begun."""
+        connection: Connection = request.protocol  # type: ignore[assignment]  # __call__ makes no others
+        call, connection.handed_over = connection.handed_over, None
+        if call is None:
+            return await self.front(request)
+        return await call.lane.resume(call, request)
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  the signature is aiohttp's
         """aiohttp closes the connections there are. Those that were on their way to being accepted come only now."""
@@ -67,7 +79,10 @@ class Listener(Server):
 class Connection(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_head_timer", "_listener", "_reader_timer", "_unread")
+    __slots__ = (
+        "_head_timer", "_held", "_listener", "_owed", "_reader_timer", "_rest_timer", "_unread",
+        "handed_over", "lane_call", "peer",
+    )  # fmt: skip
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, **kwargs: object) -> None:
         super().__init__(listener, loop=loop, **kwargs)  # type: ignore[arg-type]  # aiohttp types its options one by one
@@ -76,6 +91,15 @@ class Connection(RequestHandler):
         self._reader_timer: asyncio.TimerHandle | None = None
         self._unread = 0
         """Bytes of a whole answer that its reader has yet to take. Its call has ended; those of one at work are in the call's room."""
+        self.peer: str | None = None
+        self.lane_call: LaneCall | None = None
+        self.handed_over: LaneCall | None = None
+        """Begun by the lane; its request is on its way through aiohttp."""
+        self._held = b""
+        """The beginning of a request that the lane waits for."""
+        self._rest_timer: asyncio.TimerHandle | None = None
+        self._owed: int | None = 0
+        """Bytes that belong to the request aiohttp reads and have not come. None: it cannot be told where the next request begins."""
 
     @property
     def read_timeout(self) -> float:
@@ -113,6 +137,8 @@ class Connection(RequestHandler):
         super().connection_made(transport)
         if self.transport is not None:
             self.transport.set_write_buffer_limits(0)  # whoever writes waits until all is with the kernel
+            name = self.transport.get_extra_info("peername")
+            self.peer = str(name[0]) if isinstance(name, tuple) else None if name is None else str(name)
         if self._listener.closed and self.transport is not None:
             self.transport.abort()
         elif self._listener.crowded:
@@ -124,10 +150,71 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
         self._stop_reader_timer()
+        self._stop_rest_timer()
         self._count_unread(0)
+        for call in (self.lane_call, self.handed_over):
+            if call is not None:
+                call.lane.abandon(call)
+        self.handed_over = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Whole requests, one at a time, are offered to the lane; aiohttp gets the rest."""
+        lane, call = self._listener.lane, self.lane_call
+        if lane is None or self._owed != 0:
+            self._owed = None if not self._owed or self._owed < len(data) else self._owed - len(data)
+            self._read(data)
+            return
+        if call is not None:  # the next request, before this one is answered
+            lane.go_ordinary(call)
+        elif self._held:
+            self._stop_rest_timer()
+            data, self._held = self._held + data, b""
+        size = lane.size_of(data)
+        resting = self._waiter is not None and not self._messages and not self._paused and not self._force_close
+        if size is not None and resting and call is None:
+            if size == len(data) and lane.take(self, data):
+                self._stop_head_timer()
+                return
+            if len(data) < size <= LARGEST_REQUEST:
+                self._hold(data)
+                return
+        self._owed = None if size is None or size < len(data) else size - len(data)
+        self._read(data)
+
+    def _hold(self, data: bytes) -> None:
+        """Many clients write head and body apart."""
+        self._stop_head_timer()
+        self._held = data
+        self._rest_timer = self._loop.call_later(REST_WITHIN, self._rest_too_slow)
+
+    def _rest_too_slow(self) -> None:
+        """aiohttp waits for the rest, and its handler's timers run."""
+        data, self._held, self._rest_timer = self._held, b"", None
+        size = None if self._listener.lane is None else self._listener.lane.size_of(data)
+        self._owed = None if size is None else size - len(data)
+        self._read(data)
+
+    def _stop_rest_timer(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
+
+    def go_ordinary(self, call: LaneCall) -> bool:
+        """For the lane: aiohttp takes the request, whose handler then goes on with the call."""
+        if self._force_close or self._close or self.transport is None:
+            return False
+        self.handed_over = call
+        self._read(call.request)
+        return True
+
+    def answered(self) -> None:
+        """For the lane: from now on the connection is idle."""
+        close_time = self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
+
+    def _read(self, data: bytes) -> None:
         super().data_received(data)
         if self._messages:
             self._doubt_upgrade()
@@ -184,7 +271,7 @@ class Connection(RequestHandler):
         The first look is at half of the read timeout, so that with a whole one a head that drips from then on is still in time.
         """
         self._keepalive_handle = None
-        if self._force_close or not self._keepalive or self._waiter is None or self._messages:
+        if self._force_close or not self._keepalive or self._waiter is None or self._messages or self.lane_call:
             return
         now, first_look, pause = self._loop.time(), self._next_keepalive_close_time, self._keepalive_timeout
         end = first_look - pause + IDLE_KEEPALIVE

@@ -4,10 +4,9 @@ It is written as one piece of bytes. aiohttp's Response would build the same one
 the way.
 """
 
-from collections.abc import Iterable
 from http import HTTPStatus
 
-from aiohttp import HttpVersion11, hdrs
+from aiohttp import HttpVersion11
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web import BaseRequest, StreamResponse
 
@@ -20,12 +19,9 @@ STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for sta
 class PlainAnswer(StreamResponse):
     """What aiohttp is handed to write: head and body are in `written`, nothing is in `headers`."""
 
-    def __init__(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
-        """`headers` with a Date and without a Content-Length, as `relayed` has them for a whole reply."""
+    def __init__(self, status: int, written: bytes) -> None:
         super().__init__(status=status)
-        first = STATUS_LINES.get(status) or f"HTTP/1.1 {status} "
-        last = f"{hdrs.CONTENT_LENGTH}: {len(body)}\r\n\r\n"
-        self.written = "\r\n".join((first, *map(": ".join, headers), last)).encode() + body
+        self.written = written
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
         """Writes all of it. Raises ConnectionResetError where the caller is gone."""

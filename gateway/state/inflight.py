@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from math import inf
 from types import TracebackType
+from typing import Protocol
 
 from gateway.denial import Denial, Reason
 from gateway.model import Attempt, Effect, ToolCall, Tunnel
@@ -25,6 +26,18 @@ class Stopped(Exception):
         self.denial = denial
 
 
+class Scope(Protocol):
+    """What a call waits in."""
+
+    def interrupt(self) -> None:
+        """The call was stopped: ends the wait soon."""
+        ...
+
+    def reschedule(self, when: float | None) -> None:
+        """Moves its timer to `when` (loop time; None: never)."""
+        ...
+
+
 class Wait:
     """One call in flight. All its waiting happens inside a scope of this object, so that it can be ended from outside."""
 
@@ -42,7 +55,7 @@ class Wait:
         self.tunnel: Tunnel | None = None
         """Through which bytes pass without the call's task: it says itself when it heard one."""
         self._attempt: Attempt | None = None
-        self.scope: Limit | None = None
+        self.scope: Scope | None = None
         """The innermost one the call is in."""
 
     @property
@@ -103,7 +116,7 @@ class Limit:
         self._when = when
         self._timer: asyncio.Handle | None = None
         self._fired = False
-        self._outer: Limit | None = None
+        self._outer: Scope | None = None
 
     def __enter__(self) -> "Limit":
         if self._wait.stopped is not None:

@@ -45,10 +45,8 @@ class RequestHeads:
             raise ValueError("the request line holds a character that HTTP forbids")
         replaced = self._replaced
         passed_on = [f"{name}: {value}" for name, value in headers if _lower(name) not in replaced]
-        lines = [f"{method} {path} HTTP/1.1", *self._fixed, *passed_on]
-        if framing is not None:
-            lines.append(framing)
-        lines.append("\r\n")
+        framed = () if framing is None else (framing,)
+        lines = [f"{method} {path} HTTP/1.1", *self._fixed, *framed, *passed_on, "\r\n"]
         text = "\r\n".join(lines)
         if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
             raise ValueError("a header value holds a line break or NUL")

@@ -11,7 +11,7 @@ from gateway.upstreams import mcp
 from gateway.upstreams.connection import Connection
 from gateway.upstreams.dial import connect, look_up, tls_context
 from gateway.upstreams.exchange import exchange
-from gateway.upstreams.heads import RequestHeads
+from gateway.upstreams.heads import RequestHeads, framing
 from gateway.upstreams.known import KnownHeads
 from gateway.upstreams.listeners import NO_LISTENERS, Listeners
 from gateway.upstreams.pool import Pool
@@ -53,9 +53,9 @@ class HttpUpstream:
         reply = await exchange(connection, self._heads, attempt, self.apart.give)
         return await mcp.checked(reply, self._label, read_ahead=False)
 
-    def opening(self, method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
-        """What the heads of all attempts of a call begin with. Raises ValueError like RequestHeads.head."""
-        return self._heads.head(method, target, headers, None).removesuffix(b"\r\n")
+    def opening(self, method: str, target: str, headers: Iterable[tuple[str, str]], size: int) -> bytes:
+        """What the heads of a call's attempts begin with; each may end with headers of its own. Raises ValueError, as RequestHeads does."""
+        return self._heads.head(method, target, headers, framing(method, size)).removesuffix(b"\r\n")
 
     def quick(self) -> QuickExchange | None:
         """An exchange that can be begun at once, where a connection is idle: to be sent or given back before anything is awaited."""

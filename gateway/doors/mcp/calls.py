@@ -8,7 +8,7 @@ import orjson
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from gateway.denial import Denial, Reason
-from gateway.doors.answers import outcome_headers, relayed
+from gateway.doors.answers import first_lines, last_lines, relayed
 from gateway.doors.arguments import hash_of, written
 from gateway.doors.arrival import Arrival
 from gateway.doors.mcp.annotations import Annotations
@@ -167,7 +167,8 @@ def _whole(arrival: Arrival, outcome: Outcome, reply: Reply, body: bytes) -> Str
         outcome = outcome._replace(reason=Reason.TOOL_ERROR)
     if is_plain(request, reply):
         kept = [(name, value) for name, value in relayed(arrival, reply) if name.lower() != "location"]
-        return PlainAnswer(reply.status, (*outcome_headers(arrival.call_id, outcome).items(), *kept), body)
+        first = first_lines(arrival.call_id, outcome, reply.status)
+        return PlainAnswer(reply.status, first + last_lines(kept, len(body)) + body)
     return Response(status=reply.status, headers=headers_of(arrival, outcome, reply), body=body or None)
 
 

@@ -4,13 +4,15 @@ import pytest
 from aiohttp import HttpVersion10, HttpVersion11
 from aiohttp.test_utils import make_mocked_request
 
-from gateway.doors.answers import relayed
+from gateway.denial import Reason
+from gateway.doors.answers import comes_again, first_lines, last_lines, outcome_headers, relayed
 from gateway.doors.arrival import Arrival
-from gateway.doors.plain import PlainAnswer, is_plain
-from gateway.model import Reply
+from gateway.doors.plain import is_plain
+from gateway.model import Outcome, Remaining, Reply, ReplyHead
 from tests.unit.made_up import NOON
 
 REPLY = Reply(200, (), b"{}")
+OUTCOME = Outcome(Reason.OK, "0123456789ab", 1)
 ARRIVAL = Arrival(make_mocked_request("GET", "/"), None, "c1", NOON)  # type: ignore[arg-type]  # no snapshot is asked
 
 
@@ -39,17 +41,32 @@ def test_a_whole_reply_is_written_with_its_own_length_and_the_upstreams_date() -
     date = "Sun, 06 Nov 1994 08:49:37 GMT"
     named = [("content-length", "999"), ("Date", date), ("Set-Cookie", "a"), ("Set-Cookie", "b"), ("server", "theirs")]
     reply = Reply(299, tuple(named), b"body")
-    answer = PlainAnswer(reply.status, relayed(ARRIVAL, reply), b"body")
-    assert answer.written == (
-        f"HTTP/1.1 299 \r\nDate: {date}\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nserver: theirs\r\nContent-Length: 4\r\n\r\nbody".encode()
+    assert last_lines(relayed(ARRIVAL, reply), 4) == (
+        f"Date: {date}\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nserver: theirs\r\nContent-Length: 4\r\n\r\n".encode()
     )
+    assert first_lines("c1", OUTCOME, 299).startswith(b"HTTP/1.1 299 \r\nTool-Gateway-Call-Id: c1\r\n")
 
 
 def test_a_reply_that_names_neither_server_nor_date_gets_ours() -> None:
-    lines = PlainAnswer(200, relayed(ARRIVAL, REPLY), b"{}").written.split(b"\r\n")
-    assert lines[:2] == [b"HTTP/1.1 200 OK", b"Server: tool-gateway"]
-    assert lines[2].startswith(b"Date: ")
-    assert lines[3:] == [b"Content-Length: 2", b"", b"{}"]
+    lines = last_lines(relayed(ARRIVAL, REPLY), 2).split(b"\r\n")
+    assert lines[0] == b"Server: tool-gateway"
+    assert lines[1].startswith(b"Date: ")
+    assert lines[2:] == [b"Content-Length: 2", b"", b""]
+
+
+@pytest.mark.parametrize("remaining", [None, Remaining(3, 20, 41), Remaining(3, 20, None)])
+@pytest.mark.parametrize("report", [False, True])
+def test_our_own_headers_are_the_same_whichever_way_an_answer_is_written(
+    remaining: Remaining | None, report: bool
+) -> None:
+    outcome = OUTCOME._replace(remaining=remaining, report=report)
+    lines = first_lines("c1", outcome, 200).decode().split("\r\n")
+    assert lines == ["HTTP/1.1 200 OK", *map(": ".join, outcome_headers("c1", outcome).items()), ""]
+
+
+@pytest.mark.parametrize(("names", "again"), [(("Date",), True), ((), False), (("date", "LOCATION"), False)])
+def test_what_is_relayed_is_kept_unless_it_differs_by_time_or_call(names: tuple[str, ...], again: bool) -> None:
+    assert comes_again(ReplyHead(200, tuple((name, "x") for name in names))) is again
 
 
 def test_the_length_of_what_is_still_to_come_is_relayed() -> None:

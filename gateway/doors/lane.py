@@ -1,0 +1,304 @@
+"""The fast lane: a plain call, answered without aiohttp's objects for a request and without a task. A codec like any door.
+
+What is plain: a whole HTTP/1.1 request with a Content-Length (or none) for the tool path or the native door, whose upstream has an idle
+connection and answers whole, below 400 and with a length. All else is handed to aiohttp on the same connection before a byte of an answer
+is written: requests the lane did not take, and calls it has begun, whose first attempt goes on there.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Protocol
+
+from aiohttp import HttpVersion11
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParser
+from aiohttp.web import BaseRequest, StreamResponse
+
+from gateway.doors.answers import answer, plain_bytes
+from gateway.doors.arrival import Arrival
+from gateway.doors.bodies import WHOLE_BODY
+from gateway.doors.front import Front
+from gateway.doors.plain import BODILESS
+from gateway.doors.refusal import Refusal
+from gateway.doors.understood import KnownRequests, Understood, head_of
+from gateway.model import Attempt, Moment, Reply
+from gateway.pipeline.begun import Begun, Exchange
+from gateway.pipeline.pipeline import Pipeline
+from gateway.policy.snapshot import Snapshot, UpstreamPlan
+from gateway.state.buffers import Buffers
+
+END_OF_HEAD = b"\r\n\r\n"
+SWEEP = 0.02
+"""Seconds between two looks for calls whose time is up: one timer for all of them, and so late a timeout may be."""
+REST_WITHIN = 0.05
+"""Seconds for the rest of a body: many clients write head and body apart. After that aiohttp, and its timers, wait for it."""
+LINE_BYTES = 16 * 1024
+"""The request line, nginx's large_client_header_buffers doubled. It differs from FIELD_BYTES: the parser's error tells only the limit."""
+FIELD_BYTES = 32 * 1024
+"""One header: bearer tokens are long."""
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
+_NOT_PLAIN = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|idempotency-key)[ \t]*:", re.IGNORECASE)
+
+
+class Quick(Exchange, Protocol):
+    """An exchange on an idle connection, not begun yet (upstreams/quick.py)."""
+
+    def send(self, attempt: Attempt, request: bytes, taker: "LaneCall") -> None: ...
+
+    def unused(self) -> None: ...
+
+
+class QuickUpstream(Protocol):
+    """What the lane needs of an upstream (upstreams/http.py)."""
+
+    def opening(self, method: str, target: str, headers: Iterable[tuple[str, str]], size: int) -> bytes: ...
+
+    def quick(self) -> Quick | None: ...
+
+
+class Client(Protocol):
+    """The connection a call came by (listener.py)."""
+
+    transport: asyncio.Transport | None
+    peer: str | None
+    """The caller's address."""
+    lane_call: "LaneCall | None"
+    """At work for it."""
+
+    def go_ordinary(self, call: "LaneCall") -> bool:
+        """Has aiohttp take the request once more, to go on with its call. False where it takes none any more."""
+        ...
+
+    def answered(self) -> None:
+        """The next request may come."""
+        ...
+
+
+class LaneCall:
+    """One begun call: the Taker of its exchange, and what ends its wait when it is stopped."""
+
+    __slots__ = ("begun", "client", "lane", "request", "understood", "until")
+
+    def __init__(self, lane: "Lane", client: Client, understood: Understood, request: bytes, begun: Begun) -> None:
+        self.lane = lane
+        self.client = client
+        self.understood = understood
+        self.request = request
+        """As it came: aiohttp reads it again where the call goes on there."""
+        self.begun = begun
+        self.until = begun.progress.until(begun.at + begun.plan.timeout)
+        """Loop time of its first timer."""
+
+    def take(self, reply: Reply) -> None:
+        self.lane.finish(self, reply)
+
+    def look(self) -> None:
+        self.lane.go_ordinary(self)
+
+    def interrupt(self) -> None:
+        """An operator's kill, or the shutdown."""
+        self.lane.go_ordinary(self)
+
+    def reschedule(self, when: float | None) -> None:
+        """While the lane has it, no piece of a reply is passed on."""
+
+
+class Arrived:
+    """In the place of an exchange: its reply, which takes the pipeline a second look."""
+
+    __slots__ = ("_reply",)
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    async def arrive(self) -> Reply:
+        return self._reply
+
+    def abort(self) -> None:
+        """Its connection was given back."""
+
+
+class Lane:
+    """Constructed once, by app.py; shared by all connections."""
+
+    def __init__(
+        self,
+        front: Front,
+        pipeline: Pipeline,
+        *,
+        upstream_of: Callable[[UpstreamPlan], QuickUpstream],
+        buffers: Buffers,
+        clock: Callable[[], Moment],
+    ) -> None:
+        self._front = front
+        self._pipeline = pipeline
+        self._upstream_of = upstream_of
+        self._buffers = buffers
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._known = KnownRequests()
+        self._policy: Snapshot | None = None
+        """Whose heads are known."""
+        self._parser = self._new_parser()
+        self._begun: dict[LaneCall, None] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def size_of(self, data: bytes) -> int | None:
+        """Of the whole request that begins so. None where that cannot be told, or it is not for the lane anyway."""
+        end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+        known = self._known.find(data[:end])
+        if known is not None:
+            return end + known.length
+        if end < len(END_OF_HEAD) or _NOT_PLAIN.search(data, 0, end):
+            return None
+        length = _LENGTH.search(data, 0, end - 2)
+        return end + int(length[1]) if length else end
+
+    def take(self, client: Client, request: bytes) -> bool:
+        """Begins the call that a whole request asks for, if it is a plain one."""
+        understood = self._understand(client, request)
+        exchange = None if understood is None else self._upstream_of(understood.upstream).quick()
+        if understood is None or exchange is None:
+            return False
+        body = request[len(request) - understood.length :]
+        begun = self._begin(understood, body)
+        if begun is None:
+            exchange.unused()
+            return False
+        begun.exchange = exchange
+        call = client.lane_call = LaneCall(self, client, understood, request, begun)
+        begun.wait.scope = call
+        self._watch(call)
+        left = max(0, int(begun.progress.limits.left(begun.at) * 1000))
+        last = b"Tool-Gateway-Attempt: 1\r\nTool-Gateway-Deadline-Ms: %d\r\n\r\n" % left
+        exchange.send(begun.attempt, understood.opening + last + body, call)
+        return True
+
+    def finish(self, call: LaneCall, reply: Reply) -> None:
+        """A whole reply has come."""
+        begun, client, body = call.begun, call.client, reply.body
+        outcome = None
+        if body and reply.status not in BODILESS:
+            outcome = self._pipeline.complete(begun, reply)
+        if outcome is None or not body:
+            begun.exchange = Arrived(reply)
+            self.go_ordinary(call)
+            return
+        self._let_go(call)
+        transport = client.transport
+        if transport is None or transport.is_closing():
+            begun.progress.leave()
+        else:
+            transport.write(plain_bytes(call.understood.arrival, begun.progress.call.id, outcome, reply, body))
+        self._pipeline.settle(begun.progress, begun.wait)
+        client.answered()
+
+    def go_ordinary(self, call: LaneCall) -> None:
+        """What has come of the call is not plain: aiohttp takes its request, and `resume` goes on with it."""
+        self._let_go(call)
+        if not call.client.go_ordinary(call):
+            self._pipeline.abandon(call.begun)
+
+    async def resume(self, call: LaneCall, request: BaseRequest) -> StreamResponse:
+        """Goes on with a begun call, as the handler of its request."""
+        request.content.read_nowait()  # it is the call's already
+        arrival = call.understood.arrival.of(request, call.begun.progress.call)
+        return await self._pipeline.resume(call.begun, partial(answer, arrival))
+
+    def abandon(self, call: LaneCall) -> None:
+        """Its caller is gone."""
+        self._let_go(call)
+        self._pipeline.abandon(call.begun)
+
+    def _begin(self, understood: Understood, body: bytes) -> Begun | None:
+        if not self._buffers.take(len(body)):
+            return None
+        call = understood.call(self._front.next_call_id(), body, self._clock())
+        begun = self._pipeline.begin(call, understood.plan, understood.snapshot.version)
+        if begun is None:
+            self._buffers.give(len(body))
+        return begun
+
+    def _understand(self, client: Client, request: bytes) -> Understood | None:
+        """What the head says, from memory where it can be."""
+        policy = self._front.snapshot
+        if policy is not self._policy:
+            self._policy = policy
+            self._known.forget()
+        if policy is None:
+            return None
+        head = request[: request.find(END_OF_HEAD) + len(END_OF_HEAD)]
+        understood = self._known.find(head)
+        if understood is None:
+            if head in self._known:
+                return None
+        elif understood.peer == client.peer:
+            return understood
+        understood = self._read(client, request)
+        self._known.remember(head, understood)
+        return understood
+
+    def _read(self, client: Client, request: bytes) -> Understood | None:
+        """By aiohttp's parser and the doors' own rules."""
+        try:
+            messages, upgraded, rest = self._parser.feed_data(request)
+            odd = len(messages) != 1 or upgraded or bool(rest) or not messages[0][1].is_eof()
+        except HttpProcessingError:
+            odd = True
+        if odd:
+            self._parser = self._new_parser()
+            return None
+        self._parser.message_consumed()
+        message, payload = messages[0]
+        if message.version != HttpVersion11 or message.should_close or message.chunked or message.method == "HEAD":
+            return None
+        length = payload.total_bytes
+        try:
+            arrival = self._front.understand(head_of(message, client.peer))
+        except Refusal:
+            return None
+        return None if arrival is None else self._plain(arrival, length)
+
+    def _plain(self, arrival: Arrival, length: int) -> Understood | None:
+        """A call that the lane can begin: of a tool that the policy allows, at an upstream, with a short body and a short answer."""
+        plan = arrival.plan
+        if plan is None or plan.upstream is None or not plan.allowed or plan.stream or plan.idempotency_key:
+            return None
+        if length > min(WHOLE_BODY, plan.max_request_bytes):
+            return None
+        call = arrival.call()
+        try:
+            opening = self._upstream_of(plan.upstream).opening(call.method, call.target, call.headers, length)
+        except ValueError:
+            return None
+        return Understood(arrival, call, plan, plan.upstream, length, opening)
+
+    def _new_parser(self) -> HttpRequestParser:
+        return HttpRequestParser(
+            BaseProtocol(self._loop),
+            self._loop,
+            2 * WHOLE_BODY,
+            max_line_size=LINE_BYTES,
+            max_field_size=FIELD_BYTES,
+            auto_decompress=False,
+        )
+
+    def _watch(self, call: LaneCall) -> None:
+        self._begun[call] = None
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP, self._sweep)
+
+    def _let_go(self, call: LaneCall) -> None:
+        """It is the lane's no more."""
+        self._begun.pop(call, None)
+        call.begun.wait.scope = None
+        call.client.lane_call = None
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for call in [call for call in self._begun if call.until is not None and call.until <= now]:
+            self.go_ordinary(call)
+        self._sweeper = self._loop.call_later(SWEEP, self._sweep) if self._begun else None
