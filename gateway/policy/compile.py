@@ -1,161 +1,87 @@
-"""A validated policy and what it was given → a Snapshot. Everything is merged, normalised or refused here, so that no call has to."""
+"""A validated policy and what it was given → Compiled. Everything is merged, normalised or refused here, so that no call has to."""
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache, partial
 
-from pydantic import BaseModel
-
-from gateway.bounds import AgentBounds
-from gateway.model import Budgets, KillSwitch, Scope, Source
+from gateway.model import KillSwitch, Scope, Source
 from gateway.policy.candidate import overlay
+from gateway.policy.compiled import Compiled, digest_of, write
 from gateway.policy.document.problems import Findings, Problem
 from gateway.policy.document.yaml_loader import Document
+from gateway.policy.packed import Packed
 from gateway.policy.plans import advice
+from gateway.policy.plans.agents import DEFAULT_AGENT, general_rules, written_budgets
+from gateway.policy.plans.definitions import judge_definitions
 from gateway.policy.plans.given import Given
-from gateway.policy.plans.patterns import Patterns
 from gateway.policy.plans.routes import RESERVED, Routes
-from gateway.policy.plans.tools import Tools, micro_usd
+from gateway.policy.plans.tools import Tools, tool_rules
 from gateway.policy.plans.upstreams import compile_upstreams, told_apart
 from gateway.policy.schema.fields import unix_time
-from gateway.policy.schema.sections import Agent, KillSwitches, Policy, RunBudgets
+from gateway.policy.schema.section import Section, changed, filled, plain
+from gateway.policy.schema.sections import KillSwitches, Policy
 from gateway.policy.schema.validate import Read
-from gateway.policy.snapshot import (
-    Egress,
-    IdempotencyPlan,
-    Observability,
-    Plan,
-    Redaction,
-    RolloutPlan,
-    RouteMatch,
-    UpstreamPlan,
-)
+from gateway.policy.snapshot import Egress, IdempotencyPlan, Observability, Redaction, RolloutPlan
 
-DEFAULT_AGENT = "default"
-BUILT_IN_BUDGETS = {"AGENT_MAX_STEPS": 25, "AGENT_MAX_TOOL_CALLS": 12, "AGENT_MAX_SECONDS": 60}
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
-_MOST_PLANS = 4096
-"""Composed plans kept, the least used go first: made-up names cost some microseconds each and no memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentRules:
-    """What the policy says about one agent, whatever the tool."""
-
-    allow: Patterns[str]
-    """Pattern → the list it stands in."""
-    deny: Patterns[str]
-    budgets: Budgets
-    limits: AgentBounds
-    """All but max_calls, which depends on the tool."""
-    max_calls: Patterns[int]
-
-    def judge(self, tool: str) -> tuple[bool, str]:
-        """Allowed? And the entry that decided. A denylist refuses, however specific the allow."""
-        found = self.deny.find(tool)
-        if found is not None:
-            return False, f'{found[1]}: "{found[0]}"'
-        found = self.allow.find(tool)
-        return (True, f'{found[1]}: "{found[0]}"') if found is not None else (False, "no allowlist entry")
-
-
-def compile_policy(
-    read: Read[Policy], document: Document, given: Given
-) -> "tuple[CompiledPolicy | None, tuple[Problem, ...]]":
-    """The Snapshot, or all problems of the file: those of reading it, then those that only the whole shows."""
+def compile_policy(read: Read[Policy], document: Document, given: Given) -> tuple[Compiled | None, tuple[Problem, ...]]:
+    """What it compiles to, or all problems of the file: those of reading it, then those that only the whole shows."""
     findings = Findings(document.file, document.mark, read.doubtful)
     findings.problems.extend(read.problems)
-    if read.value is None:
-        return None, tuple(findings.problems)
-    compiled = CompiledPolicy(read.value, given, findings)
-    return (None if findings.problems else compiled), tuple(findings.problems)
+    compiled = None if read.value is None else _compile(read.value, given, findings)
+    return compiled, tuple(findings.problems)
 
 
 def compile_candidate(
-    read: Read[Policy], document: Document, given: Given, live: "CompiledPolicy"
-) -> "tuple[CompiledPolicy | None, tuple[Problem, ...]]":
+    read: Read[Policy], document: Document, given: Given, live: Compiled
+) -> tuple[Compiled | None, tuple[Problem, ...]]:
     """The same for candidate.yaml, laid over the live policy."""
     findings = Findings(document.file, document.mark, read.doubtful)
     findings.problems.extend(read.problems)
     if read.value is None:
         return None, tuple(findings.problems)
-    compiled = CompiledPolicy(overlay(live.policy, read.value, findings), given, findings, live)
-    return (None if findings.problems else compiled), tuple(findings.problems)
+    compiled = _compile(overlay(live.policy(), read.value, findings), given, findings)
+    if compiled is not None:
+        compiled = compiled._replace(upstreams=told_apart(compiled.upstreams, live.upstreams))
+    return compiled, tuple(findings.problems)
 
 
-class CompiledPolicy:
-    """The one implementation of Snapshot. Immutable but for the memo of plans, which only ever repeats what compose says.
-
-    A candidate is compiled beside the `live` policy.
-    """
-
-    report: bool
-    warnings: tuple[str, ...]
-    overrides: tuple[str, ...]
-
-    def __init__(self, policy: Policy, given: Given, findings: Findings, live: "CompiledPolicy | None" = None) -> None:
-        self.policy = policy
-        self.report = policy.mode == "report"
-        self.upstreams: Mapping[str, UpstreamPlan] = compile_upstreams(policy, given, findings)
-        if live is not None:
-            self.upstreams = told_apart(self.upstreams, live.upstreams)
-        self.allowed_origins = frozenset(policy.allowed_origins)
-        self.identify_by_trace = policy.runs.identify_by_trace
-        self.observability = _observability(policy, findings)
-        self.idempotency = IdempotencyPlan(policy.idempotency.ttl_hours * 3600.0, policy.idempotency.max_bytes)
-        self.rollout = RolloutPlan() if policy.rollout is None else RolloutPlan(**policy.rollout.model_dump())
-        self.switches = compile_switches(policy.kill_switch, "policy.yaml", Source.POLICY, given.now)
-        self._tokens = _tokens(policy, given, findings)
-        self.agents_with_token = frozenset(name for name, agent in policy.agents.items() if agent.token is not None)
-        self._agents = {name: _rules(policy, given, name, agent) for name, agent in policy.agents.items()}
-        self._default = self._agents.get(DEFAULT_AGENT) or _rules(policy, given, DEFAULT_AGENT, Agent())
-        self._tools: Tools = Tools(policy, self.upstreams, _egress(policy), findings, live._tools if live else None)  # noqa: SLF001  of its own class
-        self._routes = Routes()
-        reserved = RESERVED | {"v1"} if policy.governed.enabled else RESERVED
-        for tool, definition in policy.tools.definitions.items():
-            if definition.route is not None:
-                self._routes.add(tool, definition.route, findings, reserved=reserved)
-        self._names = frozenset(self._tools.names)
-        self._plans = lru_cache(maxsize=_MOST_PLANS)(partial(_compose, self._agents, self._default, self._tools))
-        self.overrides = _overrides(policy, given)
-        self.warnings = advice.warnings(policy, given, self._tools)
-        self.version = "" if findings.problems else _version(policy, given)
-
-    def plan(self, agent: str, tool: str) -> Plan:
-        return self._plans(agent, tool)
-
-    def budgets(self, agent: str) -> Budgets:
-        return self._agents.get(agent, self._default).budgets
-
-    def limits(self, agent: str) -> AgentBounds:
-        return self._agents.get(agent, self._default).limits
-
-    def knows_agent(self, agent: str) -> bool:
-        return agent in self._agents
-
-    def agent_of_token(self, token: str) -> str | None:
-        return self._tokens.get(_digest(token))
-
-    def route(self, method: str, path: str) -> RouteMatch | None:
-        return self._routes.find(method, path)
-
-    def tools(self) -> tuple[str, ...]:
-        return tuple(sorted(self._names))
-
-    def agents(self) -> tuple[str, ...]:
-        return tuple(sorted(self._agents))
-
-
-def _compose(agents: Mapping[str, AgentRules], default: AgentRules, tools: Tools, agent: str, tool: str) -> Plan:
-    """(Not a method: a memo that held its own policy would keep it from going when it is replaced.)"""
-    rules = agents.get(agent, default)
-    allowed, rule = rules.judge(tool)
-    max_calls = rules.max_calls.find(tool)
-    limits = rules.limits._replace(max_calls=max_calls[1]) if max_calls is not None else rules.limits
-    return tools.template(tool)(agent=agent, allowed=allowed, rule=rule, budgets=rules.budgets, limits=limits)
+def _compile(policy: Policy, given: Given, findings: Findings) -> Compiled | None:
+    """None where there are any findings."""
+    upstreams = compile_upstreams(policy, given, findings)
+    observability = _observability(policy, findings)
+    tokens = _tokens(policy, given, findings)
+    judge_definitions(policy, upstreams, findings)
+    routes = _routes(policy, findings)
+    if findings.problems:
+        return None
+    rules = tool_rules(policy, _egress(policy))
+    written, size = write(policy)
+    return Compiled(
+        version=_version(policy, given),
+        report=policy.mode == "report",
+        warnings=advice.warnings(policy, given, Tools(rules, policy.tools.definitions, upstreams)),
+        overrides=_overrides(policy, given),
+        upstreams=upstreams,
+        allowed_origins=frozenset(policy.allowed_origins),
+        identify_by_trace=policy.runs.identify_by_trace,
+        observability=observability,
+        idempotency=IdempotencyPlan(policy.idempotency.ttl_hours * 3600.0, policy.idempotency.max_bytes),
+        rollout=RolloutPlan() if policy.rollout is None else RolloutPlan(**filled(policy.rollout)),
+        switches=compile_switches(policy.kill_switch, "policy.yaml", Source.POLICY, given.now),
+        tokens=tokens,
+        agents_with_token=frozenset(name for name, agent in policy.agents.items() if agent.token is not None),
+        general=general_rules(policy, given),
+        agents=Packed(dict(sorted(policy.agents.items()))),
+        tool_rules=rules,
+        definitions=Packed(policy.tools.definitions),
+        routes=routes,
+        written=written,
+        size=size,
+    )
 
 
 def compile_switches(section: KillSwitches, who: str, source: Source, since: float) -> tuple[KillSwitch, ...]:
@@ -171,38 +97,17 @@ def compile_switches(section: KillSwitches, who: str, source: Source, since: flo
     )
 
 
-def _rules(policy: Policy, given: Given, name: str, agent: Agent) -> AgentRules:
-    if agent.allowlist is None:
-        allow = Patterns.of(policy.tools.allowlist, "tools.allowlist")
-    else:
-        allow = Patterns.of(agent.allowlist, f"agents.{name}.allowlist")
-    deny = dict.fromkeys(agent.denylist, f"agents.{name}.denylist")
-    deny.update(dict.fromkeys(policy.tools.denylist, "tools.denylist"))
-    budgets = BUILT_IN_BUDGETS | _set(policy.runtime.env) | dict(given.budgets) | _set(agent.budgets)
-    return AgentRules(
-        allow,
-        Patterns(deny),
-        Budgets(
-            max_steps=budgets["AGENT_MAX_STEPS"],
-            max_tool_calls=budgets["AGENT_MAX_TOOL_CALLS"],
-            max_seconds=float(budgets["AGENT_MAX_SECONDS"]),
-            max_spend=None if policy.runs.max_usd is None else micro_usd(policy.runs.max_usd),
-        ),
-        AgentBounds(
-            max_actions_per_hour=agent.max_actions_per_hour,
-            max_spend=None if agent.max_spend_usd_per_day is None else micro_usd(agent.max_spend_usd_per_day),
-            max_runs_started_per_hour=policy.runs.max_started_per_hour,
-        ),
-        Patterns(agent.max_calls_per_tool),
-    )
-
-
-def _set(budgets: RunBudgets) -> dict[str, int]:
-    return budgets.model_dump(exclude_none=True)
+def _routes(policy: Policy, findings: Findings) -> Routes:
+    routes = Routes()
+    reserved = RESERVED | {"v1"} if policy.governed.enabled else RESERVED
+    for tool, definition in policy.tools.definitions.items():
+        if definition.route is not None:
+            routes.add(tool, definition.route, findings, reserved=reserved)
+    return routes
 
 
 def _overrides(policy: Policy, given: Given) -> tuple[str, ...]:
-    written = _set(policy.runtime.env)
+    written = written_budgets(policy.runtime.env)
     told = [
         f"{name}: the environment's {value} overrides runtime.env's {written[name]}"
         for name, value in sorted(given.budgets.items())
@@ -273,32 +178,24 @@ def _tokens(policy: Policy, given: Given, findings: Findings) -> dict[bytes, str
         if not _TOKEN.fullmatch(token):
             findings.add(here, "the token must be 1 to 1024 visible ASCII characters")
             continue
-        owner = owners.setdefault(_digest(token), name)
+        owner = owners.setdefault(digest_of(token), name)
         if owner != name:
             findings.add(here, f"the same token as agents.{owner}.token")
     return owners
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
 
 
 def _version(policy: Policy, given: Given) -> str:
     """Over the policy with its defaults filled in and secrets as written: comments, order of keys and rotated secrets do not change it."""
     # Entry by entry, for native code that chews on ten thousand at once holds up every other thread.
     digest = hashlib.sha256()
-    large: tuple[Mapping[str, BaseModel], ...] = (policy.tools.definitions, policy.upstreams, policy.agents)
+    large: tuple[Mapping[str, Section], ...] = (policy.tools.definitions, policy.upstreams, policy.agents)
     for number, section in enumerate(large):
         for name, entry in sorted(section.items()):
-            digest.update(_canonical([number, name, entry.model_dump(mode="json")]))
-    whole = {
-        "policy": policy.model_dump(mode="json", exclude={"tools": {"definitions"}, "upstreams": True, "agents": True}),
-        "upstream": given.upstream,
-        "budgets": dict(given.budgets),
-    }
-    digest.update(_canonical(whole))
+            digest.update(_canonical([number, name, entry]))
+    rest = changed(policy, tools=changed(policy.tools, definitions={}), upstreams={}, agents={})
+    digest.update(_canonical({"policy": rest, "upstream": given.upstream, "budgets": dict(given.budgets)}))
     return digest.hexdigest()[:12]
 
 
 def _canonical(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True).encode()
+    return json.dumps(value, sort_keys=True, default=plain).encode()

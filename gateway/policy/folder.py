@@ -1,4 +1,4 @@
-"""A policy folder, or one policy file, as it is on disk now → Snapshot, kill switches, problems. Reads files; decides nothing itself."""
+"""A policy folder, or one policy file, as it is on disk now → Compiled, kill switches, problems. Reads files; decides nothing itself."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from gateway.model import KillSwitch, Source
 from gateway.policy.candidate import candidate_warnings, changes
-from gateway.policy.compile import CompiledPolicy, compile_candidate, compile_policy, compile_switches
+from gateway.policy.compile import compile_candidate, compile_policy, compile_switches
+from gateway.policy.compiled import Compiled
 from gateway.policy.document.problems import Place, PolicyError, Problem
 from gateway.policy.document.yaml_loader import LARGEST, load
 from gateway.policy.plans.given import Given, wanted
@@ -16,7 +17,6 @@ from gateway.policy.reading import Reading, Unreadable
 from gateway.policy.schema.sections import Policy
 from gateway.policy.schema.validate import read_candidate, read_policy, read_switches
 from gateway.policy.secrets import Reference
-from gateway.policy.snapshot import Candidate
 
 POLICY, CANDIDATE, SWITCHES = "policy.yaml", "candidate.yaml", "kill_switch.yaml"
 _LARGEST_SECRET = 64 * 1024
@@ -40,10 +40,6 @@ class Location:
     def name(self) -> str:
         return self.file.name
 
-    def internal_error(self, error: Exception) -> Problem:
-        """A bug of ours, told as a policy that was not taken. The error's own text may repeat values and is left out."""
-        return Problem(self.name, _START, "", f"internal error: {type(error).__name__}")
-
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -63,18 +59,26 @@ class Surroundings:
 class JudgedPolicy(NamedTuple):
     """What policy.yaml comes to."""
 
-    snapshot: CompiledPolicy | None
+    compiled: Compiled | None
     problems: tuple[Problem, ...]
-    """There are some exactly when there is no snapshot."""
+    """There are some exactly when nothing was compiled."""
+
+
+class LaidOver(NamedTuple):
+    """candidate.yaml, compiled on top of the policy in force."""
+
+    compiled: Compiled
+    content: str
+    """As Candidate has it; so are the others."""
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class JudgedCandidate(NamedTuple):
     """What candidate.yaml comes to; without problems and without a candidate there is no such file."""
 
-    candidate: Candidate | None
+    candidate: LaidOver | None
     problems: tuple[Problem, ...] = ()
-    live: CompiledPolicy | None = None
-    """The policy it was laid over."""
 
 
 class JudgedSwitches(NamedTuple):
@@ -82,6 +86,13 @@ class JudgedSwitches(NamedTuple):
 
     switches: tuple[KillSwitch, ...] | None
     problems: tuple[Problem, ...] = ()
+
+
+def internal_error(file: str, error: Exception) -> Problem:
+    """A bug of ours, told as a file that was not taken. The error's own text may repeat values and is left out."""
+    if isinstance(error, MemoryError):
+        return Problem(file, _START, "", "takes more memory to read than there is: make it smaller")
+    return Problem(file, _START, "", f"internal error: {type(error).__name__}")
 
 
 def judge_policy(where: Location, around: Surroundings, reading: Reading, now: float) -> JudgedPolicy:
@@ -95,7 +106,7 @@ def judge_policy(where: Location, around: Surroundings, reading: Reading, now: f
     ignored = (
         tuple(name for name in names if _is_ignored(where.folder, name)) if where.folder else _beside(where, reading)
     )
-    return JudgedPolicy(*judge_text(content, where.name, around, reading, now, ignored, candidate=CANDIDATE in names))
+    return judge_text(content, where.name, around, reading, now, ignored, candidate=CANDIDATE in names)
 
 
 def judge_text(
@@ -107,57 +118,57 @@ def judge_text(
     ignored: tuple[str, ...] = (),
     *,
     candidate: bool = False,
-) -> tuple[CompiledPolicy | None, tuple[Problem, ...]]:
+) -> JudgedPolicy:
     """Compiles the bytes of a policy; `candidate`: there is one beside it."""
     try:
         document = load(content, name)
         read = read_policy(document)
         given = _gather((read.value,), around, reading, now, ignored, candidate=candidate)
-        snapshot, problems = compile_policy(read, document, given)
-        return snapshot, tuple(sorted(set(problems)))
+        compiled, problems = compile_policy(read, document, given)
+        return JudgedPolicy(compiled, tuple(sorted(set(problems))))
     except PolicyError as error:
-        return None, error.problems
+        return JudgedPolicy(None, error.problems)
     except Exception as error:  # noqa: BLE001  a bug here must read as a refused policy, not stop the watching
-        return None, (Problem(name, _START, "", f"internal error: {type(error).__name__}"),)
+        return JudgedPolicy(None, (internal_error(name, error),))
 
 
 def judge_candidate(
-    where: Location, around: Surroundings, reading: Reading, now: float, live: CompiledPolicy | None
+    where: Location, around: Surroundings, reading: Reading, now: float, live: Compiled | None
 ) -> JudgedCandidate:
     """Reads candidate.yaml and lays it over the live policy; without one only what the file alone shows is judged."""
     try:
         if where.folder is None or CANDIDATE not in reading.names(where.folder):
-            return JudgedCandidate(None, live=live)
+            return JudgedCandidate(None)
     except Unreadable:  # told of policy.yaml
-        return JudgedCandidate(None, live=live)
+        return JudgedCandidate(None)
     try:
         content = reading.content(where.folder / CANDIDATE, LARGEST)
         return _laid_over(live, content, around, reading, now)
     except Unreadable as error:
-        problem = str(error)
+        return JudgedCandidate(None, (Problem(CANDIDATE, _START, "", str(error)),))
     except PolicyError as error:
-        return JudgedCandidate(None, error.problems, live)
+        return JudgedCandidate(None, error.problems)
     except Exception as error:  # noqa: BLE001  as above
-        problem = f"internal error: {type(error).__name__}"
-    return JudgedCandidate(None, (Problem(CANDIDATE, _START, "", problem),), live)
+        return JudgedCandidate(None, (internal_error(CANDIDATE, error),))
 
 
 def _laid_over(
-    live: CompiledPolicy | None, content: bytes, around: Surroundings, reading: Reading, now: float
+    live: Compiled | None, content: bytes, around: Surroundings, reading: Reading, now: float
 ) -> JudgedCandidate:
     document = load(content, CANDIDATE)
     read = read_candidate(document)
     if live is None:
         return JudgedCandidate(None, tuple(sorted(read.problems)))
-    given = _gather((live.policy, read.value), around, reading, now, candidate=True)
-    snapshot, problems = compile_candidate(read, document, given, live)
-    if snapshot is None:
-        return JudgedCandidate(None, tuple(sorted(set(problems))), live)
-    differing = changes(live.policy, snapshot.policy)
-    warnings = [warning for warning in snapshot.warnings if warning not in live.warnings]
+    policy = live.policy()
+    given = _gather((policy, read.value), around, reading, now, candidate=True)
+    compiled, problems = compile_candidate(read, document, given, live)
+    if compiled is None:
+        return JudgedCandidate(None, tuple(sorted(set(problems))))
+    differing = changes(policy, compiled.policy())
+    known = frozenset(live.warnings)
+    warnings = [warning for warning in compiled.warnings if warning not in known]
     warnings += candidate_warnings(live.rollout, differing)
-    found = Candidate(snapshot, hashlib.sha256(content).hexdigest(), differing, tuple(warnings))
-    return JudgedCandidate(found, (), live)
+    return JudgedCandidate(LaidOver(compiled, hashlib.sha256(content).hexdigest(), differing, tuple(warnings)))
 
 
 def judge_switches(where: Location, reading: Reading, now: float) -> JudgedSwitches:
@@ -174,7 +185,7 @@ def judge_switches(where: Location, reading: Reading, now: float) -> JudgedSwitc
     except PolicyError as error:
         return JudgedSwitches(None, error.problems)
     except Exception as error:  # noqa: BLE001  as above
-        return JudgedSwitches(None, (Problem(SWITCHES, _START, "", f"internal error: {type(error).__name__}"),))
+        return JudgedSwitches(None, (internal_error(SWITCHES, error),))
     if read.problems or read.value is None:
         return JudgedSwitches(None, tuple(sorted(read.problems)))
     return JudgedSwitches(compile_switches(read.value, SWITCHES, Source.FILE, now))

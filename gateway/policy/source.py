@@ -1,28 +1,33 @@
 """Where the policy comes from: reads the folder, watches it, swaps whole snapshots, keeps the last good one."""
 
 import asyncio
-import gc
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from gateway.model import Event, KillSwitch, Moment
-from gateway.policy.compile import CompiledPolicy
-from gateway.policy.document.problems import PolicyError, Problem, lines
+from gateway.policy.compiled import CompiledPolicy
+from gateway.policy.document.problems import Place, PolicyError, Problem, lines
 from gateway.policy.folder import (
+    CANDIDATE,
+    SWITCHES,
     JudgedCandidate,
     JudgedPolicy,
     JudgedSwitches,
     Location,
     Surroundings,
+    internal_error,
     judge_candidate,
     judge_policy,
     judge_switches,
     judge_text,
 )
-from gateway.policy.reading import Reading, Seen, look_again
+from gateway.policy.judging import Answer, Judge, NotJudgedError
+from gateway.policy.reading import Reading
 from gateway.policy.snapshot import Candidate, Snapshot
+from gateway.policy.watched import Asked, Watched
 
 T = TypeVar("T")
 
@@ -31,6 +36,7 @@ POLL_SECONDS = 0.25
 SETTLE_SECONDS = 0.05
 MOST_LOOKS = 4
 """A file that still changes after that many settling looks (200 ms in all) is taken as it is."""
+_START = Place(1, 1)
 
 
 class Checked(NamedTuple):
@@ -62,42 +68,20 @@ def check(
     around = Surroundings(environ, upstream, own_listeners, budgets, agent_id, with_secrets=not without_secrets)
     reading = Reading()
     judged = judge_policy(where, around, reading, now)
-    beside = judge_candidate(where, around, reading, now, judged.snapshot)
+    beside = judge_candidate(where, around, reading, now, judged.compiled)
     problems = judged.problems + beside.problems + judge_switches(where, reading, now).problems
-    warnings = judged.snapshot.warnings if judged.snapshot is not None else ()
-    if problems:
+    warnings = judged.compiled.warnings if judged.compiled is not None else ()
+    if problems or judged.compiled is None:
         return Checked(None, lines(problems), warnings)
-    return Checked(judged.snapshot, (), warnings, beside.candidate)
+    snapshot = CompiledPolicy(judged.compiled)
+    return Checked(snapshot, (), warnings, _candidate(beside, snapshot))
 
 
-class _Watched(Generic[T]):
-    """Files that are judged together, and how they looked when they were."""
-
-    def __init__(self, judge: Callable[[Reading], T], take: Callable[[T], None]) -> None:
-        self.take = take
-        self.lock = asyncio.Lock()
-        self._judge = judge
-        self._seen: Seen | None = None
-
-    def judge(self) -> T | None:
-        """The verdict on what is there now; None where it looks as it did at the last one."""
-        reading = Reading()
-        verdict = self._judge(reading)
-        if reading.seen == self._seen:
-            return None
-        self._seen = reading.seen
-        return verdict
-
-    def look(self) -> Seen:
-        """How the files of the last judgement look now."""
-        return look_again(self._seen or {})
-
-    def differs(self) -> bool:
-        return self.look() != self._seen
-
-    def forget(self) -> None:
-        """What they were judged by has changed: the next look finds that they differ."""
-        self._seen = None
+def _candidate(judged: JudgedCandidate, live: CompiledPolicy | None) -> Candidate | None:
+    found = judged.candidate
+    if found is None:
+        return None
+    return Candidate(CompiledPolicy(found.compiled, live), found.content, found.changes, found.warnings)
 
 
 class PolicySource:
@@ -128,21 +112,22 @@ class PolicySource:
         on_candidate: Callable[[Candidate | None], None],
         on_file_switches: Callable[[tuple[KillSwitch, ...]], None],
     ) -> None:
-        self._around = Surroundings(environ, upstream, own_listeners, budgets, agent_id)
+        self._around = Surroundings(dict(environ), upstream, own_listeners, budgets, agent_id)
         self._emit = emit
         self._clock = clock
         self._on_snapshot = on_snapshot
         self._on_candidate = on_candidate
         self._on_file_switches = on_file_switches
         self._where = Location.of(path)
-        self._policy = _Watched(self._judge_policy, self._take_policy)
-        self._candidate = _Watched(self._judge_candidate, self._take_candidate)
-        self._switches = _Watched(self._judge_switches, self._take_switches)
+        self._judge = Judge()
+        self._policy = Watched(self._judge, self._ask_policy, self._policy_not_judged, clock, asyncio.Lock())
+        self._candidate = Watched(self._judge, self._ask_candidate, self._candidate_not_judged, clock, asyncio.Lock())
+        self._switches = Watched(self._judge, self._ask_switches, self._switches_not_judged, clock, asyncio.Lock())
         self._live: CompiledPolicy | None = None
+        self._serving = False
         self._policy_problems: tuple[Problem, ...] = ()
         self._candidate_problems: tuple[Problem, ...] = ()
         self._switch_problems: tuple[Problem, ...] = ()
-        self._at_work = 0
         # One a file, so that a candidate that takes long to compile delays no policy, and neither of them kill_switch.yaml.
         self._threads = ThreadPoolExecutor(3, thread_name_prefix="policy")
 
@@ -164,13 +149,15 @@ class PolicySource:
         policy, switches = self._policy.judge(), self._switches.judge()
         if policy is None or switches is None:
             raise AssertionError("load is called once, before anything else")
-        if policy.problems or switches.problems:
-            raise PolicyError(policy.problems + switches.problems)
-        self._take_policy(policy)
+        problems = policy.answer.verdict.problems + switches.answer.verdict.problems
+        if problems:
+            raise PolicyError(problems)
+        policy.take(policy.answer)
         candidate = self._candidate.judge()
         if candidate is not None:
-            self._take_candidate(candidate)
-        self._take_switches(switches)
+            candidate.take(candidate.answer)
+        switches.take(switches.answer)
+        self._serving = True
 
     async def watch(self) -> None:
         """Follows the files until cancelled."""
@@ -179,6 +166,7 @@ class PolicySource:
             await asyncio.gather(*followed)
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
+            self._judge.close()
 
     async def reload(self) -> tuple[str, ...]:
         """Reads everything now. The problems, if any."""
@@ -189,11 +177,15 @@ class PolicySource:
 
     async def check(self, text: bytes) -> tuple[Snapshot | None, tuple[str, ...]]:
         """What a policy of this text would be, here and now. It is not put in force."""
-        judge = partial(judge_text, text, self._where.name, self._around, Reading(), self._clock().wall)
-        snapshot, problems = await self._off_loop(judge)
-        return snapshot, lines(problems)
+        question = partial(judge_text, text, self._where.name, self._around, now=self._clock().wall)
+        try:
+            answer = await self._off_loop(partial(self._judge.ask, question, len(text)))
+        except NotJudgedError as error:
+            return None, lines([Problem(self._where.name, _START, "", str(error))])
+        judged = answer.verdict
+        return None if judged.compiled is None else CompiledPolicy(judged.compiled), lines(judged.problems)
 
-    async def _follow(self, watched: _Watched[T]) -> None:
+    async def _follow(self, watched: Watched[T]) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
@@ -201,9 +193,9 @@ class PolicySource:
                     await self._settle(watched)
                     await self._renew(watched)
             except Exception as error:  # noqa: BLE001  a watcher that died would freeze the policy without a word
-                self._tell_rejected((self._where.internal_error(error),))
+                self._tell_rejected((internal_error(self._where.name, error),))
 
-    async def _settle(self, watched: _Watched[T]) -> None:
+    async def _settle(self, watched: Watched[T]) -> None:
         """Waits until two looks agree, so that a file is not read half written."""
         before = await self._off_loop(watched.look)
         for _ in range(MOST_LOOKS):
@@ -213,63 +205,81 @@ class PolicySource:
                 return
             before = now
 
-    async def _renew(self, watched: _Watched[T]) -> None:
+    async def _renew(self, watched: Watched[T]) -> None:
         async with watched.lock:
-            verdict = await self._off_loop(watched.judge)
-            if verdict is not None:
-                watched.take(verdict)
+            judged = await self._off_loop(watched.judge)
+            if judged is not None:
+                judged.take(judged.answer)
 
     async def _off_loop(self, function: Callable[[], T]) -> T:
-        """In a thread, with the garbage collector at rest: walking all that a large policy makes would hold up every thread."""
-        self._at_work += 1
-        gc.disable()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def _ask_policy(self) -> Asked[JudgedPolicy]:
+        question = partial(judge_policy, self._where, self._around, now=self._clock().wall)
+        return Asked(question, self._size(self._where.file), self._take_policy)
+
+    def _ask_candidate(self) -> Asked[JudgedCandidate]:
+        live, folder = self._live, self._where.folder
+        compiled = live.compiled if live is not None else None
+        question = partial(judge_candidate, self._where, self._around, now=self._clock().wall, live=compiled)
+        size = self._size(folder / CANDIDATE) if folder is not None else 0
+        if size and compiled is not None:
+            size += compiled.size
+        return Asked(question, size, partial(self._take_candidate, live))
+
+    def _ask_switches(self) -> Asked[JudgedSwitches]:
+        """Always in place: a stop waits for no other process."""
+        return Asked(partial(judge_switches, self._where, now=self._clock().wall), 0, self._take_switches)
+
+    def _size(self, file: Path) -> int:
+        """Bytes to compile. 0 where there is no such file, and at the start: nobody is served yet."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
-        finally:
-            self._at_work -= 1
-            if not self._at_work:
-                gc.enable()
+            return file.stat().st_size if self._serving else 0
+        except (OSError, ValueError):
+            return 0
 
-    def _judge_policy(self, reading: Reading) -> JudgedPolicy:
-        return judge_policy(self._where, self._around, reading, self._clock().wall)
+    def _policy_not_judged(self, why: str) -> JudgedPolicy:
+        return JudgedPolicy(None, (Problem(self._where.name, _START, "", why),))
 
-    def _judge_candidate(self, reading: Reading) -> JudgedCandidate:
-        return judge_candidate(self._where, self._around, reading, self._clock().wall, self._live)
+    def _candidate_not_judged(self, why: str) -> JudgedCandidate:
+        return JudgedCandidate(None, (Problem(CANDIDATE, _START, "", why),))
 
-    def _judge_switches(self, reading: Reading) -> JudgedSwitches:
-        return judge_switches(self._where, reading, self._clock().wall)
+    def _switches_not_judged(self, why: str) -> JudgedSwitches:
+        return JudgedSwitches(None, (Problem(SWITCHES, _START, "", why),))
 
-    def _take_policy(self, judged: JudgedPolicy) -> None:
+    def _take_policy(self, answer: Answer[JudgedPolicy]) -> None:
+        judged = answer.verdict
         self._policy_problems = judged.problems
-        if judged.snapshot is not None:
+        if judged.compiled is not None:
             previous = self._live.version if self._live is not None else None
-            self.snapshot = self._live = judged.snapshot
+            self.snapshot = self._live = CompiledPolicy(judged.compiled)
             self.loaded_at = self._clock()
             self._candidate.forget()
-            self._on_snapshot(judged.snapshot)
-            self._tell_loaded(judged.snapshot, previous)
+            self._on_snapshot(self.snapshot)
+            self._tell_loaded(self.snapshot, previous, answer.remark)
         self._tell_rejected(judged.problems)
 
-    def _take_candidate(self, judged: JudgedCandidate) -> None:
-        if judged.live is not self._live:  # the policy changed meanwhile
+    def _take_candidate(self, live: CompiledPolicy | None, answer: Answer[JudgedCandidate]) -> None:
+        if live is not self._live:  # the policy changed meanwhile
             self._candidate.forget()
             return
-        self._candidate_problems = judged.problems
-        self.candidate = judged.candidate
-        self._on_candidate(judged.candidate)
-        self._tell_rejected(judged.problems)
+        self._candidate_problems = answer.verdict.problems
+        self.candidate = _candidate(answer.verdict, live)
+        self._on_candidate(self.candidate)
+        self._tell_rejected(answer.verdict.problems)
 
-    def _take_switches(self, judged: JudgedSwitches) -> None:
+    def _take_switches(self, answer: Answer[JudgedSwitches]) -> None:
+        judged = answer.verdict
         self._switch_problems = judged.problems
         if judged.switches is not None:
             self._on_file_switches(judged.switches)
         self._tell_rejected(judged.problems)
 
-    def _tell_loaded(self, snapshot: Snapshot, previous: str | None) -> None:
+    def _tell_loaded(self, snapshot: Snapshot, previous: str | None, remark: str | None) -> None:
         fields = {
             "version": snapshot.version,
             "previous": previous,
-            "warnings": list(snapshot.warnings),
+            "warnings": [*snapshot.warnings, *([remark] if remark else [])],
             "overrides": list(snapshot.overrides),
         }
         self._emit(Event("policy_loaded", self._clock(), fields))

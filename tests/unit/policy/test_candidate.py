@@ -1,5 +1,6 @@
 from gateway.policy.candidate import changes, overlay
-from gateway.policy.compile import CompiledPolicy, compile_candidate, compile_policy
+from gateway.policy.compile import compile_candidate, compile_policy
+from gateway.policy.compiled import CompiledPolicy
 from gateway.policy.document.problems import Findings, Mark, Place
 from gateway.policy.document.yaml_loader import load
 from gateway.policy.plans.given import Given
@@ -22,7 +23,7 @@ def live() -> CompiledPolicy:
     document = load(LIVE.encode(), "policy.yaml")
     compiled, problems = compile_policy(read_policy(document), document, GIVEN)
     assert compiled is not None, problems
-    return compiled
+    return CompiledPolicy(compiled)
 
 
 def policy(text: str) -> Policy:
@@ -33,9 +34,9 @@ def policy(text: str) -> Policy:
 
 def laid_over(text: str) -> CompiledPolicy:
     document = load(text.encode(), "candidate.yaml")
-    compiled, problems = compile_candidate(read_candidate(document), document, GIVEN, live())
+    compiled, problems = compile_candidate(read_candidate(document), document, GIVEN, live().compiled)
     assert compiled is not None, problems
-    return compiled
+    return CompiledPolicy(compiled, live())
 
 
 def test_a_section_takes_the_place_of_the_whole_live_one_and_the_others_stay() -> None:
@@ -98,7 +99,7 @@ def test_of_many_changes_the_first_twenty_are_named() -> None:
 
 
 def test_laying_over_changes_neither_of_the_two() -> None:
-    before, other = live().policy, policy("agents: {default: {}, billing: {}}")
+    before, other = live().compiled.policy(), policy("agents: {default: {}, billing: {}}")
     overlay(before, other, Findings("candidate.yaml", Mark(Place(1, 1))))
-    assert before == live().policy
+    assert before == live().compiled.policy()
     assert other == policy("agents: {default: {}, billing: {}}")

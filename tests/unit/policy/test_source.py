@@ -9,7 +9,6 @@ import pytest
 
 from gateway.model import Event, KillSwitch, Moment, Scope
 from gateway.policy.document.problems import PolicyError
-from gateway.policy.reading import Reading
 from gateway.policy.snapshot import Candidate, Snapshot
 from gateway.policy.source import PolicySource, check
 
@@ -311,11 +310,12 @@ async def test_a_candidate_compiled_on_a_policy_that_changed_meanwhile_is_not_ta
     (folder / "candidate.yaml").write_text("egress: {allow_hosts: [a.example]}\n")
     watcher = Watcher(folder)
     watcher.source.load()
-    late = watcher.source._judge_candidate(Reading())
+    asked = watcher.source._ask_candidate()
+    late = watcher.source._judge.ask(asked.question, 0)
     edit_in_place(folder, TWO)
     await watcher.source.reload()
     told = len(watcher.candidates)
-    watcher.source._take_candidate(late)
+    asked.take(late)
     assert len(watcher.candidates) == told
     await watcher.source.reload()
     assert watcher.source.candidate is not None
