@@ -9,6 +9,7 @@ from gateway.policy.plans.given import Given
 from gateway.policy.plans.patterns import Patterns
 from gateway.policy.plans.tools import BUILT_IN, Tools
 from gateway.policy.schema.fields import REST
+from gateway.policy.schema.section import written
 from gateway.policy.schema.sections import Agent, Policy
 from gateway.policy.snapshot import Plan
 
@@ -71,7 +72,7 @@ def _undeclared_effects(policy: Policy, plans: list[Plan]) -> Iterator[str]:
 
 
 def _open_default_agent(policy: Policy) -> Iterator[str]:
-    bounded = any(agent.token or agent.budgets.model_fields_set or _limited(agent) for agent in policy.agents.values())
+    bounded = any(agent.token or written(agent.budgets) or _limited(agent) for agent in policy.agents.values())
     if bounded and "default" not in policy.agents:
         yield (
             "agents.default is not written: a caller that drops its token is judged by tools.allowlist without agent limits; "
@@ -140,7 +141,7 @@ def _ways_out(policy: Policy) -> Iterator[str]:
     """Tools of the egress rules without a host, hosts without a tool, and the rule that is none."""
     allowed, hosts = _allowed(policy), policy.egress.allow_hosts
     going_out = sorted(entry for entry in allowed if entry == "http.*" or entry in BUILT_IN)
-    if going_out and "allow_hosts" not in policy.egress.model_fields_set:
+    if going_out and "allow_hosts" not in written(policy.egress):
         yield f"{', '.join(going_out)}: allowed, but egress.allow_hosts is not written, so each call is refused"
     if hosts and not going_out and "*" not in allowed:
         yield "egress.allow_hosts: no allowlist names a tool that goes there (http.get, http.connect, …), so nobody does"
