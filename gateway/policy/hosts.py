@@ -57,9 +57,16 @@ def _read_ip(text: str) -> str:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise ValueError("an IP address in canonical form (127.0.0.1, ::1)") from None
+    if _mapped(address):
+        raise ValueError(f"an IP address in canonical form ({_mapped(address)})")
     if str(address) != text.lower() or "%" in text:
         raise ValueError("an IP address in canonical form (127.0.0.1, ::1)")
     return str(address)
+
+
+def _mapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address in IPv6 clothes, which dials the same socket: a rule that names the one form would never meet the other."""
+    return address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
 
 
 def read_url(text: str) -> BaseUrl:
@@ -126,13 +133,13 @@ def read_block(text: str) -> str:
     if "/" not in text or "%" in text:
         raise ValueError(expected)
     try:
-        return str(ipaddress.ip_network(text))
-    except ValueError:
-        pass
-    try:
         nearest = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(expected) from None
+    if nearest.prefixlen >= 96 and (inside := _mapped(nearest.network_address)):
+        raise ValueError(f"{expected}, IPv4 as such ({inside}/{nearest.prefixlen - 96})")
+    if nearest.network_address == ipaddress.ip_interface(text).ip:
+        return str(nearest)
     raise ValueError(f"{expected} without host bits ({nearest})")
 
 
@@ -161,5 +168,4 @@ def _is_loopback(host: str) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
+    return (_mapped(address) or address).is_loopback

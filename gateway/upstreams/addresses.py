@@ -78,15 +78,21 @@ _RANGES: tuple[tuple[Network, str], ...] = tuple(
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 
 
+def plain(address: Address) -> Address:
+    """An IPv4 address in IPv6 clothes is the same socket: the one form is judged, dialled and compared."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
 def forbidden(address: Address, allow_private: Sequence[Network]) -> str | None:
     """What kind of non-public address this is, or None where it may be dialled.
 
     `allow_private` opens ranges, but a cloud's metadata address only where it names that very address. An IPv4 address inside an
     IPv6 one is judged too: opening NAT64 does not open what lies behind it.
     """
+    address = plain(address)
     if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return forbidden(address.ipv4_mapped, allow_private)
         address = IPv6Address(int(address))  # without the zone, in which two equal addresses may differ
     if address in _METADATA:
         return None if ip_network(address) in allow_private else "cloud metadata"

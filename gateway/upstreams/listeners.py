@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterable
 
-from gateway.upstreams.addresses import Address
+from gateway.upstreams.addresses import Address, plain
 
 
 class Listeners:
@@ -18,6 +18,7 @@ class Listeners:
 
     def add(self, address: Address, port: int) -> None:
         """One more, once it is bound."""
+        address = plain(address)
         self._exact.add((address, port))
         self._ports.add(port)
         if address.is_unspecified:
@@ -25,6 +26,7 @@ class Listeners:
 
     def own(self, address: Address, port: int) -> bool:
         """Would dialling this reach the gateway itself?"""
+        address = plain(address)
         if (address, port) in self._exact:
             return True
         if address.is_unspecified:  # dialling 0.0.0.0 reaches this machine

@@ -2,9 +2,9 @@
 
 import asyncio
 import socket
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
-from gateway.upstreams.addresses import Address
+from gateway.upstreams.addresses import Address, plain
 
 
 class Resolver:
@@ -16,7 +16,7 @@ class Resolver:
             return [ip_address(host)]
         except ValueError:
             pass
-        answers = [_plain(ip_address(text)) for text in await self.lookup(host)]
+        answers = [plain(ip_address(text)) for text in await self.lookup(host)]
         return list(dict.fromkeys(answers))
 
     async def lookup(self, host: str) -> list[str]:
@@ -26,10 +26,3 @@ class Resolver:
         except UnicodeError as error:
             raise socket.gaierror(socket.EAI_NONAME, "the name cannot be encoded") from error
         return [str(sockaddr[0]) for _, _, _, _, sockaddr in found]
-
-
-def _plain(address: Address) -> Address:
-    """An IPv4 address in IPv6 clothes dials the same socket: judge and dial the one form."""
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
