@@ -161,8 +161,9 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Whole requests, one at a time, are offered to the lane; aiohttp gets the rest."""
         lane, call = self._listener.lane, self.lane_call
-        if lane is None or self._owed != 0:
-            self._owed = None if not self._owed or self._owed < len(data) else self._owed - len(data)
+        if lane is None or self._owed != 0 or not data:  # aiohttp calls it with b"" to read on
+            if data:
+                self._owed = None if not self._owed or self._owed < len(data) else self._owed - len(data)
             self._read(data)
             return
         if call is not None:  # the next request, before this one is answered

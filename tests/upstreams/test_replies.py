@@ -33,8 +33,8 @@ async def test_a_small_reply_is_whole_at_once() -> None:
     assert seen.headers == [
         ("Host", f"127.0.0.1:{server.port}"),
         ("Authorization", "Bearer ours"),
-        ("Accept", "*/*"),
         ("Content-Length", "2"),
+        ("Accept", "*/*"),
     ]
     assert seen.body == b"{}"
 
