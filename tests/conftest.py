@@ -1,4 +1,4 @@
-"""What holds for every test: commands a test needs, skips that CI does not accept, property tests without a stopwatch.
+"""What holds for every test: how many run at once, commands a test needs, skips that CI does not accept, properties without a stopwatch.
 
 Fixtures of one part of the gateway live in that part's folder.
 """
@@ -17,9 +17,14 @@ hypothesis.settings.register_profile("gateway", deadline=None, derandomize=CI)
 hypothesis.settings.load_profile("gateway")
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Single files run in this process: others would take longer to start than most files take. None is one for each processor."""
-    return 0 if all(".py" in argument for argument in config.args) else None
+MOST_WORKERS = 4
+"""However many processors are seen: those of a container may be lent to others."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker more than processors, since tests wait for half of their time. None for single files: most end before it had started."""
+    alone = all(".py" in argument for argument in config.args)
+    return 0 if alone else min((os.cpu_count() or 1) + 1, MOST_WORKERS)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
