@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 
-import orjson
-
 S = TypeVar("S", bound="Section")
 
 
@@ -33,22 +31,6 @@ class Section:
             and type(other) is type(self)
             and (vars(self) == vars(other) or filled(self) == filled(other))
         )
-
-    @property
-    def model_fields_set(self) -> set[str]:
-        """Goes with its last caller: see `written`."""
-        return set(vars(self))
-
-    def model_dump(self, mode: str = "python", exclude: Any = None, *, exclude_none: bool = False) -> dict[str, Any]:  # noqa: ARG002
-        """Goes with its last caller: see `filled`, `written` and `plain`."""
-        kept: dict[str, Any] = {}
-        for key, value in filled(self).items():
-            left_out = (exclude or {}).get(key) if isinstance(exclude, dict) else key in (exclude or ())
-            if left_out is True or (exclude_none and value is None):
-                continue
-            kept[key] = changed(value, **dict.fromkeys(left_out, {})) if left_out else value
-        whole: dict[str, Any] = orjson.loads(orjson.dumps(kept, default=plain))
-        return whole
 
     __hash__ = None  # type: ignore[assignment]  # how a class says so; sections hold mappings
 
