@@ -265,6 +265,28 @@ async def test_https_is_verified_against_the_name_although_an_address_was_dialle
             assert (failed.value.kind, failed.value.sent) == ("tls", False)
 
 
+async def test_no_credential_goes_from_https_to_http_or_to_another_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    ca = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("a.example").configure_cert(context)
+    onward: list[str] = []
+
+    async def answer(request: Request) -> None:
+        await request.say(reply(b"", f"Location: {onward.pop(0)}", status="307 Temporary") if onward else reply(b"end"))
+
+    with ca.cert_pem.tempfile() as path:
+        monkeypatch.setenv("SSL_CERT_FILE", path)
+        async with loopback(answer, tls=context) as safe, loopback(answer) as plain, loopback(answer) as beside:
+            onward += [f"http://a.example:{plain.port}/", f"http://a.example:{beside.port}/"]
+            attempt = an_attempt("GET", headers=[("Authorization", "secret"), ("X-Api-Key", "secret")], body=b"")
+            target = at(safe.port)._replace(scheme="https")
+            fetch = Fetch(Outward(Names(**NAMES)))
+            assert (await fetch.send(attempt, rules(safe.port, plain.port, beside.port), target)).body == b"end"
+            assert safe.requests[0].header("Authorization") == ["secret"]
+            for request in (plain.requests[0], beside.requests[0]):
+                assert [name for name, value in request.headers if value == "secret"] == []
+
+
 async def test_a_probe_tells_whether_an_allowed_host_can_be_reached() -> None:
     async with loopback(always(reply())) as server:
         outward = Outward(Names(**NAMES))
