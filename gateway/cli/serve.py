@@ -1,8 +1,10 @@
 """`tool-gateway serve`: settings from the environment, then the event loop. Imports no click: it is start-up time."""
 
+import gc
 import os
 import sys
 
+from gateway.cli.by_need import load_by_need
 from gateway.settings import Settings, SettingsError, read_settings
 
 
@@ -16,11 +18,16 @@ def serve() -> int:
 
 
 def _run(settings: Settings) -> int:
+    # What is imported stays: the garbage collector need not look through it, neither meanwhile nor later.
+    gc.disable()
+    load_by_need("aiohttp")
     import asyncio
 
     import uvloop
 
     from gateway.app import serve as serve_app
 
+    gc.freeze()
+    gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve_app(settings))

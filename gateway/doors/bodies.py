@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from hashlib import sha256
 
-from aiohttp import HttpVersion11
+from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest, RequestPayloadError
 

@@ -10,7 +10,7 @@ from secrets import token_hex
 from urllib.parse import urlsplit
 
 import orjson
-from aiohttp import HttpVersion10, HttpVersion11
+from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from gateway.denial import Denial, Reason

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
-from aiohttp import HttpVersion11
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.web import BaseRequest, StreamResponse

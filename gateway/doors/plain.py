@@ -6,8 +6,8 @@ the way.
 
 from http import HTTPStatus
 
-from aiohttp import HttpVersion11
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion11
 from aiohttp.web import BaseRequest, StreamResponse
 
 from gateway.model import Reply

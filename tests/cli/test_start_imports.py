@@ -1,0 +1,30 @@
+"""What `serve` loads before it answers: every module here is time and memory of each pod."""
+
+import subprocess
+import sys
+
+SERVED = """
+import sys
+from gateway.cli.serve import load_by_need
+load_by_need("aiohttp")
+import gateway.app
+"""
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", SERVED + code], check=True, capture_output=True, text=True).stdout
+
+
+def test_no_http_client_no_schema_validator_and_no_command_line_are_loaded() -> None:
+    loaded = set(python("print(*sys.modules)").split())
+    assert "aiohttp.web" in loaded
+    assert loaded.isdisjoint(
+        {"aiohttp.client", "aiohttp.connector", "jsonschema_rs", "prometheus_client", "pydantic", "click"}
+    )
+
+
+def test_who_asks_for_the_client_all_the_same_gets_it() -> None:
+    told = python(
+        "import aiohttp; print(aiohttp.ClientSession.__module__, aiohttp.__version__ > '3', aiohttp.web.Application)"
+    )
+    assert told.startswith("aiohttp.client True <class")
