@@ -106,11 +106,6 @@ class Connection(RequestHandler):
         """Seconds (GATEWAY_READ_TIMEOUT)."""
         return self._listener.read_timeout
 
-    @property
-    def came_behind(self) -> bool:
-        """Has anything come behind a CONNECT that is not answered yet?"""
-        return bool(self._message_tail)
-
     async def take_over(self, protocol: asyncio.BaseProtocol) -> tuple[asyncio.Transport, bytes]:
         """Behind a CONNECT `protocol` reads and writes, which hands on the connection's end. The transport, and what came already.
 
@@ -225,7 +220,9 @@ class Connection(RequestHandler):
             self._start_head_timer()
 
     def _doubt_upgrade(self) -> None:
-        """aiohttp's parser loses what comes in one piece with the body of a request for an upgrade: such a request is the last one."""
+        """aiohttp's parser loses what comes in one piece with the body of a request for an upgrade: such a request is the last one. So is
+        a CONNECT: what stands behind it is for its target, and no request.
+        """
         message, payload = self._messages[-1]
         if payload is not EMPTY_PAYLOAD and not isinstance(message, _ErrInfo) and message.upgrade:
             self._messages[-1] = (message._replace(should_close=True), payload)

@@ -27,17 +27,13 @@ ACCESS_DENIED = bytes((21, 3, 3, 0, 2, 2, 49))
 async def answer(arrival: Arrival, call: OpenCall) -> StreamResponse:
     """Answers a CONNECT that was judged: a denial as anywhere, or the tunnel, until it ends."""
     outcome = call.outcome
-    connection = cast("Connection", arrival.request.protocol)
     headers = outcome_headers(arrival.call_id, outcome)
     if outcome.denial is not None:
-        response = problem(arrival, outcome.denial, headers, outcome.policy)
-        if connection.came_behind:
-            response.force_close()  # it was for the target, and is no request
-        return response
+        return problem(arrival, outcome.denial, headers, outcome.policy)
     tunnel, target = None if outcome.reply is None else outcome.reply.tunnel, arrival.destination
     if not isinstance(tunnel, BothWays) or target is None:
         raise AssertionError("a CONNECT that is not denied has a tunnel to its target")
-    caller = Caller(connection, target, established(headers))
+    caller = Caller(cast("Connection", arrival.request.protocol), target, established(headers))
     try:
         await call.carry(caller.check, partial(tunnel.join, caller))
     except Cut as cut:
