@@ -100,7 +100,7 @@ def run_view(run: Run, budgets: Budgets, remaining: Remaining, now: Moment) -> V
 def agent_view(agent: str, policy: Snapshot, agents: Agents, now: Moment) -> View:
     """What one agent has used over all its runs, and where it has a limit, of what."""
     limits, today = policy.limits(agent), agents.today(agent, now)
-    by_tool = ((tool, used, policy.plan(agent, tool).limits.max_calls) for tool, used in today.calls.items())
+    by_tool = ((tool, used, policy.plan(agent, tool).limits.max_calls) for tool, used in today.calls.made())
     spend_limit = None if limits.max_spend is None else limits.max_spend / 1_000_000
     return {
         "agent_id": agent,

@@ -61,18 +61,40 @@ class Day:
     def rows(self) -> Iterator[str]:
         """The names of all."""
         yield from ("spend", "touched")
-        yield from (_CALLS + tool for tool, _ in self.calls.items())
+        yield from (_CALLS + tool for tool, _ in self.calls.made())
 
 
 class AgentUse:
-    """All counts of one agent."""
+    """All counts of one agent. Calls of the second at hand are gathered, and counted together when it is over or somebody asks."""
 
-    __slots__ = ("actions", "days", "runs")
+    __slots__ = ("actions", "at_hand", "day", "days", "runs", "second", "spend")
 
     def __init__(self) -> None:
         self.actions = SlidingHour()
         self.runs = SlidingHour()
         self.days: dict[int, Day] = {}
+        self.at_hand: dict[str, int] = {}
+        """Calls by tool, not counted yet: of this second and day."""
+        self.spend = 0
+        """Theirs, in micro-USD."""
+        self.second = 0
+        self.day = 0
+
+    def count(self) -> "AgentUse":
+        """What is at hand, so that all else here is complete."""
+        if self.at_hand:
+            self.actions.add(self.second, sum(self.at_hand.values()))
+            day = self.days.get(self.day)
+            if day is None:
+                day = self.days[self.day] = Day(self.second)
+            day.touched = self.second
+            day.changed.update([_CALLS + day.calls.add(tool, calls) for tool, calls in self.at_hand.items()])
+            if self.spend:
+                day.spend += self.spend
+                day.changed.add("spend")
+            self.at_hand.clear()
+            self.spend = 0
+        return self
 
 
 class Agents:
@@ -90,17 +112,15 @@ class Agents:
 
     def charge(self, charge: Charge) -> None:
         """One call, under the second and the day it arrived in."""
-        use, at = self._use(charge.key.agent), charge.at
-        second, number = self._second(at), _day(at)
-        use.actions.add(second)
-        day = use.days.get(number)
-        if day is None:
-            day = use.days[number] = Day(second)
-        day.touched = second
-        day.changed.add(_CALLS + day.calls.add(charge.tool))
-        if charge.spend:
-            day.spend += charge.spend
-            day.changed.add("spend")
+        (agent, _), tool, spend, _, at, _ = charge
+        use = self._uses.get(agent) or self._new(agent)
+        second, day = self._second(at), int(at.wall // DAY)
+        if not use.at_hand or second != use.second or day != use.day:
+            use.count()
+            use.second, use.day = second, day
+            self._changed.add(agent)
+        use.at_hand[tool] = use.at_hand.get(tool, 0) + 1
+        use.spend += spend
 
     def give_back(self, charge: Charge) -> None:
         """As it was charged: to that second and that day."""
@@ -109,7 +129,7 @@ class Agents:
         if use is None:
             return
         self._changed.add(agent)
-        use.actions.take_back(self._second(charge.at))
+        use.count().actions.take_back(self._second(charge.at))
         day = use.days.get(_day(charge.at))
         if day is not None:
             day.changed.add(_CALLS + day.calls.take_back(charge.tool))
@@ -118,12 +138,14 @@ class Agents:
 
     def run_started(self, agent: str, at: Moment) -> None:
         """One run that the agent named."""
-        self._use(agent).runs.add(self._second(at))
+        use = self._uses.get(agent) or self._new(agent)
+        use.runs.add(self._second(at))
+        self._changed.add(agent)
 
     def actions(self, agent: str, now: Moment) -> SlidingHour:
         """Calls in the hour before `now`."""
         use = self._uses.get(agent)
-        return SlidingHour() if use is None else self._at(agent, use.actions, now)
+        return SlidingHour() if use is None else self._at(agent, use.count().actions, now)
 
     def runs(self, agent: str, now: Moment) -> SlidingHour:
         """Runs started in the hour before `now`."""
@@ -133,7 +155,7 @@ class Agents:
     def today(self, agent: str, now: Moment) -> Day:
         """The UTC day. Not to be written to."""
         use = self._uses.get(agent)
-        return (None if use is None else use.days.get(_day(now))) or Day(0)
+        return (None if use is None else use.count().days.get(_day(now))) or Day(0)
 
     def wait(self, hour: SlidingHour, limit: int, now: Moment) -> float | None:
         """Seconds until there is room for one more under `limit`; None: never."""
@@ -151,7 +173,7 @@ class Agents:
             return
         self._swept = second
         for agent, use in [*self._uses.items()]:
-            use.actions.leave(second)
+            use.count().actions.leave(second)
             use.runs.leave(second)
             for number, day in [*use.days.items()]:
                 if second - day.touched > KEPT:
@@ -169,7 +191,7 @@ class Agents:
             use = self._uses.get(agent)
             if use is None:
                 continue
-            for name, hour in (("actions", use.actions), ("runs", use.runs)):
+            for name, hour in (("actions", use.count().actions), ("runs", use.runs)):
                 rows += (SavedCount(agent, name, second, hour.of(second)) for second in hour.changed)
                 hour.changed.clear()
             for number, day in use.days.items():
@@ -207,14 +229,10 @@ class Agents:
         elif name == "touched":
             day.touched = value
         elif name.startswith(_CALLS):
-            day.calls.set(name.removeprefix(_CALLS), value)
+            day.calls[name.removeprefix(_CALLS)] = value
 
-    def _use(self, agent: str) -> AgentUse:
-        """To be written to."""
-        use = self._uses.get(agent)
-        if use is None:
-            use = self._uses[agent] = AgentUse()
-        self._changed.add(agent)
+    def _new(self, agent: str) -> AgentUse:
+        use = self._uses[agent] = AgentUse()
         return use
 
     def _at(self, agent: str, hour: SlidingHour, now: Moment) -> SlidingHour:
@@ -229,7 +247,7 @@ class Agents:
         return at.mono + self._offset
 
     def _second(self, at: Moment) -> int:
-        return floor(self._clock(at))
+        return floor(at.mono + self._offset) if self._offset is not None else floor(self._clock(at))
 
 
 def seconds_of_day_left(now: Moment) -> float:

@@ -7,12 +7,12 @@ The agent's anonymous calls (run id "") are counted in windows, which never end:
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from gateway.denial import Denial, Reason
 from gateway.model import Budgets, Moment, Remaining, RunKey
 from gateway.state.agents import Agents, SavedCount
+from gateway.state.due import DueList
 from gateway.state.journal import Charge, Journal, NoJournal
 from gateway.state.repeats import Repeats
 from gateway.state.run import LARGEST_STEP, Reservation, Run, SavedRun, is_window, restored_run, saved_form
@@ -57,7 +57,8 @@ class Ledger:
         self.live = 0
         """Runs and windows that have not ended."""
         self._runs: dict[RunKey, Run] = {}
-        self._due: list[Run] = []
+        self._due: DueList[Run] = DueList()
+        """Every live one stands in it once."""
         self._ended: deque[Run] = deque()
         self._changed: set[Run] = set()
         self._forgotten: set[RunKey] = set()
@@ -81,9 +82,9 @@ class Ledger:
         run, started = self._open(charge.key, budgets, charge.at)
         run.charge(charge)
         self.agents.charge(charge)
-        if charge.args_hash and not is_window(charge.key):
+        if charge.args_hash and not run.window:
             self.repeats.add(charge.key, charge.args_hash)
-        return Reservation(run, charge, started, self.journal.charged(charge, run.started.wall))
+        return Reservation(run, charge, started, self.journal.charged(charge, run.wall))
 
     def refund(self, reservation: Reservation, denial: Denial | None = None) -> None:
         """Nothing was sent: gives the call back, once. What it started, or the step it announced, stays.
@@ -96,7 +97,7 @@ class Ledger:
             if denial is not None and denial.waiting_helps:
                 self.repeats.take_back(charge.key, charge.args_hash)
             if reservation.durable:  # else the journal has nothing to take back
-                self.journal.refunded(charge, reservation.run.started.wall)
+                self.journal.refunded(charge, reservation.run.wall)
 
     def refused(self, key: RunKey, args_hash: str, denial: Denial) -> None:
         """A call was not admitted. One that is refused without a Retry-After must not be repeated: the loop guard counts it."""
@@ -110,7 +111,7 @@ class Ledger:
         before the journal is attached: what comes of it is the same.)
         """
         run = self._runs.get(charge.key)
-        if run is not None and run.started.wall == began:
+        if run is not None and run.wall == began:
             self._give_back(run, charge)
         else:  # a refund of the last window does not lower this one
             self.agents.give_back(charge)
@@ -119,7 +120,7 @@ class Ledger:
         """One more step, starting the run where there is none."""
         run, _ = self._open(key, budgets, now)
         run.steps = min((run.steps or 0) + 1, LARGEST_STEP)
-        self.journal.stepped(key, now, run.started.wall)
+        self.journal.stepped(key, now, run.wall)
         return run
 
     def finish(self, key: RunKey, stop_reason: str, now: Moment) -> Run | None:
@@ -141,10 +142,9 @@ class Ledger:
             self._forget(self._ended.popleft())
         ended = []
         for run in self._take_due(now):
-            due = run.started.mono + budgets_of(run.key).max_seconds
+            due = run.began + budgets_of(run.key).max_seconds
             if due > now.mono:
-                run.due = due
-                heappush(self._due, run)
+                self._due.add(run, due)
             elif run.window:
                 self.live -= 1
                 self._forget(run)
@@ -171,7 +171,7 @@ class Ledger:
     def changed(self, now: Moment, *, at_end: bool = False) -> Changes:
         """What changed since the last call of this. At the process's orderly end that is every live run: its time has passed."""
         if at_end:
-            self._changed.update(run for run in self._due if run.ended is None)
+            self._changed.update(run for run in self._runs.values() if run.ended is None)
         saved = [saved_form(run, now) for run in self._changed]
         forgotten = [*self._forgotten]
         self._changed.clear()
@@ -184,10 +184,11 @@ class Ledger:
         The wall clock may have been set in either direction meanwhile: time never runs backwards for a run, and what it had used
         before stays used.
         """
-        runs = sorted((restored_run(old, now) for old in saved), key=lambda run: run.started.mono)
+        runs = sorted((restored_run(old, now) for old in saved), key=lambda run: run.began)
         self._runs = {run.key: run for run in runs}
-        self._due = [run for run in runs if run.ended is None]
-        heapify(self._due)
+        for run in runs:
+            if run.ended is None:
+                self._due.add(run, now.mono)
         self._ended = deque(sorted((run for run in runs if run.ended is not None), key=lambda run: -run.since_end(now)))
         self.live = len(self._due)
         self.agents.restore(counts, now)
@@ -202,12 +203,12 @@ class Ledger:
                 self.live -= 1
                 over.ended = now.mono
                 self._changed.discard(over)
-            run = self._runs[key] = Run(key, now, now.mono + budgets.max_seconds)
+            run = self._runs[key] = Run(key, now)
             self._forgotten.discard(key)
             if key.id:  # a session's window, too
                 self.agents.run_started(key.agent, now)
             self.live += 1
-            heappush(self._due, run)
+            self._due.add(run, now.mono + max(0.0, budgets.max_seconds))
         self._changed.add(run)
         return run, started
 
@@ -222,7 +223,7 @@ class Ledger:
         self._changed.add(run)
         if by is not Reason.LOOP_DETECTED:  # whoever goes on goes on hearing of it
             self.repeats.forget(key)
-        self.journal.ended(key, by, stop_reason, now, run.started.wall)
+        self.journal.ended(key, by, stop_reason, now, run.wall)
         return run
 
     def _give_back(self, run: Run, charge: Charge) -> None:
@@ -238,13 +239,7 @@ class Ledger:
         self.repeats.forget(run.key)
 
     def _take_due(self, now: Moment) -> list[Run]:
-        """Off the heap; those that ended meanwhile are dropped, all at once where they have come to outnumber the live ones."""
+        """Those that ended meanwhile are dropped, all at once where they have come to outnumber the live ones."""
         if len(self._due) > 2 * self.live + EXPIRED_AT_ONCE:
-            self._due = [run for run in self._due if run.ended is None]
-            heapify(self._due)
-        due: list[Run] = []
-        while self._due and self._due[0].due <= now.mono and len(due) < EXPIRED_AT_ONCE:
-            run = heappop(self._due)
-            if run.ended is None:
-                due.append(run)
-        return due
+            self._due.keep(lambda run: run.ended is None)
+        return [run for run in self._due.take(now.mono, EXPIRED_AT_ONCE) if run.ended is None]

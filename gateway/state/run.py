@@ -25,16 +25,21 @@ class Run:
     """One run or window."""
 
     __slots__ = (
-        "calls", "due", "ended", "ended_by", "key", "spend", "started", "steps", "stop_reason", "tool_calls", "window",
+        "began", "calls", "ended", "ended_by", "key", "spend", "steps", "stop_reason", "tool_calls", "wall", "window",
     )  # fmt: skip
 
     key: RunKey
     window: bool
     """It counts anonymous calls, and never ends."""
-    started: Moment
+    began: float
+    """Monotonic."""
+    wall: float
+    """Unix time of the same instant."""
     tool_calls: int
-    calls: Tally | None
-    """The same by tool; None before the first, and again once the run has ended: 250,000 remembered runs weigh enough without."""
+    calls: Tally | str | None
+    """The same by tool; while all are of one tool, its name. None before the first, and again once the run has ended: 250,000 remembered
+    runs weigh enough without.
+    """
     spend: int
     """Micro-USD."""
     steps: int | None
@@ -45,13 +50,11 @@ class Run:
     """Monotonic."""
     ended_by: Reason | None
     """What later calls are refused for: run_finished (the agent), kill_switch (an operator), or the spent budget."""
-    due: float
-    """Monotonic: when `expire` looks at it next. Not exact: budgets change."""
 
-    def __init__(self, key: RunKey, started: Moment, due: float) -> None:
+    def __init__(self, key: RunKey, started: Moment) -> None:
         self.key = key
         self.window = is_window(key)
-        self.started = started
+        self.began, self.wall = started
         self.tool_calls = 0
         self.calls = None
         self.spend = 0
@@ -59,28 +62,37 @@ class Run:
         self.stop_reason = None
         self.ended = None
         self.ended_by = None
-        self.due = due
 
-    def __lt__(self, other: "Run") -> bool:
-        """Orders the heap of live runs."""
-        return self.due < other.due
+    @property
+    def started(self) -> Moment:
+        """With its first call or step."""
+        return Moment(self.began, self.wall)
 
     def charge(self, charge: Charge) -> None:
         """One call."""
+        _, tool, spend, step, _, _ = charge
+        if self.calls != tool and self.ended is None:
+            self._add(tool)
         self.tool_calls += 1
-        self.spend += charge.spend
-        if charge.step is not None:
-            self.steps = max(self.steps or 0, min(charge.step, LARGEST_STEP))
-        if self.ended is None:
-            if self.calls is None:
-                self.calls = Tally()
-            self.calls.add(charge.tool)
+        if spend:
+            self.spend += spend
+        if step is not None:
+            self.steps = max(self.steps or 0, min(step, LARGEST_STEP))
+
+    def _add(self, tool: str) -> None:
+        """Not the one that all calls so far are of."""
+        if self.calls is None and not self.tool_calls:
+            self.calls = tool
+            return
+        if not isinstance(self.calls, Tally):
+            self.calls = Tally(() if self.calls is None else ((self.calls, self.tool_calls),))
+        self.calls.add(tool)
 
     def give_back(self, charge: Charge) -> None:
         """What it started, or the step it announced, stays."""
         self.tool_calls = max(0, self.tool_calls - 1)
         self.spend = max(0, self.spend - charge.spend)
-        if self.calls is not None:
+        if isinstance(self.calls, Tally):
             self.calls.take_back(charge.tool)
 
     def end(self, by: Reason, stop_reason: str, now: Moment) -> None:
@@ -90,11 +102,19 @@ class Run:
 
     def calls_of(self, tool: str) -> int:
         """Calls of one tool, while it lives."""
-        return self.calls.of(tool) if self.calls is not None else 0
+        if isinstance(self.calls, Tally):
+            return self.calls.of(tool)
+        return self.tool_calls if self.calls == tool else 0
+
+    def calls_by_tool(self) -> tuple[tuple[str, int], ...]:
+        """While it lives; those without a call left out."""
+        if isinstance(self.calls, Tally):
+            return self.calls.made()
+        return ((self.calls, self.tool_calls),) if self.calls is not None and self.tool_calls else ()
 
     def elapsed(self, now: Moment) -> float:
         """Seconds from its start to now, or to its end."""
-        return (now.mono if self.ended is None else self.ended) - self.started.mono
+        return (now.mono if self.ended is None else self.ended) - self.began
 
     def since_end(self, now: Moment) -> float:
         """Seconds since its end; 0 while it lives."""
@@ -179,7 +199,7 @@ def saved_form(run: Run, now: Moment) -> SavedRun:
     """The run as it stands."""
     return SavedRun(
         key=run.key,
-        started=run.started.wall,
+        started=run.wall,
         elapsed=run.elapsed(now),
         as_of=now.wall - run.since_end(now),
         tool_calls=run.tool_calls,
@@ -187,17 +207,19 @@ def saved_form(run: Run, now: Moment) -> SavedRun:
         stop_reason=run.stop_reason,
         ended_by=run.ended_by,
         spend=run.spend,
-        calls=run.calls.items() if run.calls is not None else (),
+        calls=run.calls_by_tool(),
     )
 
 
 def restored_run(old: SavedRun, now: Moment) -> Run:
     """What an earlier process left, on this one's clock. Time never runs backwards for it, however the wall clock was set."""
     at = now.mono - max(0.0, now.wall - old.as_of)
-    run = Run(old.key, Moment(at - old.elapsed, old.started), due=now.mono)
+    run = Run(old.key, Moment(at - old.elapsed, old.started))
     run.tool_calls, run.steps, run.spend = old.tool_calls, old.steps, old.spend
     if old.stop_reason is not None:
         run.ended, run.ended_by, run.stop_reason = at, old.ended_by, old.stop_reason
+    elif len(old.calls) == 1 and old.calls[0][1] == old.tool_calls:
+        run.calls = old.calls[0][0]
     elif old.calls:
         run.calls = Tally(old.calls)
     return run

@@ -24,7 +24,7 @@ def replay(entries: Iterable[Entry], ledger: Ledger, now: Moment) -> None:
 def _replay(entry: Entry, ledger: Ledger, now: Moment) -> None:
     at = begins = _on_this_clock(entry.at, now)
     run, budgets = ledger.find(entry.key, _SAME, at), _SAME
-    if run is None or run.started.wall != entry.began:
+    if run is None or run.wall != entry.began:
         budgets, begins = _FRESH, _on_this_clock(entry.began, now)
     if entry.kind == CHARGE:
         ledger.reserve(Charge(entry.key, entry.words[0], entry.spend, entry.step, begins), budgets)

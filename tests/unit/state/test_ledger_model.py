@@ -278,7 +278,7 @@ class LedgerAndModel(RuleBasedStateMachine):
             today = self.ledger.agents.today(agent, self.now)
             made = [call for call in self.calls if call.agent == agent and call.day == self.day]
             assert today.spend == sum(call.spend for call in made)
-            assert dict(today.calls.items()) == Counter(call.tool for call in made)
+            assert dict(today.calls.made()) == Counter(call.tool for call in made)
 
     def within_the_hour(self, used: int, agent: str, made: list[Made]) -> None:
         """What has left stays gone, also where the count clock stands still afterwards."""

@@ -12,7 +12,7 @@ def test_each_tool_is_counted_on_its_own() -> None:
         tally.add("search.read")
     tally.take_back("search.read")
     assert (tally.of("search.read"), tally.of("notes.write"), tally.of("mail.send")) == (2, 2, 0)
-    assert dict(tally.items()) == {"notes.write": 2, "search.read": 2}
+    assert dict(tally.made()) == {"notes.write": 2, "search.read": 2}
 
 
 def test_what_was_never_counted_cannot_be_taken_back() -> None:
@@ -22,7 +22,7 @@ def test_what_was_never_counted_cannot_be_taken_back() -> None:
     tally.take_back("search.read")
     tally.take_back("search.read")
     assert tally.of("search.read") == 0
-    assert tally.items() == ()
+    assert tally.made() == ()
 
 
 def test_names_without_end_share_one_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,4 +34,4 @@ def test_names_without_end_share_one_count(monkeypatch: pytest.MonkeyPatch) -> N
     assert tally.of("made.up.3") == 2, "an agent that invents names gets no fresh limit with each"
     tally.take_back("made.up.1")
     assert tally.of("made.up.2") == 1
-    assert len(tally.items()) == 4
+    assert len(tally.made()) == 4
