@@ -1,4 +1,4 @@
-"""The namespace and the gateways in it are made once for all tests of a file: they take a second each."""
+"""The namespace and the gateways in it are made once for all tests here: they take a second each."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -8,7 +8,7 @@ from tests.egress.inside import Inside, gateway
 from tests.egress.world import Namespace, World, namespace, world
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
     with namespace(tmp_path_factory.mktemp("etc")) as made:
         yield made
@@ -20,7 +20,7 @@ async def there(inside: Namespace) -> AsyncIterator[World]:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def listed(inside: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     """A gateway that lets out to a few names, to some forbidden addresses by name, and to one address that is opened."""
     hosts = ["allowed.example", "*.wild.example", "*.private.example", "*.turning.example"]
@@ -30,7 +30,7 @@ def listed(inside: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def anywhere(inside: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     """A gateway that lets out to every public host."""
     egress = {"allow_hosts": ["*"], "ports": [80, 443, 6379, 11211]}

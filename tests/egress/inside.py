@@ -1,5 +1,6 @@
 """A gateway process inside a namespace, and its three doors as a client inside knocks on them."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tests.deploy.stack import TOKEN, clean_environment
 from tests.doors.wire import PATIENCE, Answer
@@ -20,7 +22,7 @@ POLICY: dict[str, dict[str, Any]] = {
     "tools": {
         "allowlist": ["http.*"],
         "retries": {"max": 1, "backoff_ms": [1]},
-        "definitions": {"http.get": {"retries": {"max": 0}, "timeout_ms": 5000}},
+        "definitions": {"http.get": {"retries": {"max": 0}}, "http.connect": {"retries": {"max": 0}}},
     },
     "observability": {"result_sample_rate": 1.0, "max_log_bytes_per_second": 1 << 30},
 }
@@ -41,6 +43,13 @@ class Inside:
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         return _lines(self.folder, event)
+
+    async def logged(self, calls: set[str]) -> list[dict[str, Any]]:
+        """The log's lines of these calls, once they are all written."""
+        async with asyncio.timeout(PATIENCE):
+            while len(found := [line for line in self.lines("tool_call") if line["call_id"] in calls]) < len(calls):  # noqa: ASYNC110  what another process writes sets no event of ours
+                await asyncio.sleep(0.05)
+        return found
 
 
 @contextmanager
@@ -103,6 +112,13 @@ async def fetch(there: World, gate: Inside, url: str, tool: str = "http.get") ->
     body = json.dumps({"url": url}).encode()
     head = f"POST /tools/{tool} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     return await ask(there, gate, head.encode() + body)
+
+
+async def fetch_by_query(there: World, gate: Inside, url: str) -> Answer:
+    """Through the fetch door, without a body."""
+    return await ask(
+        there, gate, f"GET /tools/http.get?url={quote(url, safe='')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    )
 
 
 async def proxied(there: World, gate: Inside, url: str, host: str = "allowed.example") -> Answer:

@@ -32,6 +32,8 @@ every_door = pytest.mark.parametrize("door", [by_fetch, by_proxy, by_tunnel])
 
 
 def refused(answer: Answer) -> bool:
+    """A denial never names the address that it protects."""
+    assert not any(inner.encode() in answer.body for inner in (INNER, METADATA, INNER_6, "127.0.0.1", "::1"))
     return (answer.status, answer.header("Tool-Gateway-Reason")) == (403, "egress_not_allowed")
 
 
@@ -54,6 +56,25 @@ async def test_what_was_judged_is_dialled_without_a_second_look_up(there: World,
     assert (await door(there, listed)).status == 200
     assert there.names.look_ups() == {NAME: 1}
     assert there.dialled(*listed.own) == {End(PUBLIC, 80)}
+
+
+@every_door
+async def test_a_name_with_an_ipv6_address_is_dialled_there(there: World, listed: Inside, door: Door) -> None:
+    there.names.answers[NAME] = [[PUBLIC_6]]
+    assert (await door(there, listed)).status == 200
+    assert there.dialled(*listed.own) == {End(PUBLIC_6, 80)}
+
+
+async def test_all_addresses_of_one_look_up_are_tried(there: World, anywhere: Inside) -> None:
+    beside = f"b.{NAME}"
+    there.names.answers = {name: [[PUBLIC, OTHER, PUBLIC_6], [INNER]] for name in (NAME, beside)}
+    for answer in (
+        await fetch(there, anywhere, f"http://{NAME}:6379/"),  # where nobody listens
+        await connect(there, anywhere, f"{beside}:6379"),
+    ):
+        assert (answer.status, answer.header("Tool-Gateway-Reason")) == (502, "upstream_failed")
+    assert there.names.look_ups() == {NAME: 1, beside: 1}
+    assert there.dialled(*anywhere.own) == {End(address, 6379) for address in (PUBLIC, OTHER, PUBLIC_6)}
 
 
 @every_door

@@ -8,7 +8,7 @@ import pytest
 
 from tests.doors.wire import Answer
 from tests.egress.forms import AUTHORITIES, LOCATIONS, URLS, Form
-from tests.egress.inside import Inside, connect, fetch, proxied
+from tests.egress.inside import Inside, connect, fetch, fetch_by_query, proxied
 from tests.egress.world import PORTS, REDIRECT, End, World
 
 pytestmark = pytest.mark.needs("ip", "unshare", "nsenter")
@@ -39,6 +39,8 @@ INWARD = {
     "mail.ebc.apple.com": "10.10.34.2",
 }
 """Public names of other people's that lead inward. All others lead ELSEWHERE, which is public and not listed."""
+REQUEST_LINES = [form for form in URLS if form.text == form.text.strip(" ")]
+"""Without those that have blanks around them: on a request line these are none of the URL's."""
 REFUSED = ("invalid_request", "egress_not_allowed")
 Door = Callable[[World, Inside, str], Awaitable[Answer]]
 
@@ -108,12 +110,11 @@ async def test_a_forbidden_address_would_be_heard_and_an_opened_one_is_reached(t
     assert {end.host for end in there.dialled(*listed.own)} == heard
 
 
-@pytest.mark.parametrize("door", [fetch, proxied])
+@pytest.mark.parametrize("door", [fetch, fetch_by_query, proxied])
 async def test_a_url_reaches_what_it_means_or_nothing(
     there: World, listed: Inside, anywhere: Inside, door: Door
 ) -> None:
-    # On a request line a blank around the URL is none of the URL's.
-    urls = [form for form in URLS if door is fetch or form.text == form.text.strip(" ")]
+    urls = REQUEST_LINES if door is proxied else URLS
     expected = set()
     for gate, where in ((listed, where_listed), (anywhere, where_anywhere)):
         for form, answer in await knock(door, there, gate, urls):
@@ -156,6 +157,24 @@ async def test_a_redirect_leads_where_it_says_or_nowhere(there: World, listed: I
         if where_listed(form) is None:  # malformed as a URL it may be a path of allowed.example, or no header at all
             assert answer.status in (403, 502) or answer.body == b"%s 80" % ALLOWED.encode(), (form, answer)
     assert there.dialled(*listed.own) <= {End(address, port) for address in LISTED.values() for port in PORTS}
+
+
+@pytest.mark.parametrize(("door", "forms"), [(fetch, URLS), (proxied, REQUEST_LINES), (connect, AUTHORITIES)])
+async def test_the_log_names_what_was_judged(there: World, listed: Inside, door: Door, forms: list[Form]) -> None:
+    answers = await knock(door, there, listed, forms)
+    lines = {
+        line["call_id"]: line
+        for line in await listed.logged({str(a.header("Tool-Gateway-Call-Id")) for _, a in answers})
+    }
+    for form, answer in answers:
+        line = lines[str(answer.header("Tool-Gateway-Call-Id"))]
+        if line["reason"] == "invalid_request":
+            assert line.get("target") is None, (form, line)
+        else:
+            host = f"[{form.host}]" if ":" in str(form.host) else form.host
+            scheme = "https" if form.text.lower().startswith("https") else "http"
+            begins = f"{host}:{form.port}" if door is connect else f"{scheme}://{host}:{form.port}/"
+            assert line["target"].startswith(begins), (form, line)
 
 
 async def test_the_request_line_decides_and_not_the_host(there: World, listed: Inside) -> None:
