@@ -25,6 +25,7 @@ from gateway.policy.schema.validate import Read
 from gateway.policy.snapshot import Egress, IdempotencyPlan, Observability, Redaction, RolloutPlan
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
+_ENCODER = json.JSONEncoder(sort_keys=True, default=plain)
 
 
 def compile_policy(read: Read[Policy], document: Document, given: Given) -> tuple[Compiled | None, tuple[Problem, ...]]:
@@ -198,4 +199,4 @@ def _version(policy: Policy, given: Given) -> str:
 
 
 def _canonical(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, default=plain).encode()
+    return _ENCODER.encode(value).encode()

@@ -100,7 +100,7 @@ class Judge:
                 self._processes.discard(process)
             process.kill()
             process.communicate()
-        if process.returncode > 0 and not answered.startswith(_READY):
+        if process.returncode >= 0 and not answered.startswith(_READY):
             raise _CannotStartError(f"another one ended with exit code {process.returncode} before it was ready")
         if process.returncode != 0:
             how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"

@@ -24,7 +24,12 @@ PATIENCE = 20
 class Watcher:
     """A PolicySource and everything it said; `until` waits for the next word that fits."""
 
-    def __init__(self, path: Path, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        environ: dict[str, str] | None = None,
+        clock: Callable[[], Moment] = lambda: Moment(1.0, 1000.0),
+    ) -> None:
         self.events: list[Event] = []
         self.snapshots: list[Snapshot] = []
         self.candidates: list[Candidate | None] = []
@@ -37,7 +42,7 @@ class Watcher:
             own_listeners=frozenset(),
             budgets={},
             emit=self._hear(self.events),
-            clock=lambda: Moment(1.0, 1000.0),
+            clock=clock,
             on_snapshot=self._hear(self.snapshots),
             on_candidate=self._hear(self.candidates),
             on_file_switches=self._hear(self.switches),
