@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 FORCED_RECEIVE_BUFFER = getattr(socket, "SO_RCVBUFFORCE", 33)
@@ -36,7 +37,9 @@ def make(family: int, kind: int, protocol: int, bind: list[str | int] | None) ->
     if family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     if family == socket.AF_PACKET:
-        made.setsockopt(socket.SOL_SOCKET, FORCED_RECEIVE_BUFFER, 8 << 20)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)  # as much of it as is granted
+        with suppress(PermissionError):
+            made.setsockopt(socket.SOL_SOCKET, FORCED_RECEIVE_BUFFER, 8 << 20)
     if bind is not None:
         made.bind(tuple(bind))
     if kind == socket.SOCK_STREAM and bind is not None:

@@ -80,7 +80,7 @@ def namespace(folder: Path) -> Iterator[Namespace]:
     try:
         if ours.recv(16) != b"ready":
             _, problem = process.communicate(timeout=PATIENCE)
-            pytest.skip(f"no network namespace to be had here: {problem.decode().splitlines()[-1]}")
+            pytest.skip(f"no network namespace to be had here: {(problem.decode().splitlines() or ['?'])[-1]}")
         yield Namespace(process, ours)
     finally:
         ours.close()
