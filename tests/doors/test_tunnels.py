@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trustme
 
-from gateway.both_ways import PIECE
+from gateway.both_ways import PIECE, BothWays
 from gateway.denial import Reason
 from gateway.model import Decision, Door, Effect
 from tests.doors.conftest import Running, StartGateway, policy_of
@@ -474,14 +474,16 @@ async def test_an_idle_tunnel_is_no_traffic(start: StartGateway) -> None:
 
 
 @pytest.mark.parametrize("to_target", [True, False])
-async def test_a_slow_reader_makes_the_gateway_hold_one_piece(start: StartGateway, to_target: bool) -> None:
+async def test_a_slow_reader_has_the_gateway_hold_one_piece_and_gets_all(start: StartGateway, to_target: bool) -> None:
     async with tunnel(start) as through:
         await through.begin()
         one, other = (through.caller, through.far) if to_target else (through.far, through.caller)
-        small(other)
+        socket_of(other).pause_reading()
         await pour(one)
-        held = sum(transport.get_write_buffer_size() for transport in ends(through))
-        assert 0 < held <= PIECE
+        assert 0 < sum(transport.get_write_buffer_size() for transport in ends(through)) <= PIECE
+        socket_of(other).resume_reading()
+        async with asyncio.timeout(PATIENCE):
+            await other.reader.readexactly(one.poured)
         through.hang_up()
         await through.running.seen.ended()
 
@@ -489,13 +491,13 @@ async def test_a_slow_reader_makes_the_gateway_hold_one_piece(start: StartGatewa
 def ends(through: Tunnel) -> list[asyncio.Transport]:
     """Both of the gateway's connections of the only tunnel there is."""
     (wait,) = through.running.gateway.counts.in_flight._waits
-    tunnel = wait.tunnel
-    return [tunnel._caller.transport, tunnel._target.transport]  # type: ignore[union-attr]
+    assert isinstance(wait.tunnel, BothWays)
+    assert wait.tunnel._caller is not None
+    return [wait.tunnel._caller.transport, wait.tunnel._target.transport]
 
 
-def small(wire: Wire) -> None:
-    """It reads nothing from now on."""
-    wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typed as a write transport
+def socket_of(wire: Wire) -> asyncio.Transport:
+    return wire.writer.transport  # type: ignore[return-value]  # typed as one that only writes
 
 
 async def pour(wire: Wire) -> None:
@@ -503,9 +505,9 @@ async def pour(wire: Wire) -> None:
     piece = bytes(1 << 16)
     with suppress(TimeoutError):
         while True:
+            wire.poured += len(piece)
             async with asyncio.timeout(0.5):
                 await wire.say(piece)
-                wire.poured += len(piece)
 
 
 async def test_every_tunnel_is_a_call_of_its_run(start: StartGateway) -> None:
