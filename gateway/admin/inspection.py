@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Protocol
 
@@ -241,6 +240,9 @@ class Inspection:
 
 def product_version() -> str:
     """The installed distribution's, or that of a source tree."""
+    # Imported here: the start need not wait for it.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("tool-gateway")
     except PackageNotFoundError:

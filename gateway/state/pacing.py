@@ -7,10 +7,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
-
-from aiolimiter import AsyncLimiter
+from typing import TYPE_CHECKING
 
 from gateway.bounds import UNPACED, Pace, Rate
+
+if TYPE_CHECKING:
+    from gateway.state.bucket import Bucket
 
 LONGEST_PAUSE = 3600.0
 """Seconds: what an upstream can ask for with one Retry-After. It is not trusted with more of its callers' time."""
@@ -20,36 +22,6 @@ LOOK_EVERY = 60.0
 """Seconds between two searches for pacers that nobody needs any more, once there are so many."""
 GRAIN = 0.001
 """Seconds. uvloop's timers count whole milliseconds and may fire half of one early; what is left then counts as passed."""
-
-
-class Bucket(AsyncLimiter):
-    """aiolimiter's leaky bucket, asked where it would be waited for: the queue in front of it is the pacer's, and so is the wait."""
-
-    __slots__ = ()
-
-    def __init__(self, rate: Rate) -> None:
-        super().__init__(rate.burst, rate.burst / rate.per_second)
-
-    def room_in(self, ahead: int = 0, after: float = 0.0) -> float:
-        """Seconds until it has room for one attempt behind `ahead` others, where none of them goes within `after` seconds."""
-        self._leak()
-        level = max(0.0, self._level - after * self._rate_per_sec)
-        return after + max(0.0, (level + ahead + 1 - self.max_rate) / self._rate_per_sec)
-
-    def pour(self) -> None:
-        """One attempt goes."""
-        self._leak()
-        self._level += 1
-
-    def free(self) -> float:
-        """How many attempts could go at once, fractions included."""
-        self._leak()
-        return max(0.0, self.max_rate - self._level)
-
-    def take_over(self, old: "Bucket") -> None:
-        """What was free stays free, as far as it fits; nothing is added, so that no reload is worth a burst."""
-        self._leak()
-        self._level = max(0.0, self.max_rate - old.free())
 
 
 class Place:
@@ -115,7 +87,7 @@ class Pacer:
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
-        self._bucket = None if pace.rate is None else Bucket(pace.rate)
+        self._bucket = _bucket(pace.rate)
         self._queue: OrderedDict[_Waiter, None] = OrderedDict()
         self._at_work = 0
         self._paused_until = -inf
@@ -186,7 +158,7 @@ class Pacer:
         if pace == self.pace:
             return
         if pace.rate != self.pace.rate:
-            old, self._bucket = self._bucket, None if pace.rate is None else Bucket(pace.rate)
+            old, self._bucket = self._bucket, _bucket(pace.rate)
             if old is not None and self._bucket is not None:
                 self._bucket.take_over(old)
         self.pace = pace
@@ -307,3 +279,12 @@ class Pacers:
 def is_paced(pace: Pace) -> bool:
     """Does the policy bound the tool's attempts? (max_waiting alone bounds nothing.)"""
     return pace.rate is not None or pace.max_concurrency is not None
+
+
+def _bucket(rate: Rate | None) -> "Bucket | None":
+    if rate is None:
+        return None
+    # Imported here: only policies with rates pay for it.
+    from gateway.state.bucket import Bucket
+
+    return Bucket(rate)

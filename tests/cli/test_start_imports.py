@@ -19,7 +19,16 @@ def test_no_http_client_no_schema_validator_and_no_command_line_are_loaded() -> 
     loaded = set(python("print(*sys.modules)").split())
     assert "aiohttp.web" in loaded
     assert loaded.isdisjoint(
-        {"aiohttp.client", "aiohttp.connector", "jsonschema_rs", "prometheus_client", "pydantic", "click"}
+        {
+            "aiohttp.client",
+            "aiohttp.connector",
+            "jsonschema_rs",
+            "prometheus_client",
+            "pydantic",
+            "click",
+            "aiolimiter",
+            "importlib.metadata",
+        }
     )
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.bounds import UNPACED, Pace, Rate
 from gateway.state import pacing
-from gateway.state.pacing import GRAIN, LONGEST_PAUSE, Bucket, Pacer, Pacers, Place
+from gateway.state.bucket import Bucket
+from gateway.state.pacing import GRAIN, LONGEST_PAUSE, Pacer, Pacers, Place
 from tests.unit.fake_time import START, fake_loop, in_fake_time, now, settled
 
 TOOL = "search.read"
