@@ -41,11 +41,7 @@ def parse_target(url: str) -> Target:
 
 def parse_tunnel(authority: str) -> Target:
     """The one form of what a CONNECT names: `host:port`, the port always written. Raises ValueError with a one-line reason."""
-    if _UNPRINTABLE.search(authority):
-        raise ValueError("it holds a blank or a control character")
-    if "@" in authority:
-        raise ValueError("it holds user-info")
-    return Target(TUNNEL, *_host_and_port(authority, None), "")
+    return Target(TUNNEL, *_host_and_port(authority), "")
 
 
 def follow(target: Target, location: str) -> Target:
@@ -85,9 +81,10 @@ def written(target: Target) -> str:
     )
 
 
-def _host_and_port(authority: str, usual: int | None) -> tuple[str, int]:
+def _host_and_port(authority: str, usual: int = 0) -> tuple[str, int]:
+    """`usual`: the port where none is written; 0: one has to be."""
     parts = _AUTHORITY.fullmatch(authority)
-    if parts is None or not (parts[2] or usual) or not 1 <= (port := int(parts[2] or usual or 0)) <= 65_535:
+    if parts is None or not 1 <= (port := int(parts[2] or usual)) <= 65_535:
         raise ValueError("the host and port are malformed")
     return _host(parts[1]), port
 

@@ -335,7 +335,8 @@ async def test_an_announced_step_is_the_targets_header_and_nothing_more(running:
     [
         (basic("r1:planted"),),
         (basic("planted"),),
-        ("Proxy-Authorization: Bearer billing-token",),
+        ("Proxy-Authorization: Bearer cjE6YmlsbGluZy10b2tlbg==",),
+        ("Proxy-Authorization: Basic cjE6!YmlsbGluZy10b2tlbg==",),
         ("Proxy-Authorization: Basic planted!",),
         ("Proxy-Authorization: Basic /w==",),
         ("Proxy-Authorization: Basic",),

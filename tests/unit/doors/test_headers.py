@@ -1,9 +1,16 @@
 import pytest
 
 from gateway.denial import Reason
-from gateway.doors.headers import WITH_AUTHORIZATION, end_to_end, forwarding, idempotency_key_of, made_up_key
+from gateway.doors.headers import (
+    TO_TARGETS,
+    WITH_AUTHORIZATION,
+    end_to_end,
+    forwarding,
+    idempotency_key_of,
+    made_up_key,
+)
 from gateway.doors.refusal import Refusal
-from gateway.model import Moment
+from gateway.model import HOP_BY_HOP, Moment
 
 
 def names(headers: list[tuple[str, str]]) -> set[str]:
@@ -24,6 +31,19 @@ def test_hop_by_hop_headers_and_those_connection_names_stop_here() -> None:
         ("Accept", "*/*"),
     ]
     assert end_to_end(came, ["keep-alive, X-Hop"]) == [("Accept", "*/*")]
+
+
+def test_what_is_between_caller_and_target_passes_and_what_is_the_connections_does_not() -> None:
+    kept = [
+        ("Authorization", "Bearer x"),
+        ("Cookie", "a=b"),
+        ("Origin", "null"),
+        ("Idempotency-Key", "k"),
+        ("Via", "1.1 a"),
+        ("Forwarded", "for=a"),
+    ]
+    dropped = [(name, "x") for name in (*HOP_BY_HOP, "Host", "Content-Length", "Expect", "Agent-Id", "X-Hop")]
+    assert end_to_end([*kept, *dropped], ["x-hop"], TO_TARGETS) == kept
 
 
 def test_identity_and_our_own_headers_never_reach_a_tool() -> None:
