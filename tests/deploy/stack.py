@@ -1,6 +1,7 @@
 """A gateway as users run it: its own process, started by the command, reached over sockets. Not for tests of one door or one guard."""
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -25,10 +27,16 @@ READY_WITHIN = 20
 TOKEN = "a-token-for-tests"
 
 
+_tried = itertools.count(os.getpid() * 200)  # tests in another process at the same time look elsewhere
+
+
 def free_address() -> Address:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return Address("127.0.0.1", probe.getsockname()[1])
+    """For who must know the port before anyone listens there: one of those that the system gives to nobody who lets it choose."""
+    while True:
+        port = 10_000 + next(_tried) % 22_000
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return Address("127.0.0.1", port)
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

@@ -177,8 +177,8 @@ async def test_the_kill_switch_ends_the_run(command: list[str], gateway: Gateway
     assert tools.received == {}
 
 
-async def test_without_a_gateway_nothing_is_called(command: list[str], tools: ToolServer, unused_tcp_port: int) -> None:
-    result = await run(command, Address("127.0.0.1", unused_tcp_port), {"plan": [[SEARCH]]})
+async def test_without_a_gateway_nothing_is_called(command: list[str], tools: ToolServer) -> None:
+    result = await run(command, Address("127.0.0.1", 9), {"plan": [[SEARCH]]})
 
     assert result["stop_reason"] == "gateway_unreachable"
     assert result["tool_calls"] == 0

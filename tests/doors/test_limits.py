@@ -95,12 +95,12 @@ async def test_a_step_that_starts_a_run_too_many_is_refused(start: StartGateway)
 
 
 async def test_a_call_that_never_reached_its_tool_is_given_back_to_every_count(
-    start: StartGateway, unused_tcp_port: int
+    start: StartGateway,
 ) -> None:
     limited = agents(max_actions_per_hour=2, max_spend_usd_per_day=1)
     running = await start(
         policy_of({"search.read": {**COSTLY, "max_calls": 2}}, retries=0, runs={"max_usd": 1}, agents=limited),
-        GATEWAY_UPSTREAM=f"http://127.0.0.1:{unused_tcp_port}",
+        GATEWAY_UPSTREAM="http://127.0.0.1:9",
     )
     for n in range(4):
         assert (await call(running.agent, "r"))["reason"] == "upstream_failed"
