@@ -292,7 +292,7 @@ async def test_anything_else_is_refused(start: StartGateway) -> None:
         assert await closed(await through.server.wire()) == b""
 
 
-@pytest.mark.parametrize("said", [b"", client_hello("localhost")[:40]])
+@pytest.mark.parametrize("said", [b"", client_hello("localhost")[:40]], ids=["nothing", "part"])
 async def test_first_bytes_that_do_not_come_in_time_end_it(start: StartGateway, said: bytes) -> None:
     async with tunnel(start, GATEWAY_READ_TIMEOUT="0.2", early=said) as through:
         assert await closed(through.caller) == b""
