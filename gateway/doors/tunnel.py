@@ -91,14 +91,14 @@ class Caller(End):
 
     def refuse(self, arrival: Arrival, denial: Denial, headers: dict[str, str], policy: str) -> None:
         """Says why, where the caller has spoken a language in which that can be said and nothing of the target's has come between."""
-        if self.joined:
-            self.cut()
-        elif (transport := self._connection.transport) is not None:
-            if self._protocol is Protocol.TLS:
-                transport.write(ACCESS_DENIED)
-            elif self._protocol is Protocol.HTTP:
-                transport.write(written(problem(arrival, denial, headers, policy)))
-            transport.close()
+        transport = self._connection.transport
+        if self.joined or transport is None:
+            return  # it is cut with the tunnel
+        if self._protocol is Protocol.TLS:
+            transport.write(ACCESS_DENIED)
+        elif self._protocol is Protocol.HTTP:
+            transport.write(written(problem(arrival, denial, headers, policy)))
+        transport.close()
 
     def release(self) -> None:
         """The call has ended."""
