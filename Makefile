@@ -35,6 +35,7 @@ bench: $(VENV)/.run competitors ## the gateway beside nginx, HAProxy, Envoy and 
 	$(BIN)/python -m bench.enforcement
 	$(BIN)/python -m bench.redaction
 	$(BIN)/python -m bench.mcp
+	$(BIN)/python -m bench.tunnel
 
 VENVS := bench/.venvs
 competitors: $(patsubst bench/competitors/%.txt,$(VENVS)/%/.done,$(wildcard bench/competitors/*.txt)) # each in an environment of its own
