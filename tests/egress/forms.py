@@ -45,4 +45,5 @@ def _form(text: str, means: str) -> Form:
 _GROUPS = _read()
 AUTHORITIES = [form for group, forms in _GROUPS.items() if group.startswith("authority") for form in forms]
 LOCATIONS = [form for group, forms in _GROUPS.items() if group.startswith("location") for form in forms]
-URLS = [form for group, forms in _GROUPS.items() if not group.startswith(("authority", "location")) for form in forms]
+URL_GROUPS = {name: forms for name, forms in _GROUPS.items() if not name.startswith(("authority", "location"))}
+URLS = [form for forms in URL_GROUPS.values() for form in forms]
