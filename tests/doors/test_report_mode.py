@@ -80,7 +80,7 @@ async def test_what_is_no_rule_of_policy_is_enforced(running: Running, tool: Too
         (await call(running, "shell.exec/rest", "Agent-Run-Id: r"), 400, "invalid_request"),
         (await call(running, "search.read", "Agent-Token: guess"), 401, "unauthenticated"),
         (await call(running, "search.read", "Origin: https://evil.example"), 403, "invalid_request"),
-        (await call(running, "http.post", "Agent-Run-Id: r"), 403, "tool_not_allowed"),
+        (await call(running, "http.brew", "Agent-Run-Id: r"), 403, "tool_not_allowed"),
     ]
     for answer, code, reason in ends:
         assert (answer.status, answer.problem()["reason"]) == (code, reason)
