@@ -18,8 +18,6 @@ def serve() -> int:
 
 
 def _run(settings: Settings) -> int:
-    # What is imported stays: the garbage collector need not look through it, neither meanwhile nor later.
-    gc.disable()
     load_by_need("aiohttp")
     import asyncio
 
@@ -27,7 +25,7 @@ def _run(settings: Settings) -> int:
 
     from gateway.app import serve as serve_app
 
-    gc.freeze()
-    gc.enable()
+    gc.freeze()  # what is imported stays: the garbage collector need not look through it
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve_app(settings))

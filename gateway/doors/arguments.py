@@ -1,7 +1,6 @@
 """What a call's arguments are, in one canonical form: for the schema guard, for the log's args_hash and for "identical". Pure."""
 
 import json
-from decimal import Decimal
 from hashlib import sha256
 from typing import NoReturn
 from urllib.parse import parse_qsl
@@ -142,6 +141,9 @@ def _canonical_by_hand(body: bytes) -> bytes:
 
 
 def _exact(spelled: str) -> float:
+    # Imported here: half a megabyte for bodies that are rare.
+    from decimal import Decimal
+
     number = float(spelled)
     if Decimal(repr(number)) != Decimal(spelled):
         raise ArgumentsError("the body holds a number that no double is")

@@ -1,6 +1,7 @@
 """The last finished calls, for the admin plane: what a log line says of them, without payloads."""
 
 from collections import deque
+from functools import cached_property
 
 from gateway.model import Record
 from gateway.observers.lines import META, call_fields
@@ -16,7 +17,11 @@ class Recent:
 
     def __init__(self, kept: int = KEPT_CALLS) -> None:
         self._calls: deque[tuple[object, ...]] = deque(maxlen=kept)
-        self._redactor = Redactor(Redaction())
+
+    @cached_property
+    def _redactor(self) -> Redactor:
+        """Made for the first who asks: it takes longer than the rest of us."""
+        return Redactor(Redaction())
 
     def call_ended(self, record: Record) -> None:
         self._calls.append(record[:META])
