@@ -12,6 +12,7 @@ from gateway.guards import (
     configured,
     draining,
     egress,
+    hindrance,
     kill_switch,
     loop_detected,
     max_actions_per_hour,
@@ -30,6 +31,7 @@ from gateway.guards import (
 from gateway.model import Moment, ToolCall
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
+from gateway.state.run import Run
 
 Guard = Callable[[ToolCall, Plan, Counts, Moment], Denial | None]
 
@@ -73,6 +75,23 @@ CAN_OBJECT: Mapping[Guard, Callable[[Plan], bool]] = {
 }
 """Under which plans these guards can object at all. A call asks only those that can: what a policy does not limit costs nothing."""
 
+HINDRANCES = frozenset(
+    {
+        kill_switch.guard,
+        draining.guard,
+        overloaded.guard,
+        egress.guard,
+        run.guard,
+        seconds.guard,
+        steps.guard,
+        tool_calls.guard,
+        too_many_runs.guard,
+        circuit.guard,
+        rate.guard,
+    }
+)
+"""What cannot object to a call that is `unhindered` (hindrance.py), as nearly all are."""
+
 REPLAY_GUARDS: tuple[Guard, ...] = (
     kill_switch.guard,
     draining.guard,
@@ -111,6 +130,14 @@ REPORTABLE = frozenset(
 """What `mode: report` lets pass and only logs (SPEC 3), as far as the call could be performed at all."""
 
 
+class Guards(NamedTuple):
+    """Those that can object under one plan."""
+
+    unhindered: tuple[Guard, ...]
+    """For a call that is."""
+    any: tuple[Guard, ...]
+
+
 class Verdict(NamedTuple):
     """What the guards say. In report mode a call may pass and still have a reason to be reported."""
 
@@ -119,22 +146,34 @@ class Verdict(NamedTuple):
     """The first rule that would have refused the call, had it been in force."""
 
 
-def guards_of(plan: Plan) -> tuple[Guard, ...]:
+PASSED = Verdict(None, None)
+
+
+def guards_of(plan: Plan) -> Guards:
     """Those of GUARDS that can object under the plan, looked for once."""
     guards = _guards_of.get(plan)
     if guards is None:
-        guards = tuple(guard for guard in GUARDS if guard not in CAN_OBJECT or CAN_OBJECT[guard](plan))
-        _guards_of[plan] = guards
+        can = tuple(guard for guard in GUARDS if guard not in CAN_OBJECT or CAN_OBJECT[guard](plan))
+        guards = _guards_of[plan] = Guards(tuple(guard for guard in can if guard not in HINDRANCES), can)
     return guards
 
 
-_guards_of: WeakKeyDictionary[Plan, tuple[Guard, ...]] = WeakKeyDictionary()
+_guards_of: WeakKeyDictionary[Plan, Guards] = WeakKeyDictionary()
 
 
-def judge(call: ToolCall, plan: Plan, counts: Counts, now: Moment, guards: tuple[Guard, ...] | None = None) -> Verdict:
-    """Asks the guards (None: those of the plan), until one objects in earnest."""
+def judge(call: ToolCall, plan: Plan, counts: Counts, now: Moment, known: Run | None = None) -> Verdict:
+    """Asks the plan's guards, until one objects in earnest. `known` is what the ledger finds of the run, where it was asked already."""
+    guards = guards_of(plan)
+    run = counts.ledger.find(call.run, plan.budgets, now) if known is None else known
+    if not hindrance.unhindered(call, plan, counts, run, now):
+        return ask(guards.any, call, plan, counts, now)
+    return ask(guards.unhindered, call, plan, counts, now) if guards.unhindered else PASSED
+
+
+def ask(guards: tuple[Guard, ...], call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Verdict:
+    """In their order, until one objects in earnest."""
     report_reason = None
-    for guard in guards or guards_of(plan):
+    for guard in guards:
         denial = guard(call, plan, counts, now)
         if denial is None:
             continue

@@ -6,7 +6,7 @@ from math import inf
 from typing import TypeVar
 
 from gateway.denial import Denial
-from gateway.guards import REPLAY_GUARDS, Verdict, judge
+from gateway.guards import REPLAY_GUARDS, Verdict, ask, judge
 from gateway.model import Door, Event, Moment, Observer, Outcome, Reply, RunKey, ToolCall, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
@@ -172,7 +172,10 @@ class Pipeline:
     def _admit(self, progress: Progress, plan: Plan, earlier: Earlier | None, shadow: Shadow | None) -> Denial | None:
         """Asks the guards and charges what they saw: nothing is awaited in between. A repeat of an earlier call is not charged."""
         call = progress.call
-        verdict = judge(call, plan, self._counts, call.started, None if earlier is None else REPLAY_GUARDS)
+        if earlier is None:
+            verdict = judge(call, plan, self._counts, call.started)
+        else:
+            verdict = ask(REPLAY_GUARDS, call, plan, self._counts, call.started)
         if verdict.report_reason is not None:
             progress.let_pass(verdict.report_reason)
         if shadow is not None and earlier is None:

@@ -92,6 +92,10 @@ class Switches:
         self._change([], removed)
         return removed
 
+    def __bool__(self) -> bool:
+        """Is there any?"""
+        return bool(self._held)
+
     def stops(self, agent: str, run_id: str, tool: str, effect: Effect, now: Moment) -> KillSwitch | None:
         """The one to name to a call. `run_id` is "" for an anonymous call, which no run scope reaches."""
         if not self._held:

@@ -94,7 +94,7 @@ def test_every_guard_that_may_be_left_out_is_tried_here() -> None:
 def test_a_guard_is_asked_where_the_policy_limits_what_it_guards(name: str) -> None:
     call, counts = a_second_call()
     plan = a_plan(**LIMITED[name])
-    asked = dict(zip(names_of(guards_of(plan)), guards_of(plan), strict=True))
+    asked = dict(zip(names_of(guards_of(plan).any), guards_of(plan).any, strict=True))
     assert asked[name](call, plan, counts, NOON) is not None
 
 
@@ -102,15 +102,15 @@ def test_a_guard_is_asked_where_the_policy_limits_what_it_guards(name: str) -> N
 def test_guards_that_are_not_asked_would_not_object(name: str) -> None:
     call, counts = a_second_call()
     plan = a_plan(**LIMITED[name])
-    left_out = [guard for guard in GUARDS if guard not in guards_of(plan)]
+    left_out = [guard for guard in GUARDS if guard not in guards_of(plan).any]
     assert len(left_out) == len(LIMITED) - 1
     assert [guard(call, plan, counts, NOON) for guard in left_out] == [None] * len(left_out)
 
 
 def test_the_plan_of_a_reload_is_looked_at_anew() -> None:
     plan = a_plan()
-    assert names_of(guards_of(plan)) == [name for name in names_of(GUARDS) if name not in LIMITED]
-    assert "max_calls" in names_of(guards_of(replace(plan, max_calls=1)))
+    assert names_of(guards_of(plan).any) == [name for name in names_of(GUARDS) if name not in LIMITED]
+    assert "max_calls" in names_of(guards_of(replace(plan, max_calls=1)).any)
 
 
 def test_a_call_that_breaks_every_rule_hears_of_one_after_the_other() -> None:
