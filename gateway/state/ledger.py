@@ -15,7 +15,16 @@ from gateway.state.agents import Agents, SavedCount
 from gateway.state.due import DueList
 from gateway.state.journal import Charge, Journal, NoJournal
 from gateway.state.repeats import Repeats
-from gateway.state.run import LARGEST_STEP, Reservation, Run, SavedRun, is_window, restored_run, saved_form
+from gateway.state.run import (
+    LARGEST_STEP,
+    Reservation,
+    Run,
+    SavedRun,
+    is_window,
+    remaining_of,
+    restored_run,
+    saved_form,
+)
 
 MAX_LIVE = 100_000
 """Live runs held at once (SPEC 2). None is evicted: forgetting one would renew its budget."""
@@ -66,20 +75,25 @@ class Ledger:
     def find(self, key: RunKey, budgets: Budgets, now: Moment) -> Run | None:
         """The run as it stands. A window whose seconds are up is over: None."""
         run = self._runs.get(key)
-        if run is None or not run.window or run.elapsed(now) < budgets.max_seconds:
-            return run
-        return None
+        if run is not None and run.window and run.elapsed(now) >= budgets.max_seconds:
+            return None
+        return run
 
     def is_full(self, key: RunKey) -> bool:
         """Would a call of this run start one more than may live, or than may be kept?"""
         return (self.live >= self.max_live or len(self._runs) >= self.most_kept) and key not in self._runs
 
-    def reserve(self, charge: Charge, budgets: Budgets) -> Reservation:
-        """Charges one tool call to its run and its agent and notes the announced step, starting the run where there is none.
+    def reserve(self, charge: Charge, budgets: Budgets, run: Run | None = None) -> Reservation:
+        """Charges one tool call to its run and its agent and notes the announced step, starting the run where there is none. `run` is
+        what `find` says of it, where that was asked for already.
 
         Refuses nothing: the guards have been asked, and nothing was awaited since.
         """
-        run, started = self._open(charge.key, budgets, charge.at)
+        started = False
+        if run is None:
+            run, started = self._open(charge.key, budgets, charge.at)
+        else:
+            self._changed.add(run)
         run.charge(charge)
         self.agents.charge(charge)
         if charge.args_hash and not run.window:
@@ -158,11 +172,7 @@ class Ledger:
         if run is None:
             whole = None if is_window(key) else int(budgets.max_seconds)
             return Remaining(budgets.max_tool_calls, budgets.max_steps, whole)
-        return Remaining(
-            max(0, budgets.max_tool_calls - run.tool_calls),
-            max(0, budgets.max_steps - (run.steps or 0)),
-            None if run.window else max(0, int(budgets.max_seconds - run.elapsed(now))),
-        )
+        return remaining_of(run, budgets, now)
 
     def runs(self) -> Iterator[Run]:
         """Live and remembered ones, the latest started first. Not to be held over an await."""

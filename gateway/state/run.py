@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from gateway.denial import Reason
-from gateway.model import Budgets, Moment, RunKey
+from gateway.model import Budgets, Moment, Remaining, RunKey
 from gateway.state.journal import Charge
 from gateway.state.tally import Tally
 
@@ -164,6 +164,15 @@ class SavedRun(NamedTuple):
     """Micro-USD."""
     calls: tuple[tuple[str, int], ...] = ()
     """Tool calls by tool, while it lives."""
+
+
+def remaining_of(run: Run, budgets: Budgets, now: Moment) -> Remaining:
+    """What a run has left, or a window that is not over."""
+    calls, steps = budgets.max_tool_calls - run.tool_calls, budgets.max_steps - (run.steps or 0)
+    seconds = None if run.window else max(0, int(budgets.max_seconds - run.elapsed(now)))
+    if calls >= 0 and steps >= 0:  # nearly always, and cheaper asked than mended
+        return Remaining(calls, steps, seconds)
+    return Remaining(max(0, calls), max(0, steps), seconds)
 
 
 def stop_reason_of(run: Run, budgets: Budgets, now: Moment) -> str | None:

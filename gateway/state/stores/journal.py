@@ -73,20 +73,16 @@ class FileJournal:
         self._number = 0
 
     def charged(self, charge: Charge, began: float) -> bool:
-        return self._charge(CHARGE, charge, began)
+        return self._append(_of_charge(CHARGE, charge, began))
 
     def refunded(self, charge: Charge, began: float) -> bool:
-        return self._charge(REFUND, charge, began)
+        return self._append(_of_charge(REFUND, charge, began))
 
     def stepped(self, key: RunKey, at: Moment, began: float) -> bool:
         return self._append(record(STEP, key, began, at.wall, 0, 0, ""))
 
     def ended(self, key: RunKey, by: Reason, stop_reason: str, at: Moment, began: float) -> bool:
         return self._append(record(END, key, began, at.wall, 0, 0, f"{by}\0{stop_reason}"))
-
-    def _charge(self, kind: bytes, charge: Charge, began: float) -> bool:
-        step = min(charge.step or 0, LARGEST_STEP)
-        return self._append(record(kind, charge.key, began, charge.at.wall, charge.spend, step, charge.tool))
 
     def _append(self, written: bytes) -> bool:
         """On the call's path: one write, or none where the last one failed."""
@@ -223,6 +219,11 @@ class FileJournal:
 
     def _error(self, problem: str, remedy: str) -> str:
         return f"GATEWAY_STATE: the journal beside {self._store} {problem}: {remedy}"
+
+
+def _of_charge(kind: bytes, charge: Charge, began: float) -> bytes:
+    key, tool, spend, step, at, _ = charge
+    return record(kind, key, began, at.wall, spend, 0 if step is None else min(step, LARGEST_STEP), tool)
 
 
 def _warning(path: Path, rest: int) -> str:

@@ -20,6 +20,7 @@ _FRAME = Struct("<II")
 """Length and CRC-32 of what follows."""
 _FIXED = Struct("<cddqi")
 """Kind, the run's start, the change's instant, micro-USD, announced step (0: none). Then agent, run id, words."""
+_frame, _pack = _FRAME.pack, _FIXED.pack
 _REASONS = frozenset(Reason)
 _BETWEEN = "\0"
 """Stands in no name."""
@@ -42,10 +43,12 @@ class Entry(NamedTuple):
 
 def record(kind: bytes, key: RunKey, began: float, at: float, spend: int, step: int, words: str) -> bytes:
     """`words` are joined by NUL."""
-    names = f"{key.agent}{_BETWEEN}{key.id}{_BETWEEN}{words}"
+    agent, run = key
+    names = f"{agent}\0{run}\0{words}"
     # surrogatepass: whatever a name holds, writing it down must not fail.
-    payload = _FIXED.pack(kind, began, at, spend, step) + names.encode("utf-8", "surrogatepass")
-    return _FRAME.pack(len(payload), crc32(payload)) + payload
+    encoded = names.encode() if names.isascii() else names.encode("utf-8", "surrogatepass")
+    payload = _pack(kind, began, at, spend, step) + encoded
+    return _frame(len(payload), crc32(payload)) + payload
 
 
 def entries(data: bytes) -> tuple[list[Entry], int]:
