@@ -15,8 +15,8 @@ from gateway.policy.document.scalars import Ambiguous, read_plain
 
 LARGEST = 8 * 1024 * 1024
 DEEPEST = 64
-MOST_VALUES = 100_000
-"""A policy of ten thousand tools has fewer. What one call into native code chews on holds up every other thread for that long."""
+MOST_VALUES = 500_000
+"""Ten thousand tools with a route, limits and an arguments schema each have fewer; they take some seconds."""
 LONGEST_TEXT = 64 * 1024
 _PIECE = 1 << 20
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
