@@ -4,6 +4,7 @@ import asyncio
 import gc
 import shutil
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
@@ -24,33 +25,37 @@ def several(count: int, item: str, between: str = ", ") -> str:
     return between.join(item.replace("#", str(n)) for n in range(count))
 
 
-HUGE = {
-    "larger than a policy may be": "a" * (LARGEST + 1),
-    "one long text": "mode: " + "a" * (LARGEST - 100),
-    "one long key": "a" * (LARGEST - 100) + ": 1",
-    "one long comment": "#" + "a" * (LARGEST - 100),
-    "blank lines": "\n" * (LARGEST - 100) + "x",
-    "a number of millions of digits": "mode: " + "9" * (LARGEST - 100),
-    "a control character at the end": "mode: " + "a" * (LARGEST - 100) + "\x01",
-    "many values": "x: [" + "1, " * (MOST_VALUES - 10) + "]",
-    "too many values": "x: [" + "1, " * MOST_VALUES + "]",
-    "many dates": "x: [" + "2026-01-01, " * 50_000 + "]",
-    "many unknown keys": several(MOST_VALUES // 2 - 1, "unknown_#: 1", "\n"),
-    "many duplicate keys": "a: 1\n" * 49_000,
-    "many anchors": several(49_000, "k#: &a# 1", "\n"),
-    "many aliases": "x: &a 1\ny: [" + "*a, " * 90_000 + "]",
-    "many bad names": "tools: {allowlist: [" + several(90_000, "'a b#'") + "]}",
-    "good names, then bad ones": f"tools: {{allowlist: [{several(45_000, 'a#')}, {several(45_000, 'b#.')}]}}",
-    "many misspelt tools": "tools: {definitions: {" + several(24_000, "t#: {efect: read}") + "}}",
-    "many tools without an upstream": "tools: {definitions: {" + several(24_000, "t#: {upstream: u}") + "}}",
-    "many of both": f"tools: {{definitions: {{{several(12_000, 't#: {upstream: u}')}}}}}\n"
-    f"upstreams: {{{several(12_000, 'u#: {url: http://a}')}}}",
-    "deep": "[" * 1_000_000,
-    "a pattern that takes long": "tools: {definitions: {a: {arguments: {pattern: '" + "\\w{1,10}" * 8_000 + "'}}}}",
-    "many patterns": "tools: {definitions: {a: {arguments: {properties: {"
-    + several(15_000, "p#: {pattern: '\\w{1,99}'}")
-    + "}}}}}",
-    "many unknown keywords": "tools: {definitions: {a: {arguments: {" + several(45_000, "k#: 1") + "}}}}",
+HUGE: dict[str, Callable[[], str]] = {
+    "larger than a policy may be": lambda: "a" * (LARGEST + 1),
+    "one long text": lambda: "mode: " + "a" * (LARGEST - 100),
+    "one long key": lambda: "a" * (LARGEST - 100) + ": 1",
+    "one long comment": lambda: "#" + "a" * (LARGEST - 100),
+    "blank lines": lambda: "\n" * (LARGEST - 100) + "x",
+    "a number of millions of digits": lambda: "mode: " + "9" * (LARGEST - 100),
+    "a control character at the end": lambda: "mode: " + "a" * (LARGEST - 100) + "\x01",
+    "many values": lambda: "x: [" + "1, " * (MOST_VALUES - 10) + "]",
+    "too many values": lambda: "x: [" + "1, " * MOST_VALUES + "]",
+    "many dates": lambda: "x: [" + "2026-01-01, " * 50_000 + "]",
+    "many unknown keys": lambda: several(MOST_VALUES // 2 - 1, "unknown_#: 1", "\n"),
+    "many duplicate keys": lambda: "a: 1\n" * 49_000,
+    "many anchors": lambda: several(49_000, "k#: &a# 1", "\n"),
+    "many aliases": lambda: "x: &a 1\ny: [" + "*a, " * 90_000 + "]",
+    "many bad names": lambda: "tools: {allowlist: [" + several(90_000, "'a b#'") + "]}",
+    "good names, then bad ones": lambda: f"tools: {{allowlist: [{several(45_000, 'a#')}, {several(45_000, 'b#.')}]}}",
+    "many misspelt tools": lambda: "tools: {definitions: {" + several(24_000, "t#: {efect: read}") + "}}",
+    "many tools without an upstream": lambda: "tools: {definitions: {" + several(24_000, "t#: {upstream: u}") + "}}",
+    "many of both": lambda: (
+        f"tools: {{definitions: {{{several(12_000, 't#: {upstream: u}')}}}}}\n"
+        f"upstreams: {{{several(12_000, 'u#: {url: http://a}')}}}"
+    ),
+    "deep": lambda: "[" * 1_000_000,
+    "a pattern that takes long": lambda: (
+        "tools: {definitions: {a: {arguments: {pattern: '" + "\\w{1,10}" * 8_000 + "'}}}}"
+    ),
+    "many patterns": lambda: (
+        "tools: {definitions: {a: {arguments: {properties: {" + several(15_000, "p#: {pattern: '\\w{1,99}'}") + "}}}}}"
+    ),
+    "many unknown keywords": lambda: "tools: {definitions: {a: {arguments: {" + several(45_000, "k#: 1") + "}}}}",
 }
 
 
@@ -120,10 +125,12 @@ async def largest_stall(source: PolicySource) -> float:
     return largest
 
 
-@pytest.mark.parametrize("text", HUGE.values(), ids=HUGE.keys())
-async def test_a_file_made_to_take_long_is_refused_without_holding_up_the_loop(text: str, reloader: Reloader) -> None:
+@pytest.mark.parametrize("huge", HUGE.values(), ids=HUGE.keys())
+async def test_a_file_made_to_take_long_is_refused_without_holding_up_the_loop(
+    huge: Callable[[], str], reloader: Reloader
+) -> None:
     before = reloader.source.snapshot
-    (reloader.folder / "policy.yaml").write_text(text)
+    (reloader.folder / "policy.yaml").write_text(huge())
     stall = await largest_stall(reloader.source)
     assert 1 <= len(reloader.source.problems) <= MOST_LINES + 1
     assert max(map(len, reloader.source.problems)) < 500
