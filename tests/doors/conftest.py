@@ -1,4 +1,7 @@
-"""A gateway in this process, on sockets of its own and on the event loop it is served with, in front of a tool server."""
+"""A gateway in this process, on sockets of its own and on the event loop it is served with, in front of a tool server.
+
+Every test that starts one runs on both lanes (doors/lane.py): with the fast one off, and with connections for it before the first call.
+"""
 
 import asyncio
 import json
@@ -12,7 +15,8 @@ import pytest
 import uvloop
 
 from gateway.app import Gateway
-from gateway.model import Event, Record
+from gateway.model import Event, Outcome, Record, Reply, UpstreamError
+from gateway.pipeline.begun import Begun
 from gateway.settings import read_settings
 from tests.doors.tool_server import ToolServer
 
@@ -25,6 +29,23 @@ tools:
     search.read: {effect: read}
     notes.write: {effect: write}
 """
+
+
+ORDINARY, FAST = "ordinary", "fast"
+NEVER_FAST = ("test_egress", "test_fetch", "test_housekeeping", "test_mcp", "test_tunnels")
+"""Modules about doors that the fast lane does not take."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    both_lanes(metafunc, apart=NEVER_FAST)
+
+
+def both_lanes(metafunc: pytest.Metafunc, *, apart: tuple[str, ...]) -> None:
+    """Tests that start gateways run once for each lane, those of the modules `apart` only as the gateway is served."""
+    chosen = any("start" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "start" in metafunc.fixturenames and not chosen:
+        alone = metafunc.module.__name__.rpartition(".")[2].startswith(apart)
+        metafunc.parametrize("start", [FAST] if alone else [ORDINARY, FAST], indirect=True)
 
 
 def pytest_asyncio_loop_factories(
@@ -81,6 +102,31 @@ class Running:
         self.agent = agent
         self.operator = operator
         self.seen = seen
+        self.fast = 0
+        """Calls that the fast lane has answered."""
+        self._count_fast()
+
+    async def warm(self, connections: int = 1) -> None:
+        """Every upstream of the policy gets so many idle connections: for the fast lane, which opens none."""
+        for plan in self.gateway.policies.snapshot.upstreams.values():
+            pool = self.gateway.upstreams.of(plan).pool
+            try:
+                opened = [await pool.take() for _ in range(min(connections, plan.max_connections) - pool.idle)]
+            except UpstreamError:
+                continue  # nobody listens there
+            for connection in opened:
+                pool.rest(connection)
+
+    def _count_fast(self) -> None:
+        pipeline = self.gateway.pipeline
+        complete = pipeline.complete
+
+        def counted(begun: Begun, reply: Reply) -> Outcome | None:
+            outcome = complete(begun, reply)
+            self.fast += outcome is not None
+            return outcome
+
+        pipeline.complete = counted  # type: ignore[method-assign]  # it is what no answer tells
 
     async def kill(self, scope: str, **options: Any) -> dict[str, Any]:
         async with self.operator.post(
@@ -113,8 +159,9 @@ async def tool() -> AsyncIterator[ToolServer]:
 
 
 @pytest.fixture
-async def start(tmp_path: Path, tool: ToolServer) -> AsyncIterator[StartGateway]:
+async def start(request: pytest.FixtureRequest, tmp_path: Path, tool: ToolServer) -> AsyncIterator[StartGateway]:
     """Starts gateways; each is stopped in order when the test ends."""
+    lane = getattr(request, "param", FAST)
     async with AsyncExitStack() as stack:
 
         async def start_one(policy: str = POLICY, **variables: str) -> Running:
@@ -133,6 +180,8 @@ async def start(tmp_path: Path, tool: ToolServer) -> AsyncIterator[StartGateway]
             }
             seen = Seen()
             gateway = Gateway(read_settings(environ), environ, seen)
+            if lane == ORDINARY:
+                gateway.listener.lane = None
             await gateway.start()
             stack.push_async_callback(gateway.stop)
             stack.push_async_callback(nothing_is_left, gateway)
@@ -142,7 +191,10 @@ async def start(tmp_path: Path, tool: ToolServer) -> AsyncIterator[StartGateway]
             operator = await stack.enter_async_context(
                 aiohttp.ClientSession(gateway.admin_url, headers={"Authorization": f"Bearer {TOKEN}"})
             )
-            return Running(gateway, agent, operator, seen)
+            running = Running(gateway, agent, operator, seen)
+            if lane == FAST:
+                await running.warm()
+            return running
 
         yield start_one
 
