@@ -95,8 +95,8 @@ class Rollout:
         """How attempts line up there now."""
         tool, apart = lane.removesuffix(APART), lane.endswith(APART)
         if not apart:
-            return self._live().plan("", tool).pace
-        return UNPACED if self.candidate is None else self.candidate.snapshot.plan("", tool).pace
+            return self._live().pace(tool)
+        return UNPACED if self.candidate is None else self.candidate.snapshot.pace(tool)
 
     def call_ended(self, record: Record) -> None:
         candidate, word = self.candidate, record.candidate

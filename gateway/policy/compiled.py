@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from gateway.bounds import AgentBounds
+from gateway.bounds import AgentBounds, Pace
 from gateway.model import Budgets, KillSwitch
 from gateway.policy.packed import Packed, pack
 from gateway.policy.plans.agents import DEFAULT_AGENT, AgentRules, GeneralRules, agent_rules
@@ -108,6 +108,9 @@ class CompiledPolicy:
 
     def plan(self, agent: str, tool: str) -> Plan:
         return self._plans(agent, tool)
+
+    def pace(self, tool: str) -> Pace:
+        return self._tools.pace(tool)
 
     def budgets(self, agent: str) -> Budgets:
         return self._rules_of(agent).budgets

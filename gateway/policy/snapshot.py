@@ -254,6 +254,10 @@ class Snapshot(Protocol):
         """Any agent, any tool name, known or not: what is not named gets the default agent's rules and a plan that is not allowed."""
         ...
 
+    def pace(self, tool: str) -> Pace:
+        """That of the tool's plans, whoever calls."""
+        ...
+
     def budgets(self, agent: str) -> Budgets:
         """The run budgets of an agent, known or not."""
         ...

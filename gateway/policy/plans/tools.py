@@ -161,6 +161,10 @@ class Tools:
             heeds_annotations=definition.effect is None and _trusted(upstream),
         )
 
+    def pace(self, tool: str) -> Pace:
+        """How its attempts line up. (A reload asks for all that do: without putting together everything else.)"""
+        return _pace(self._definitions.get(tool) or _NOTHING_SAID, held=not self._rules.report)
+
     def differs(self, tool: str, pace: Pace, upstream: UpstreamPlan | None) -> bool:
         """Does the tool line up, or go, otherwise here?"""
         plan = self.template(tool)(agent="", allowed=True, rule="", budgets=None)

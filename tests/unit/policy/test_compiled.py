@@ -87,3 +87,10 @@ def test_packed_values_come_back_as_they_were(values: dict[str, list[int]]) -> N
 def test_the_garbage_collector_does_not_walk_what_is_packed() -> None:
     packed = Packed({f"t{number}": {"effect": "read"} for number in range(1000)})
     assert not gc.is_tracked(packed._values)
+
+
+def test_the_pace_of_a_tool_is_that_of_its_plans() -> None:
+    snapshot = compiled("{mode: report, tools: {definitions: {a.b: {rate: {per_second: 5}, max_concurrency: 2}}}}")
+    for tool in ("a.b", "made.up"):
+        assert snapshot.pace(tool) == snapshot.plan("default", tool).pace
+    assert snapshot.pace("a.b") != snapshot.pace("made.up")
