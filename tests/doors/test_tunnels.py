@@ -15,6 +15,7 @@ import trustme
 from gateway.both_ways import PIECE, BothWays
 from gateway.denial import Reason
 from gateway.model import Decision, Door, Effect
+from gateway.upstreams.resolver import Resolver
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.wire import PATIENCE, Answer, Wire, ask, dial
 
@@ -186,6 +187,39 @@ async def test_what_came_behind_the_head_goes_to_the_target_first(start: StartGa
         far = await through.server.wire()
         async with asyncio.timeout(PATIENCE):
             assert await far.reader.readexactly(len(HEAD) + 8) == HEAD + b"and more"
+
+
+class Slow(Resolver):
+    """Looks names up when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def lookup(self, host: str) -> list[str]:
+        self.asked.set()
+        await self.go.wait()
+        return await super().lookup(host)
+
+
+async def test_what_comes_before_the_answer_is_neither_lost_nor_left_lying(start: StartGateway) -> None:
+    """aiohttp stops reading where much stands behind a request that it has yet to answer."""
+    head = HEAD[:-2] + b"X: " + b"x" * 12_000 + b"\r\n\r\n"
+    async with target() as server:
+        running = await start(policy(server.port))
+        slow = running.gateway.outward._resolver = Slow()
+        async with dial(running.gateway.data_url) as wire:
+            await wire.say(connect(f"localhost:{server.port}"))
+            await slow.asked.wait()
+            await wire.say(head[:6_000])
+            (connection,) = running.gateway.listener.connections
+            while connection.transport is not None and connection.transport.is_reading():  # noqa: ASYNC110  no event for it
+                await asyncio.sleep(0.005)
+            await wire.say(head[6_000:])
+            slow.go.set()
+            assert (await wire.head())[0] == 200
+            far = await server.wire()
+            async with asyncio.timeout(PATIENCE):
+                assert await far.reader.readexactly(len(head)) == head
 
 
 async def test_what_the_target_says_first_waits_for_the_callers_first_bytes(start: StartGateway) -> None:
