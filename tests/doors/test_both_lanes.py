@@ -1,11 +1,9 @@
 """Both lanes are one gateway: what is true of an answer, an upstream request and a record is true whichever lane a call took."""
 
-import asyncio
-
 import pytest
 
 from tests.doors.conftest import FAST, ORDINARY, StartGateway
-from tests.doors.tool_server import ToolServer, hang
+from tests.doors.tool_server import ToolServer
 from tests.doors.wire import dial, request
 
 
