@@ -30,6 +30,16 @@ class Journal(Protocol):
 
     def charged(self, charge: Charge, began: float) -> bool: ...
 
+    def gathered(self, charge: Charge, began: float) -> None:
+        """Charged, but not in the kernel before the next `flush`, or the next of the other changes: one write for many calls that go on
+        together. Whoever gathers has nothing of them sent before it has flushed.
+        """
+        ...
+
+    def flush(self) -> bool:
+        """False: something gathered since the last flush could not be written down."""
+        ...
+
     def refunded(self, charge: Charge, began: float) -> bool: ...
 
     def stepped(self, key: RunKey, at: Moment, began: float) -> bool:
@@ -43,6 +53,12 @@ class NoJournal:
     """For counts that live in the process alone."""
 
     def charged(self, charge: Charge, began: float) -> bool:  # noqa: ARG002  the form of a Journal
+        return True
+
+    def gathered(self, charge: Charge, began: float) -> None:
+        """There is nothing to write."""
+
+    def flush(self) -> bool:
         return True
 
     def refunded(self, charge: Charge, began: float) -> bool:  # noqa: ARG002  the form of a Journal

@@ -83,9 +83,9 @@ class Ledger:
         """Would a call of this run start one more than may live, or than may be kept?"""
         return (self.live >= self.max_live or len(self._runs) >= self.most_kept) and key not in self._runs
 
-    def reserve(self, charge: Charge, budgets: Budgets, run: Run | None = None) -> Reservation:
+    def reserve(self, charge: Charge, budgets: Budgets, run: Run | None = None, *, gather: bool = False) -> Reservation:
         """Charges one tool call to its run and its agent and notes the announced step, starting the run where there is none. `run` is
-        what `find` says of it, where that was asked for already.
+        what `find` says of it, where that was asked for already. `gather`: it is durable only if the journal's next `flush` says so.
 
         Refuses nothing: the guards have been asked, and nothing was awaited since.
         """
@@ -98,6 +98,9 @@ class Ledger:
         self.agents.charge(charge)
         if charge.args_hash and not run.window:
             self.repeats.add(charge.key, charge.args_hash)
+        if gather:
+            self.journal.gathered(charge, run.wall)
+            return Reservation(run, charge, started, True)
         return Reservation(run, charge, started, self.journal.charged(charge, run.wall))
 
     def refund(self, reservation: Reservation, denial: Denial | None = None) -> None:

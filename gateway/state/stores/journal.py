@@ -71,9 +71,20 @@ class FileJournal:
         """Not covered by the store yet."""
         self._older_size = 0
         self._number = 0
+        self._gathered: list[bytes] = []
+        self._lost = False
+        """Some of what was gathered, since the last flush."""
 
     def charged(self, charge: Charge, began: float) -> bool:
         return self._append(_of_charge(CHARGE, charge, began))
+
+    def gathered(self, charge: Charge, began: float) -> None:
+        self._gathered.append(_of_charge(CHARGE, charge, began))
+
+    def flush(self) -> bool:
+        kept = not self._gathered or self._append(b"")
+        lost, self._lost = self._lost, False
+        return kept and not lost
 
     def refunded(self, charge: Charge, began: float) -> bool:
         return self._append(_of_charge(REFUND, charge, began))
@@ -85,7 +96,16 @@ class FileJournal:
         return self._append(record(END, key, began, at.wall, 0, 0, f"{by}\0{stop_reason}"))
 
     def _append(self, written: bytes) -> bool:
-        """On the call's path: one write, or none where the last one failed."""
+        """On the call's path: one write, or none where the last one failed. What was gathered before goes first."""
+        if self._gathered:
+            written = b"".join((*self._gathered, written))
+            self._gathered.clear()
+            kept = self._write(written)
+            self._lost = self._lost or not kept
+            return kept
+        return self._write(written)
+
+    def _write(self, written: bytes) -> bool:
         file = self._file
         if self.problem is not None or file is None or file.descriptor is None:
             return False
@@ -105,6 +125,11 @@ class FileJournal:
             return False
         return True
 
+    def _gather_in(self) -> None:
+        """The ledger has it already: it belongs to this file, not to the next."""
+        if self._gathered:
+            self._append(b"")
+
     @property
     def ready(self) -> bool:
         """There is a file to rotate to."""
@@ -119,6 +144,7 @@ class FileJournal:
         """From now on the next file is written. The number of the last one before: a store that has what the ledger holds at this
         instant covers it, and all before it.
         """
+        self._gather_in()
         before, self._file, self._next = self._file, self._next, None
         if before is not None:
             self._older.append(before)
@@ -173,6 +199,7 @@ class FileJournal:
 
     def close(self) -> None:
         """Files that the store does not cover stay, for the next process."""
+        self._gather_in()
         for file in (self._file, self._next):
             if file is not None and file.size <= len(HEADER):
                 with suppress(OSError):

@@ -347,3 +347,11 @@ def test_runs_that_ended_are_remembered_up_to_a_bound_and_none_is_forgotten_for_
     assert not ledger.is_full(RunKey("scout", "r1"))
     ledger.expire(later(24 * 3600), lambda _agent: BUDGETS)
     assert not ledger.is_full(RunKey("scout", "r4"))
+
+
+def test_gathered_charges_count_at_once() -> None:
+    ledger = Ledger()
+    first = ledger.reserve(a_charge(RUN), BUDGETS, gather=True)
+    assert ledger.reserve(a_charge(RUN), BUDGETS, first.run, gather=True).run is first.run
+    assert ledger.remaining(RUN, BUDGETS, NOON).tool_calls == 10
+    assert ledger.journal.flush()

@@ -204,8 +204,8 @@ class LedgerAndModel(RuleBasedStateMachine):
 
     def looked_at(self, key: RunKey) -> bool:
         """A budget lowered by a reload is noticed by the next call, and by `expire` when the earlier one would have ended it."""
-        run = self.run(key)
-        return run is None or run.due <= self.now.mono
+        run, seconds = self.run(key), self.ledger._due._due.items()
+        return run is None or not any(run in runs for second, runs in seconds if second > self.now.mono)
 
     @rule(at_end=st.just(False))
     def save(self, at_end: bool) -> None:

@@ -12,7 +12,7 @@ from gateway.model import RunKey
 from gateway.state.stores import StoreError
 from gateway.state.stores.journal import LARGEST_READ, FileJournal
 from gateway.state.stores.records import CHARGE, END, HEADER, REFUND, STEP
-from tests.unit.made_up import NOON, a_charge
+from tests.unit.made_up import NOON, a_charge, later
 from tests.unit.state.stores.full_disk import files_of_at_most
 
 KEY = RunKey("scout", "r1")
@@ -235,3 +235,40 @@ def test_a_name_that_is_no_number_of_ours_is_no_file_of_ours(store: Path, number
     journal.drop(journal.rotate())
     journal.close()
     assert other.read_bytes() == HEADER
+
+
+def test_what_was_gathered_is_written_at_once_by_a_flush(store: Path) -> None:
+    journal = a_journal(store)
+    for seconds in (1, 2, 3):
+        journal.gathered(a_charge(KEY, now=later(seconds)), BEGAN)
+    assert read(store) == []
+    assert journal.flush()
+    assert read(store) == [(CHARGE, later(seconds).wall) for seconds in (1, 2, 3)]
+    assert journal.flush(), "nothing more to write"
+    journal.close()
+
+
+def test_what_was_gathered_goes_before_whatever_comes_next(store: Path) -> None:
+    journal = a_journal(store)
+    journal.gathered(a_charge(KEY), BEGAN)
+    assert journal.refunded(a_charge(KEY), BEGAN)
+    journal.gathered(a_charge(KEY), BEGAN)
+    covered = journal.rotate()
+    assert [kind for kind, _ in read(store)] == [CHARGE, REFUND, CHARGE]
+    assert read(store, covered) == [], "the store has it with the rest of that file"
+    assert journal.flush()
+    journal.gathered(a_charge(KEY), BEGAN)
+    journal.close()
+    assert [kind for kind, _ in read(store, covered)] == [CHARGE]
+
+
+def test_a_flush_owns_up_to_what_others_could_not_write_for_it(store: Path) -> None:
+    journal = a_journal(store)
+    journal.gathered(a_charge(KEY), BEGAN)
+    with files_of_at_most(len(HEADER) + 20):
+        assert not journal.stepped(KEY, NOON, BEGAN)
+    journal.prepare()
+    journal.rotate()
+    assert not journal.flush()
+    assert journal.flush(), "told once"
+    journal.close()
