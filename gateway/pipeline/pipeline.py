@@ -110,16 +110,17 @@ class Pipeline:
 
         None, with nothing changed, where anything objects or has to be waited for: `handle` finds the same and tells it.
         """
-        verdict = judge(call, plan, self._counts, call.started)
+        run = self._counts.ledger.find(call.run, plan.budgets, call.started)
+        verdict = judge(call, plan, self._counts, call.started, run)
         if verdict.denial is not None or verdict.report_reason is not None:
             return None
-        progress = Progress(call, plan, policy, self._limits(call, plan))
+        progress = Progress(call, plan, policy, limits_of(call, plan, run))
         attempt = self._attempts.begin(progress, plan, call.started.mono)
         if attempt is None:
             return None
         if call.arguments is not None:
             call = progress.forget_arguments()
-        if self._make_room(progress) is not None or self._reserve(progress, plan) is not None:
+        if self._make_room(progress) is not None or self._reserve(progress, plan, run) is not None:
             progress.step_back()
             self._refund_unsent(progress)
             self._buffers.give(progress.room)
@@ -192,12 +193,12 @@ class Pipeline:
             self._counts.ledger.refused(call.run, call.args_hash, denial)
         return denial
 
-    def _reserve(self, progress: Progress, plan: Plan) -> Denial | None:
-        """Charges the call. Objects where the charge could not be written down and the policy wants it to be."""
+    def _reserve(self, progress: Progress, plan: Plan, run: Run | None = None) -> Denial | None:
+        """Charges the call (to the run that was found). Objects where that could not be written down and the policy wants it to be."""
         call = progress.call
         identity = call.args_hash if plan.max_identical_calls else ""  # nobody asks for it
         charge = Charge(call.run, call.tool, plan.price(call.spend), call.step, call.started, identity)
-        reservation = progress.reservation = self._counts.ledger.reserve(charge, plan.budgets)
+        reservation = progress.reservation = self._counts.ledger.reserve(charge, plan.budgets, run)
         if reservation.started and not reservation.run.window:
             self.run_started(call.run, call.started)
         return None if reservation.durable or plan.allow_without_state else failures.not_durable()
@@ -341,13 +342,12 @@ class Pipeline:
         )
 
     def _limits(self, call: ToolCall, plan: Plan) -> Limits:
-        """When the call and its run must be done. The run of a first call starts with it; report mode ends none."""
-        deadline = call.started.mono + plan.deadline
-        if plan.report:
-            return Limits(deadline)
-        run = self._counts.ledger.find(call.run, plan.budgets, call.started)
-        window = is_window(call.run) if run is None else run.window
-        if window:
-            return Limits(deadline)
-        started = call.started if run is None else run.started
-        return Limits(deadline, started.mono + plan.budgets.max_seconds)
+        return limits_of(call, plan, self._counts.ledger.find(call.run, plan.budgets, call.started))
+
+
+def limits_of(call: ToolCall, plan: Plan, run: Run | None) -> Limits:
+    """When the call and its run must be done. The run of a first call starts with it; report mode ends none."""
+    deadline = call.started.mono + plan.deadline
+    if plan.report or (is_window(call.run) if run is None else run.window):
+        return Limits(deadline)
+    return Limits(deadline, (call.started.mono if run is None else run.began) + plan.budgets.max_seconds)
