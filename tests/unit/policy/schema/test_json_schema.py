@@ -31,3 +31,22 @@ def test_editors_refuse_what_is_not_built() -> None:
 @pytest.mark.parametrize("policy", [{"tols": {}}, {"mode": "loud"}, {"tools": {"retries": {"max": 11}}}, {"runs": []}])
 def test_editors_refuse_what_the_gateway_refuses(policy: object) -> None:
     assert not valid(policy)
+
+
+def test_editors_show_the_words_below_a_key_and_what_it_takes() -> None:
+    rate = json_schema()["properties"]["observability"]["properties"]["result_sample_rate"]
+    assert rate == {
+        "description": "Share of the runs whose calls are logged with payloads. Expected: a number 0..1.",
+        "type": "number",
+        "minimum": 0,
+        "maximum": 1,
+        "default": 0.01,
+    }
+
+
+def test_a_server_shares_the_words_of_an_upstream() -> None:
+    upstream, server = (
+        json_schema()["properties"][name]["additionalProperties"] for name in ("upstreams", "mcp_servers")
+    )
+    assert upstream["properties"]["headers"] == server["properties"]["headers"]
+    assert upstream["properties"]["url"] != server["properties"]["url"]
