@@ -127,7 +127,15 @@ class Gateway:
         front = self._front()
         self.listener = Listener(
             front,
-            Lane(front, self.pipeline, upstream_of=self.upstreams.of, buffers=self.buffers, clock=clock),
+            Lane(
+                front,
+                self.pipeline,
+                policies=self.policies,
+                rollout=self.rollout,
+                upstream_of=self.upstreams.of,
+                buffers=self.buffers,
+                clock=clock,
+            ),
             buffers=self.buffers,
             max_connections=settings.max_connections,
             read_timeout=settings.read_timeout,

@@ -114,11 +114,6 @@ class Front:
         self._door(arrival)
         return arrival
 
-    @property
-    def snapshot(self) -> Snapshot | None:
-        """The policy that all calls live under; None while a candidate is on trial."""
-        return self._snapshot() if self._rollout.candidate is None else None
-
     def next_call_id(self) -> str:
         """Unique over restarts and replicas."""
         return next(self._call_ids)

@@ -7,7 +7,7 @@ is written: requests the lane did not take, and calls it has begun, whose first 
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -23,10 +23,11 @@ from gateway.doors.bodies import WHOLE_BODY
 from gateway.doors.front import Front
 from gateway.doors.plain import BODILESS
 from gateway.doors.refusal import Refusal
-from gateway.doors.understood import KnownRequests, Understood, head_of
-from gateway.model import Attempt, Moment, Reply
-from gateway.pipeline.begun import Begun, Exchange
+from gateway.doors.understood import KnownRequests, QuickUpstream, Understood, head_of
+from gateway.model import Moment, Reply
+from gateway.pipeline.begun import Begun
 from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.rollout import Rollout
 from gateway.policy.snapshot import Snapshot, UpstreamPlan
 from gateway.state.buffers import Buffers
 
@@ -43,20 +44,11 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGN
 _NOT_PLAIN = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|idempotency-key)[ \t]*:", re.IGNORECASE)
 
 
-class Quick(Exchange, Protocol):
-    """An exchange on an idle connection, not begun yet (upstreams/quick.py)."""
+class Policies(Protocol):
+    """Where the policy in force stands (policy/source.py)."""
 
-    def send(self, attempt: Attempt, request: bytes, taker: "LaneCall") -> None: ...
-
-    def unused(self) -> None: ...
-
-
-class QuickUpstream(Protocol):
-    """What the lane needs of an upstream (upstreams/http.py)."""
-
-    def opening(self, method: str, target: str, headers: Iterable[tuple[str, str]], size: int) -> bytes: ...
-
-    def quick(self) -> Quick | None: ...
+    @property
+    def snapshot(self) -> Snapshot: ...
 
 
 class Client(Protocol):
@@ -114,6 +106,9 @@ class Arrived:
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
 
+    def hand_over(self) -> None:
+        """It is here."""
+
     async def arrive(self) -> Reply:
         return self._reply
 
@@ -129,12 +124,16 @@ class Lane:
         front: Front,
         pipeline: Pipeline,
         *,
+        policies: Policies,
+        rollout: Rollout,
         upstream_of: Callable[[UpstreamPlan], QuickUpstream],
         buffers: Buffers,
         clock: Callable[[], Moment],
     ) -> None:
         self._front = front
         self._pipeline = pipeline
+        self._policies = policies
+        self._rollout = rollout
         self._upstream_of = upstream_of
         self._buffers = buffers
         self._clock = clock
@@ -149,33 +148,35 @@ class Lane:
     def size_of(self, data: bytes) -> int | None:
         """Of the whole request that begins so. None where that cannot be told, or it is not for the lane anyway."""
         end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
-        known = self._known.find(data[:end])
-        if known is not None:
-            return end + known.length
         if end < len(END_OF_HEAD) or _NOT_PLAIN.search(data, 0, end):
             return None
         length = _LENGTH.search(data, 0, end - 2)
         return end + int(length[1]) if length else end
 
-    def take(self, client: Client, request: bytes) -> bool:
-        """Begins the call that a whole request asks for, if it is a plain one."""
-        understood = self._understand(client, request)
-        exchange = None if understood is None else self._upstream_of(understood.upstream).quick()
-        if understood is None or exchange is None:
+    def take(self, client: Client, data: bytes) -> bool:
+        """Begins the call that `data` asks for, where it is one whole request with a head that is known."""
+        end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+        understood = self._known.find(data[:end])
+        if understood is None or end + understood.length != len(data):
             return False
-        body = request[len(request) - understood.length :]
-        begun = self._begin(understood, body)
-        if begun is None:
-            exchange.unused()
+        policies, peer = self._policies, client.peer
+        if understood.snapshot is not policies.snapshot or understood.peer != peer or self._rollout.candidate:
             return False
-        begun.exchange = exchange
-        call = client.lane_call = LaneCall(self, client, understood, request, begun)
-        begun.wait.scope = call
-        self._watch(call)
-        left = max(0, int(begun.progress.limits.left(begun.at) * 1000))
-        last = b"Tool-Gateway-Attempt: 1\r\nTool-Gateway-Deadline-Ms: %d\r\n\r\n" % left
-        exchange.send(begun.attempt, understood.opening + last + body, call)
-        return True
+        return self._begin(client, understood, data, data[end:])
+
+    def learn(self, client: Client, request: bytes) -> bool:
+        """The same for a whole request with a head that is not known, which may be known from now on."""
+        policy = self._policies.snapshot
+        if policy is not self._policy:
+            self._policy = policy
+            self._known.forget()
+        end = request.find(END_OF_HEAD) + len(END_OF_HEAD)
+        head = request[:end]
+        if self._rollout.candidate is not None or self._known.is_odd(head):
+            return False
+        understood = self._read(client, request)
+        self._known.remember(head, understood)
+        return understood is not None and self._begin(client, understood, request, request[end:])
 
     def finish(self, call: LaneCall, reply: Reply) -> None:
         """A whole reply has come."""
@@ -199,6 +200,7 @@ class Lane:
     def go_ordinary(self, call: LaneCall) -> None:
         """What has come of the call is not plain: aiohttp takes its request, and `resume` goes on with it."""
         self._let_go(call)
+        call.begun.exchange.hand_over()
         if not call.client.go_ordinary(call):
             self._pipeline.abandon(call.begun)
 
@@ -213,33 +215,29 @@ class Lane:
         self._let_go(call)
         self._pipeline.abandon(call.begun)
 
-    def _begin(self, understood: Understood, body: bytes) -> Begun | None:
+    def _begin(self, client: Client, understood: Understood, request: bytes, body: bytes) -> bool:
+        """Sends the first attempt. False, with nothing changed, where the call is not for the lane now."""
+        exchange = understood.upstream.quick()
+        if exchange is None:
+            return False
         if not self._buffers.take(len(body)):
-            return None
+            exchange.unused()
+            return False
         call = understood.call(self._front.next_call_id(), body, self._clock())
         begun = self._pipeline.begin(call, understood.plan, understood.snapshot.version)
         if begun is None:
             self._buffers.give(len(body))
-        return begun
-
-    def _understand(self, client: Client, request: bytes) -> Understood | None:
-        """What the head says, from memory where it can be."""
-        policy = self._front.snapshot
-        if policy is not self._policy:
-            self._policy = policy
-            self._known.forget()
-        if policy is None:
-            return None
-        head = request[: request.find(END_OF_HEAD) + len(END_OF_HEAD)]
-        understood = self._known.find(head)
-        if understood is None:
-            if head in self._known:
-                return None
-        elif understood.peer == client.peer:
-            return understood
-        understood = self._read(client, request)
-        self._known.remember(head, understood)
-        return understood
+            exchange.unused()
+            return False
+        begun.exchange = exchange
+        at_work = client.lane_call = begun.wait.scope = LaneCall(self, client, understood, request, begun)
+        self._begun[at_work] = None
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP, self._sweep)
+        left = int(begun.progress.limits.left(begun.at) * 1000)
+        last = b"Tool-Gateway-Attempt: 1\r\nTool-Gateway-Deadline-Ms: %d\r\n\r\n" % (max(0, left))
+        exchange.send(begun.attempt, understood.opening + last + body, at_work)
+        return True
 
     def _read(self, client: Client, request: bytes) -> Understood | None:
         """By aiohttp's parser and the doors' own rules."""
@@ -269,12 +267,12 @@ class Lane:
             return None
         if length > min(WHOLE_BODY, plan.max_request_bytes):
             return None
-        call = arrival.call()
+        call, upstream = arrival.call(), self._upstream_of(plan.upstream)
         try:
-            opening = self._upstream_of(plan.upstream).opening(call.method, call.target, call.headers, length)
+            opening = upstream.opening(call.method, call.target, call.headers, length)
         except ValueError:
             return None
-        return Understood(arrival, call, plan, plan.upstream, length, opening)
+        return Understood(arrival, call, plan, upstream, length, opening)
 
     def _new_parser(self) -> HttpRequestParser:
         return HttpRequestParser(
@@ -285,11 +283,6 @@ class Lane:
             max_field_size=FIELD_BYTES,
             auto_decompress=False,
         )
-
-    def _watch(self, call: LaneCall) -> None:
-        self._begun[call] = None
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(SWEEP, self._sweep)
 
     def _let_go(self, call: LaneCall) -> None:
         """It is the lane's no more."""

@@ -145,7 +145,7 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
         self._stop_reader_timer()
-        self._stop_rest_timer()
+        self._let_go()
         self._count_unread(0)
         for call in (self.lane_call, self.handed_over):
             if call is not None:
@@ -155,43 +155,55 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Whole requests, one at a time, are offered to the lane; aiohttp gets the rest."""
-        lane, call = self._listener.lane, self.lane_call
+        lane = self._listener.lane
         if lane is None or self._owed != 0 or not data:  # aiohttp calls it with b"" to read on
             if data:
                 self._owed = None if not self._owed or self._owed < len(data) else self._owed - len(data)
             self._read(data)
             return
-        if call is not None:  # the next request, before this one is answered
-            lane.go_ordinary(call)
-        elif self._held:
-            self._stop_rest_timer()
-            data, self._held = self._held + data, b""
-        size = lane.size_of(data)
+        if self._held:
+            data = self._held + data
+        elif self.lane_call is not None:  # the next request, before this one is answered
+            lane.go_ordinary(self.lane_call)
         resting = self._waiter is not None and not self._messages and not self._paused and not self._force_close
-        if size is not None and resting and call is None:
-            if size == len(data) and lane.take(self, data):
-                self._stop_head_timer()
-                return
+        if not (resting and lane.take(self, data)) and not self._sort(lane, data, resting=resting):
+            return
+        if self._head_timer is not None:
+            self._stop_head_timer()
+        if self._held:
+            self._let_go()
+
+    def _sort(self, lane: Lane, data: bytes, *, resting: bool) -> bool:
+        """What the lane does not know is learned, waited for, or read by aiohttp. True: the lane has taken it."""
+        size = lane.size_of(data)
+        if size is not None and resting:
+            if size == len(data) and lane.learn(self, data):
+                return True
             if len(data) < size <= LARGEST_REQUEST:
                 self._hold(data)
-                return
+                return False
+        self._let_go()
         self._owed = None if size is None or size < len(data) else size - len(data)
         self._read(data)
+        return False
 
     def _hold(self, data: bytes) -> None:
         """Many clients write head and body apart."""
         self._stop_head_timer()
         self._held = data
-        self._rest_timer = self._loop.call_later(REST_WITHIN, self._rest_too_slow)
+        if self._rest_timer is None:
+            self._rest_timer = self._loop.call_later(REST_WITHIN, self._rest_too_slow)
 
     def _rest_too_slow(self) -> None:
         """aiohttp waits for the rest, and its handler's timers run."""
-        data, self._held, self._rest_timer = self._held, b"", None
-        size = None if self._listener.lane is None else self._listener.lane.size_of(data)
+        data, size = self._held, None if self._listener.lane is None else self._listener.lane.size_of(self._held)
+        self._let_go()
         self._owed = None if size is None else size - len(data)
         self._read(data)
 
-    def _stop_rest_timer(self) -> None:
+    def _let_go(self) -> None:
+        """Nothing is held any more."""
+        self._held = b""
         if self._rest_timer is not None:
             self._rest_timer.cancel()
             self._rest_timer = None

@@ -3,8 +3,9 @@
 A head is remembered only where aiohttp's parser took those very bytes and the doors let them in; it is forgotten with its policy.
 """
 
+from collections.abc import Iterable
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
@@ -12,8 +13,9 @@ from aiohttp.web import BaseRequest
 
 from gateway.doors.arguments import ArgumentsError, arguments_of, comparable, names_of
 from gateway.doors.arrival import Arrival
-from gateway.model import Moment, ToolCall
-from gateway.policy.snapshot import Plan, Snapshot, UpstreamPlan
+from gateway.model import Attempt, Moment, ToolCall
+from gateway.pipeline.begun import Exchange, Taker
+from gateway.policy.snapshot import Plan, Snapshot
 
 MOST_HEADS = 256
 """Remembered before the older half of them is forgotten."""
@@ -26,13 +28,29 @@ if ToolCall._fields[0] != "id" or ToolCall._fields[_BODY:_BEHIND] != _PER_CALL:
     raise AssertionError("Understood.call fills in the fields of a ToolCall by their places")
 
 
+class Quick(Exchange, Protocol):
+    """An exchange on an idle connection, not begun yet (upstreams/quick.py)."""
+
+    def send(self, attempt: Attempt, request: bytes, taker: Taker) -> None: ...
+
+    def unused(self) -> None: ...
+
+
+class QuickUpstream(Protocol):
+    """What the lane needs of an upstream (upstreams/http.py)."""
+
+    def opening(self, method: str, target: str, headers: Iterable[tuple[str, str]], size: int) -> bytes: ...
+
+    def quick(self) -> Quick | None: ...
+
+
 class Understood:
     """A head, and all that follows from it for the calls it comes with."""
 
     __slots__ = ("_behind", "_front", "_names", "arrival", "length", "opening", "peer", "plan", "snapshot", "upstream")
 
     def __init__(
-        self, arrival: Arrival, call: ToolCall, plan: Plan, upstream: UpstreamPlan, length: int, opening: bytes
+        self, arrival: Arrival, call: ToolCall, plan: Plan, upstream: QuickUpstream, length: int, opening: bytes
     ) -> None:
         """`call`: what arrival.call() makes of the head alone."""
         self.arrival = arrival
@@ -59,7 +77,8 @@ class Understood:
             except ArgumentsError as error:
                 malformed = str(error)
         hashed = sha256(self._names + comparable(body)).hexdigest()
-        return ToolCall._make((call_id, *self._front, body, started, arguments, malformed, hashed, *self._behind))
+        fields = (call_id, *self._front, body, started, arguments, malformed, hashed, *self._behind)
+        return tuple.__new__(ToolCall, fields)  # what its own constructor does, after a call of Python
 
 
 class Peer:
@@ -86,8 +105,9 @@ class KnownRequests:
         self._young: dict[bytes, Understood | None] = {}
         self._old: dict[bytes, Understood | None] = {}
 
-    def __contains__(self, head: bytes) -> bool:
-        return head in self._young or head in self._old
+    def is_odd(self, head: bytes) -> bool:
+        """Known not to be plain."""
+        return self._young.get(head, self) is None or self._old.get(head, self) is None
 
     def find(self, head: bytes) -> Understood | None:
         """None: not known, or known not to be plain."""

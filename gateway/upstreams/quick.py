@@ -2,25 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Protocol
 
 from gateway.model import Attempt, Reply, ReplyHead
+from gateway.pipeline.begun import Taker
 from gateway.upstreams.connection import Connection, Head
 from gateway.upstreams.exchange import going_on, reply_of
 from gateway.upstreams.known import Known, KnownHeads
 from gateway.upstreams.pool import Pool
-
-
-class Taker(Protocol):
-    """Who has begun an exchange. One of the two is called, once, unless the exchange is waited for or aborted before."""
-
-    def take(self, reply: Reply) -> None:
-        """The reply is whole."""
-        ...
-
-    def look(self) -> None:
-        """Something else has come of it, which `arrive` tells."""
-        ...
 
 
 class QuickExchange:
@@ -48,6 +36,10 @@ class QuickExchange:
         """Nothing is to be sent after all."""
         self._over = True
         self._pool.rest(self._connection)
+
+    def hand_over(self) -> None:
+        if not self._over and self._answer is None:
+            self._answer = self._connection.look_closer()
 
     def arrive(self) -> Awaitable[Reply]:
         self._over = True

@@ -12,16 +12,16 @@ def lines(head: bytes) -> list[str]:
     return head.decode("utf-8", "surrogateescape")[:-4].split("\r\n")
 
 
-def test_a_head_is_the_request_line_our_headers_the_callers_and_the_framing() -> None:
+def test_a_head_is_the_request_line_our_headers_the_framing_and_the_callers() -> None:
     head = HEADS.head("POST", "/query?q=1", [("Accept", "*/*"), ("Accept", "text/html")], "Content-Length: 3")
     assert lines(head) == [
         "POST /api/query?q=1 HTTP/1.1",
         "Host: tools.internal:9000",
         "Authorization: Bearer ours",
         "X-Team: a",
+        "Content-Length: 3",
         "Accept: */*",
         "Accept: text/html",
-        "Content-Length: 3",
     ]
 
 
