@@ -125,7 +125,7 @@ def first_lines(call_id: str, outcome: Outcome, status: int) -> bytes:
     mode = "Tool-Gateway-Mode: report\r\n" if outcome.report else ""
     return (
         f"{STATUS_LINES.get(status) or f'HTTP/1.1 {status} '}\r\n"
-        f"Tool-Gateway-Call-Id: {call_id}\r\nTool-Gateway-Reason: {outcome.reason.value}\r\n"
+        f"Tool-Gateway-Call-Id: {call_id}\r\nTool-Gateway-Reason: {outcome.reason}\r\n"
         f"Tool-Gateway-Attempts: {outcome.attempts}\r\nTool-Gateway-Policy: {outcome.policy}\r\n{left}{mode}"
     ).encode()
 

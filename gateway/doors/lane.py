@@ -64,8 +64,8 @@ class Client(Protocol):
         """Has aiohttp take the request once more, to go on with its call. False where it takes none any more."""
         ...
 
-    def answered(self) -> None:
-        """The next request may come."""
+    def answered(self, now: float) -> None:
+        """The next request may come. `now`: loop time."""
         ...
 
 
@@ -180,10 +180,10 @@ class Lane:
 
     def finish(self, call: LaneCall, reply: Reply) -> None:
         """A whole reply has come."""
-        begun, client, body = call.begun, call.client, reply.body
+        begun, client, body, now = call.begun, call.client, reply.body, self._clock()
         outcome = None
         if body and reply.status not in BODILESS:
-            outcome = self._pipeline.complete(begun, reply)
+            outcome = self._pipeline.complete(begun, reply, body, now)
         if outcome is None or not body:
             begun.exchange = Arrived(reply)
             self.go_ordinary(call)
@@ -194,8 +194,8 @@ class Lane:
             begun.progress.leave()
         else:
             transport.write(plain_bytes(call.understood.arrival, begun.progress.call.id, outcome, reply, body))
-        self._pipeline.settle(begun.progress, begun.wait)
-        client.answered()
+        self._pipeline.settle(begun.progress, begun.wait, now)
+        client.answered(now.mono)
 
     def go_ordinary(self, call: LaneCall) -> None:
         """What has come of the call is not plain: aiohttp takes its request, and `resume` goes on with it."""

@@ -216,9 +216,9 @@ class Connection(RequestHandler):
         self._read(call.request)
         return True
 
-    def answered(self) -> None:
+    def answered(self, now: float) -> None:
         """For the lane: from now on the connection is idle."""
-        close_time = self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        close_time = self._next_keepalive_close_time = now + self._keepalive_timeout
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
 

@@ -129,17 +129,17 @@ class Pipeline:
         wait.attempting(attempt, None)
         return Begun(progress, plan, wait, attempt, call.started.mono)
 
-    def complete(self, begun: Begun, reply: Reply) -> Outcome | None:
+    def complete(self, begun: Begun, reply: Reply, body: bytes, now: Moment) -> Outcome | None:
         """A begun call has a whole reply, which may be answered now; then it is to be settled. None: it takes a second look to say what
         becomes of it (`resume`).
         """
         progress, plan = begun.progress, begun.plan
-        if begun.wait.stopped is not None or reply.status >= 400 or len(reply.body or b"") > plan.max_response_bytes:
+        if begun.wait.stopped is not None or reply.status >= 400 or len(body) > plan.max_response_bytes:
             return None
         progress.sent = True
-        self._attempts.tell_breaker(reply, progress, plan)
+        progress.trial_answered(whole=True)
         progress.take(reply)
-        progress.remaining = self._counts.ledger.remaining(progress.call.run, plan.budgets, self._clock())
+        progress.remaining = self._counts.ledger.remaining(progress.call.run, plan.budgets, now)
         return progress.outcome()
 
     async def resume(self, begun: Begun, answer: Answer[R]) -> R:
@@ -290,15 +290,15 @@ class Pipeline:
         progress.room = 0
         await carry(progress, plan, wait, progress.reply.tunnel, self._clock, check, join)
 
-    def settle(self, progress: Progress, wait: Wait | None) -> None:
+    def settle(self, progress: Progress, wait: Wait | None, now: Moment | None = None) -> None:
         """Gives everything back and tells the observers. Must not raise, must not wait."""
-        call, now = progress.call, self._clock()
+        call, now = progress.call, now or self._clock()
         if progress.reply is not None:
             progress.reply.close()
         if call.idempotency_key is not None:
             self._sharing.forget(progress)
         if wait is not None:
-            self._counts.in_flight.leave(wait)
+            self._counts.in_flight.leave(wait, now.mono)
         progress.step_back()
         self._refund_unsent(progress)
         self._buffers.give(progress.room + (len(call.body) if isinstance(call.body, bytes) else 0))

@@ -180,11 +180,11 @@ class InFlight:
         (self._listening if listens else self._waits).add(wait)
         return wait
 
-    def leave(self, wait: Wait) -> None:
-        """Settled. Safe to call twice."""
+    def leave(self, wait: Wait, now: float) -> None:
+        """Settled at `now` (loop time). Safe to call twice."""
         self._waits.discard(wait)
         self._listening.discard(wait)
-        self._last_left = asyncio.get_running_loop().time()
+        self._last_left = now
 
     def quiet_for(self, now: float) -> float:
         """Seconds (`now`: loop time) without a call in flight, where a stream counts as one only when a piece of it arrives."""

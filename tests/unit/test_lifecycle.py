@@ -42,7 +42,7 @@ async def test_ctrl_c_after_sigterm_skips_the_lame_duck_and_leaves_the_call_its_
     signal.raise_signal(INT)
     assert await process.entered.get() is Phase.DRAINING
     assert process.wait.stopped is None
-    process.counts.in_flight.leave(process.wait)
+    process.counts.in_flight.leave(process.wait, asyncio.get_running_loop().time())
     await process.life
     assert process.wait.stopped is None
 
@@ -61,7 +61,7 @@ async def test_who_only_listens_is_not_waited_for(process: Process) -> None:
     signal.raise_signal(INT)
     assert await process.entered.get() is Phase.DRAINING
     assert listening.stopped is None
-    process.counts.in_flight.leave(process.wait)
+    process.counts.in_flight.leave(process.wait, asyncio.get_running_loop().time())
     async with asyncio.timeout(4):  # less than the last seconds
         await process.life
     assert listening.stopped is not None

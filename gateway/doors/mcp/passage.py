@@ -83,7 +83,7 @@ class Passage:
         finally:
             if reply is not None:
                 reply.close()
-            self._counts.in_flight.leave(wait)
+            self._counts.in_flight.leave(wait, asyncio.get_running_loop().time())
 
     async def _answer(
         self, arrival: Arrival, server: UpstreamPlan, message: Message | None, reply: Reply, wait: Wait

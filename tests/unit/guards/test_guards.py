@@ -186,7 +186,7 @@ async def test_of_a_thousand_interleaved_calls_exactly_twelve_are_admitted() -> 
         for _ in range(dice.randrange(4)):
             await asyncio.sleep(0)
         admitted.append(number)
-        counts.in_flight.leave(wait)
+        counts.in_flight.leave(wait, asyncio.get_running_loop().time())
 
     await asyncio.gather(*(one(number) for number in range(1000)))
     assert len(admitted) == 12

@@ -54,8 +54,8 @@ async def test_a_call_counts_from_its_entry_until_it_leaves() -> None:
     calls = InFlight()
     wait = calls.enter(a_call(), Effect.READ)
     assert len(calls) == 1
-    calls.leave(wait)
-    calls.leave(wait)
+    calls.leave(wait, asyncio.get_running_loop().time())
+    calls.leave(wait, asyncio.get_running_loop().time())
     assert len(calls) == 0
 
 
@@ -360,7 +360,7 @@ async def test_the_gateway_is_quiet_from_the_last_calls_end_on() -> None:
     calls = InFlight()
     wait = calls.enter(a_call(), Effect.READ)
     assert calls.quiet_for(now() + 100) == 0
-    calls.leave(wait)
+    calls.leave(wait, asyncio.get_running_loop().time())
     assert 100 <= calls.quiet_for(now() + 100) < 200
 
 
@@ -369,7 +369,7 @@ async def test_a_stream_is_traffic_only_while_pieces_arrive() -> None:
     wait = calls.enter(a_call(), Effect.READ)
     with wait.limit(None):
         assert 100 <= calls.quiet_for(now() + 100) < 200
-        calls.leave(calls.enter(a_call(), Effect.READ))
+        calls.leave(calls.enter(a_call(), Effect.READ), asyncio.get_running_loop().time())
         before = now()
         wait.reschedule(None)
         assert wait.heard is not None
@@ -392,6 +392,6 @@ async def test_who_only_listens_is_no_call_but_is_stopped_like_one() -> None:
     other = calls.enter(a_call(), Effect.READ, listens=True)
     calls.cut_all()
     assert other.stopped is not None
-    calls.leave(other)
-    calls.leave(wait)
+    calls.leave(other, asyncio.get_running_loop().time())
+    calls.leave(wait, asyncio.get_running_loop().time())
     assert calls.quiet_for(now() + 100) < 200
