@@ -150,35 +150,38 @@ class Progress:
 
     def record(self, now: Moment) -> Record:
         """The frozen summary. Called once, at the end."""
-        call, plan, reply, denial = self.call, self.plan, self.reply, self.denial
+        call, plan, reply, denial, reservation = self.call, self.plan, self.reply, self.denial, self.reservation
         body = call.body
-        return Record(  # by position: naming so many fields takes three times as long as filling them
-            now,
-            call.id,
-            call.run.id or None,
-            call.trace_id,
-            call.args_hash or ("" if isinstance(body, bytes) else body.hexdigest()),
-            (now.mono - call.started.mono) * 1000,
-            self.waited * 1000,
-            (len(body) if isinstance(body, bytes) else body.size) + self.tunnelled,
-            self.bytes_out,
-            self.reservation.spend if self.reservation is not None else 0,
-            call.agent,
-            call.door,
-            call.tool,
-            plan.effect if plan is not None else None,
-            self.decision,
-            denial.reason if denial is not None else self._end(),
-            denial.stop_reason if denial is not None else None,
-            reply.status if reply is not None else denial.status if denial is not None else None,
-            self.attempts,
-            tuple(self.errors) if self.errors else (),
-            self.policy,
-            self.candidate,
-            self.report_reason,
-            plan.upstream.name if plan is not None and plan.upstream is not None else None,
-            denial.detail if denial is not None else None,
-            call.shown if call.shown is not None else body if isinstance(body, bytes) else b"",
-            f"{call.rest}?{call.query}" if call.query else call.rest,
-            self._result(),
+        whole = body if isinstance(body, bytes) else None
+        return Record._make(  # in its order: naming so many fields takes five times as long as filling them
+            (
+                now,
+                call.id,
+                call.run.id or None,
+                call.trace_id,
+                call.args_hash or ("" if isinstance(body, bytes) else body.hexdigest()),
+                (now.mono - call.started.mono) * 1000,
+                self.waited * 1000,
+                (len(body) if isinstance(body, bytes) else body.size) + self.tunnelled,
+                self.bytes_out,
+                reservation.spend if reservation is not None else 0,
+                call.agent,
+                call.door,
+                call.tool,
+                plan.effect if plan is not None else None,
+                self.decision,
+                self._end() if denial is None else denial.reason,
+                None if denial is None else denial.stop_reason,
+                reply.status if reply is not None else denial.status if denial is not None else None,
+                self.attempts,
+                tuple(self.errors) if self.errors else (),
+                self.policy,
+                self.candidate,
+                self.report_reason,
+                plan.upstream.name if plan is not None and plan.upstream is not None else None,
+                None if denial is None else denial.detail,
+                call.shown if call.shown is not None else whole or b"",
+                f"{call.rest}?{call.query}" if call.query else call.rest,
+                self._result(),
+            )
         )
