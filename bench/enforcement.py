@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import uvloop
 
@@ -59,6 +60,20 @@ def journal_alone(gateway: Gateway, first: int) -> float:
     return took / CALLS * 1e6
 
 
+def journal_together(gateway: Gateway, first: int, together: int = 16) -> float:
+    """The same of charges that are gathered and go into the kernel together."""
+    charges = [charge_of(call_of(first + number)) for number in range(CALLS)]
+    journal, kept, began = gateway.counts.ledger.journal, True, time.thread_time()
+    for number, charge in enumerate(charges, 1):
+        journal.gathered(charge, charge.at.wall)
+        if number % together == 0:
+            kept &= journal.flush()
+    took = time.thread_time() - began
+    if not kept:
+        raise SystemExit(f"the journal took not all of {CALLS} charges: {gateway.keeper.problem}")
+    return took / CALLS * 1e6
+
+
 def start_after_a_kill(folder: Path, entries: int = 100_000, runs: int = 1000) -> float:
     """ms until counts stand again where a journal of so many entries left them."""
     url, budgets = f"sqlite:{folder}/killed.db", Budgets(25, 12, 60)
@@ -95,8 +110,10 @@ def one_batch(gateway: Gateway, plan: Plan, first: int) -> dict[str, float]:
         took[name] = (time.thread_time() - began) / CALLS * 1e6
         return results
 
-    step("guards", lambda: [judge(call, plan, counts, call.started) for call in calls])
-    step("reserve", lambda: [counts.ledger.reserve(charge_of(call), plan.budgets) for call in calls])
+    runs = step("the run", lambda: [counts.ledger.find(call.run, plan.budgets, call.started) for call in calls])
+    found: list[tuple[ToolCall, Any]] = list(zip(calls, runs, strict=True))
+    step("guards", lambda: [judge(call, plan, counts, call.started, run) for call, run in found])
+    step("reserve", lambda: [counts.ledger.reserve(charge_of(call), plan.budgets, run) for call, run in found])
     waits = step("enter flight", lambda: [counts.in_flight.enter(call, plan.effect) for call in calls])
     step("what remains", lambda: [counts.ledger.remaining(call.run, plan.budgets, clock()) for call in calls])
     step("leave flight", lambda: [counts.in_flight.leave(wait) for wait in waits])  # type: ignore[arg-type, func-returns-value]  # as entered
@@ -126,9 +143,10 @@ async def measure(rounds: int) -> None:
         gateway = Gateway(read_settings(environ), environ)
         await gateway.start()
         plan = gateway.policies.snapshot.plan("default", TOOL)
-        batches, writer, journal = [], [], []
+        batches, writer, journal, gathered = [], [], [], []
         for number in range(rounds):
             journal.append(journal_alone(gateway, number * CALLS))
+            gathered.append(journal_together(gateway, number * CALLS))
             before, own = time.process_time(), time.thread_time()
             batches.append(one_batch(gateway, plan, number * CALLS))
             while gateway.log.queued_bytes:  # noqa: ASYNC110  # the writer is a thread that tells nobody
@@ -141,6 +159,7 @@ async def measure(rounds: int) -> None:
         print(f"{name:24} {median(batch[name] for batch in batches):6.2f} µs")
     print(f"{'together':24} {total:6.2f} µs a call on the event loop")
     print(f"{'the journal, of reserve':24} {median(journal):6.2f} µs, at most {max(journal):.2f} in a round")
+    print(f"{'the same, 16 together':24} {median(gathered):6.2f} µs, where calls go on together")
     print(f"{'start after kill -9':24} {restart:6.0f} ms with 100,000 entries in the journal")
     print(f"{'the log writer thread':24} {median(writer):6.2f} µs a line beside it")
 

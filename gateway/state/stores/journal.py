@@ -98,14 +98,7 @@ class FileJournal:
     def _append(self, written: bytes) -> bool:
         """On the call's path: one write, or none where the last one failed. What was gathered before goes first."""
         if self._gathered:
-            written = b"".join((*self._gathered, written))
-            self._gathered.clear()
-            kept = self._write(written)
-            self._lost = self._lost or not kept
-            return kept
-        return self._write(written)
-
-    def _write(self, written: bytes) -> bool:
+            return self._append_all(written)
         file = self._file
         if self.problem is not None or file is None or file.descriptor is None:
             return False
@@ -129,6 +122,12 @@ class FileJournal:
         """The ledger has it already: it belongs to this file, not to the next."""
         if self._gathered:
             self._append(b"")
+
+    def _append_all(self, last: bytes) -> bool:
+        written, self._gathered = b"".join((*self._gathered, last)), []
+        kept = self._append(written)
+        self._lost = self._lost or not kept
+        return kept
 
     @property
     def ready(self) -> bool:
