@@ -15,8 +15,7 @@ import pytest
 import uvloop
 
 from gateway.app import Gateway
-from gateway.model import Event, Outcome, Record, Reply, UpstreamError
-from gateway.pipeline.begun import Begun
+from gateway.model import Event, Outcome, Record, UpstreamError
 from gateway.settings import read_settings
 from tests.doors.tool_server import ToolServer
 
@@ -32,12 +31,12 @@ tools:
 
 
 ORDINARY, FAST = "ordinary", "fast"
-NEVER_FAST = ("test_egress", "test_fetch", "test_housekeeping", "test_mcp", "test_tunnels")
-"""Modules about doors that the fast lane does not take."""
+ONCE = ("test_both_lanes", "test_egress", "test_fetch", "test_housekeeping", "test_lane", "test_mcp", "test_tunnels")
+"""Modules about doors that the fast lane does not take, and those that choose the lanes themselves."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    both_lanes(metafunc, apart=NEVER_FAST)
+    both_lanes(metafunc, apart=ONCE)
 
 
 def both_lanes(metafunc: pytest.Metafunc, *, apart: tuple[str, ...]) -> None:
@@ -121,12 +120,12 @@ class Running:
         pipeline = self.gateway.pipeline
         complete = pipeline.complete
 
-        def counted(begun: Begun, reply: Reply) -> Outcome | None:
-            outcome = complete(begun, reply)
+        def counted(*given: Any) -> Outcome | None:
+            outcome = complete(*given)
             self.fast += outcome is not None
             return outcome
 
-        pipeline.complete = counted  # type: ignore[method-assign]  # it is what no answer tells
+        pipeline.complete = counted  # type: ignore[method-assign,assignment]  # it is what no answer tells
 
     async def kill(self, scope: str, **options: Any) -> dict[str, Any]:
         async with self.operator.post(
@@ -149,7 +148,9 @@ async def nothing_is_left(gateway: Gateway) -> None:
 
 
 class StartGateway(Protocol):
-    async def __call__(self, policy: str = POLICY, **variables: str) -> Running: ...
+    async def __call__(self, policy: str = POLICY, *, lane: str | None = None, **variables: str) -> Running:
+        """`lane`: this one's, whatever the test's is."""
+        ...
 
 
 @pytest.fixture
@@ -161,10 +162,11 @@ async def tool() -> AsyncIterator[ToolServer]:
 @pytest.fixture
 async def start(request: pytest.FixtureRequest, tmp_path: Path, tool: ToolServer) -> AsyncIterator[StartGateway]:
     """Starts gateways; each is stopped in order when the test ends."""
-    lane = getattr(request, "param", FAST)
+    usual = getattr(request, "param", FAST)
     async with AsyncExitStack() as stack:
 
-        async def start_one(policy: str = POLICY, **variables: str) -> Running:
+        async def start_one(policy: str = POLICY, *, lane: str | None = None, **variables: str) -> Running:
+            lane = lane or usual
             folder = tmp_path / "policies"
             folder.mkdir(exist_ok=True)
             (folder / "policy.yaml").write_text(policy)

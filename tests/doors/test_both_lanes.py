@@ -1,10 +1,70 @@
-"""Both lanes are one gateway: what is true of an answer, an upstream request and a record is true whichever lane a call took."""
+"""Both lanes are one gateway: the same bytes come to the same answer, the same upstream request and the same record on either."""
+
+import json
+from collections.abc import AsyncIterator
+from itertools import count, pairwise
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from tests.doors.conftest import FAST, ORDINARY, StartGateway
 from tests.doors.tool_server import ToolServer
+from tests.doors.twins import Said, Twins, assert_alike, twins
 from tests.doors.wire import dial, request
+
+READ_TIMEOUT = 0.3
+TOKEN = "a-scouts-token-of-some-length"
+PLENTY = 1_000_000
+SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
+DEFINITIONS = {
+    "search.read": {"effect": "read"},
+    "notes.write": {"effect": "write"},
+    "files.get": {"effect": "read", "path": "/files/{rest*}", "upstream": "default", "route": "GET /native/{rest*}"},
+    "form.read": {"effect": "read", "arguments": SCHEMA},
+    "small.read": {"effect": "read", "max_request_bytes": 100, "max_response_bytes": 100},
+    "own.read": {"effect": "read", "forward_authorization": True},
+    "keyed.write": {"idempotency_key": True},
+    "stream.read": {"effect": "read", "stream": True, "stream_idle_ms": 200},
+    "priced.read": {"effect": "read", "cost_usd": 0.001, "max_identical_calls": 3},
+}
+POLICY = json.dumps(
+    {
+        "tools": {
+            "allowlist": [*DEFINITIONS],
+            "retries": {"max": 2, "backoff_ms": [1, 2], "budget_percent": 100},
+            "timeouts_ms": {"default": 1500},
+            "definitions": DEFINITIONS,
+        },
+        "upstreams": {
+            "default": {
+                "url": "http://127.0.0.1:@PORT@",
+                "headers": {"X-Injected": "by the gateway"},
+                "circuit_breaker": {"failures": 1000},
+            }
+        },
+        "runs": {"max_started_per_hour": PLENTY, "identify_by_trace": True},
+        "agents": {
+            "default": {"allowlist": ["*"], "denylist": ["notes.write"]},
+            "scout": {"token": "${env:SCOUT_TOKEN}", "allowlist": ["*"]},
+        },
+        "allowed_origins": ["https://page.example"],
+    }
+)
+playing = settings(
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # two gateways play each example: shrinking takes minutes
+    suppress_health_check=[*HealthCheck],  # of fixtures that serve many examples
+    deadline=None,
+)
+
+_runs = (f"run-{n}" for n in count())
+
+
+@pytest.fixture
+async def both(start: StartGateway) -> AsyncIterator[Twins]:
+    variables = {"AGENT_MAX_TOOL_CALLS": str(PLENTY), "GATEWAY_READ_TIMEOUT": str(READ_TIMEOUT), "SCOUT_TOKEN": TOKEN}
+    async with twins(start, POLICY, **variables) as made:
+        yield made
 
 
 @pytest.mark.parametrize(("start", "share"), [(ORDINARY, 0), (FAST, 20)], indirect=["start"])
@@ -15,3 +75,106 @@ async def test_the_lanes_that_the_other_tests_take_are_two(start: StartGateway, 
             await wire.say(request("POST /tools/search.read", f"Agent-Run-Id: r{call}", body=b"{}"))
             assert (await wire.answer()).status == 200
     assert (running.fast, tool.calls) == (share, 20)
+
+
+# -- requests
+
+METHODS = ["POST"] * 8 + ["GET"] * 4 + ["PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW", "post"]
+PATHS = [
+    *["/tools/search.read"] * 6,
+    *[f"/tools/{name}" for name in DEFINITIONS],
+    *["/runs/@RUN@/tools/search.read", "/runs/@RUN@/tools/priced.read", "/tools/search.read?q=1", "/tools/search.read?q=%20a&q=b"],
+    *["/tools/files.get/a/b", "/tools/files.get/%41%2e?x", "/native/a", "/native/a%20b/c;d?e", "/_gateway/native/native/a"],
+    *["/tools/search.read/", "/tools/search.read/rest", "/tools/files.get/../x", "/tools/files.get/%2e%2e/x", "/tools/files.get/a%2fb"],
+    *["/tools/files.get/%zz", "//tools/search.read", "/tools", "/tools/", "/nowhere", "/tools/unknown.tool", "/tools/search.read#x"],
+    *["/runs//tools/search.read", "/runs/@RUN@", "/runs/@RUN@/runs/@RUN@/tools/search.read", "/healthz", "/readyz", "*", "tools"],
+    *["/_gateway/runs/@RUN@", "/mcp/nobody", "http://localhost/tools/search.read", "/tools/search.read?a b", "/tools/s\xe9arch.read"],
+]  # fmt: skip
+HOSTS = ["Host: localhost"] * 8 + [
+    *["Host: 127.0.0.1:8080", "host:localhost", "HOST:   LOCALHOST:1  ", "Host: [::1]", "Host: tools.example", "Host: a b", "Host:"],
+    *["Host: localhost\r\nHost: localhost", "Host: localhost:x", "X-No-Host: 1"],
+]  # fmt: skip
+FIELDS = [
+    *["Agent-Run-Id: @RUN@", "agent-run-id:@RUN@", "Agent-Run-Id: bad run", "Agent-Run-Id: ", "Agent-Step: 3", "Agent-Step: -1"],
+    *["Agent-Step: x", "Agent-Id: scout", "Agent-Id: nobody", f"Agent-Token: {TOKEN}", "Agent-Token: wrong"],
+    *[f"Authorization: Bearer {TOKEN}", "Authorization: Bearer somebody-elses", "Authorization: Basic eDp5"],
+    *["Connection: keep-alive", "Connection: Keep-Alive, X-Mine", "Connection: close", "connection: CLOSE", "Connection: X-Mine"],
+    *["Keep-Alive: timeout=5", "X-Mine: 1", "x-MINE: 2", "X-Mine: 3\r\nX-Mine: 4", "X-Empty:", "X-Spaced:  \t a b \t", "X-Folded: a\r\n b"],
+    *["Origin: http://localhost:3000", "Origin: https://page.example", "Origin: https://evil.example", "Origin: null"],
+    *["Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "traceparent: 00-0-0-0", "baggage: agent.run_id=@RUN@"],
+    *["baggage: a=b, agent.run_id=@RUN@;p", "tracestate: a=b", "Via: 1.1 earlier", "Forwarded: for=10.0.0.1", "Cookie: a=b"],
+    *["Expect: 100-continue", "Expect: 200-ok", "Upgrade: websocket", "Connection: upgrade\r\nUpgrade: h2c", "Idempotency-Key: k-@RUN@"],
+    *["Idempotency-Key: ", "Tool-Gateway-Attempt: 9", "Tool-Gateway-Deadline-Ms: 1", "TE: trailers", "Trailer: X"],
+    *["Accept-Encoding: gzip", "Content-Type: application/json", "Content-Encoding: gzip", "X-Latin: caf\xe9", "X-Utf: caf\xc3\xa9"],
+    *["Mcp-Session-Id: s", "X-Long: " + "l" * 5000, "Bad Name: 1", "X-Nul: a\0b", "X-Bell: a\x07b", ": empty", "X-Bare-Lf: a\nX-After: b"],
+    *["Content-Length: 2", "Content-Length: +2", "Content-Length: 2, 2", "Content-Length: 99999999999999999999", "Content-Length : 2"],
+    *["Content-Length: -1", "Content-Length: 0x2", "Transfer-Encoding: chunked", "Transfer-Encoding: gzip", "transfer-encoding: identity"],
+    *["Transfer-Encoding: gzip, chunked", "Content-Length: 2\r\n 3"],
+]  # fmt: skip
+MOSTLY_GOOD = [
+    field for field in FIELDS if not field.lower().startswith(("content-length", "transfer-", "expect", "upgrade"))
+]
+VERSIONS = ["HTTP/1.1"] * 20 + ["HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1", "HTTP/1.1 "]
+BODIES = [
+    b"",
+    b"{}",
+    b"{}",
+    b'{"q":"a"}',
+    b'{"q":1}',
+    b'{"b":1,"a":[1.0,2e3]}',
+    b"not json",
+    b"\xff\xfe",
+    b'{"a":1,"a":2}',
+    b"[" * 5000,
+]
+SIZES = [100, 101, 4_000, 16_383, 16_384, 16_500, 65_535, 65_536, 65_537, 70_000]
+
+bodies = st.one_of(
+    *[st.sampled_from(BODIES)] * 4, st.sampled_from(SIZES).map(lambda size: b'"' + b"x" * (size - 2) + b'"')
+)
+
+
+@st.composite
+def requests(draw: st.DrawFn, *, odd: bool) -> Said:
+    """A request, in pieces; an `odd` one may be framed in ways that no client does."""
+    method, body = draw(st.sampled_from(METHODS)), draw(bodies)
+    fields = draw(st.lists(st.sampled_from(FIELDS if odd else MOSTLY_GOOD), max_size=4))
+    if body and not (odd and draw(st.booleans())):
+        fields.insert(
+            draw(st.integers(0, len(fields))),
+            draw(st.sampled_from(["Content-Length", "content-LENGTH"])) + f": {len(body)}",
+        )
+    host, path, version = draw(st.sampled_from(HOSTS)), draw(st.sampled_from(PATHS)), draw(st.sampled_from(VERSIONS))
+    lines = [f"{method} {path} {version}", *draw(st.permutations([host, *fields])), "\r\n"]
+    data = "\r\n".join(lines).encode("latin-1") + body
+    cuts = draw(st.one_of(st.just([]), st.just([]), st.lists(st.integers(0, len(data)), max_size=3)))
+    at = [0, *sorted(cuts), len(data)]
+    return Said(tuple(data[start:end] for start, end in pairwise(at) if start < end), bodyless=method == "HEAD")
+
+
+def in_run(conversation: list[Said]) -> list[Said]:
+    """In a run of its own, and none is known from earlier examples by its head."""
+    run = next(_runs).encode()
+    return [said._replace(pieces=_placed(said.pieces, run)) for said in conversation]
+
+
+def _placed(pieces: tuple[bytes, ...], run: bytes) -> tuple[bytes, ...]:
+    return tuple(piece.replace(b"@RUN@", run) for piece in pieces)
+
+
+@settings(playing, max_examples=150)
+@given(conversation=st.lists(requests(odd=False), min_size=1, max_size=4))
+async def test_requests_come_to_the_same(both: Twins, conversation: list[Said]) -> None:
+    assert_alike(*await both.play(in_run(conversation)))
+
+
+@settings(playing, max_examples=60)
+@given(conversation=st.lists(requests(odd=True), min_size=1, max_size=2))
+async def test_odd_requests_come_to_the_same(both: Twins, conversation: list[Said]) -> None:
+    assert_alike(*await both.play(in_run(conversation)))
+
+
+@settings(playing, max_examples=30)
+@given(said=requests(odd=False), times=st.integers(2, 4))
+async def test_a_request_that_comes_again_comes_to_the_same(both: Twins, said: Said, times: int) -> None:
+    assert_alike(*await both.play(in_run([said] * times)))
