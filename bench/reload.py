@@ -4,7 +4,7 @@ python -m bench.reload [--sizes 10x1,1000x100,10000x1000] [--reloads 7]
 
 A heartbeat of 1 ms, between whose beats calls look their plans up, tells how long nothing else ran; the same before each reload is
 what the machine itself keeps the loop waiting. Sizes are tools x agents, each in a process of its own. On a machine that does other
-things too, `chrt --reset-on-fork --fifo 10` before it (as root) leaves these out of the figures.
+things too, `chrt --fifo 10` before it (as root) leaves these out of the figures.
 """
 
 import argparse
@@ -19,7 +19,8 @@ import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
+from typing import Any
 
 import uvloop
 
@@ -28,6 +29,19 @@ from gateway.model import Moment
 from gateway.policy.source import PolicySource
 
 SIZES = "10x1,100x10,1000x100,10000x1000,10000x1,15000x1000"
+COLUMNS = (
+    *(
+        "tools",
+        "agents",
+        "file, kB",
+        "stall ms, median",
+        "worst",
+        "a beat takes ms",
+        "quiet: stall ms, median",
+        "worst",
+    ),
+    *("in force after s", "start s", "MB before", "with it", "after the reloads", "look-up µs, known", "new"),
+)
 LOOKUPS = 20
 """Calls between two beats."""
 QUIET = 0.5
@@ -45,11 +59,7 @@ def main() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, tempfile.TemporaryDirectory() as folder:
             print(runner.run(measure(Path(folder), tools, agents, options.reloads)))
         return
-    print(
-        "| tools | agents | file, kB | stall ms, median | worst | quiet ms, median | worst | in force after s | start s",
-        end="",
-    )
-    print(" | MB before | with it | after the reloads | look-up µs, kept | new |\n" + "|---" * 14 + "|")
+    print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
     for size in options.sizes.split(","):
         again = [sys.executable, "-m", "bench.reload", "--one", "--sizes", size, "--reloads", str(options.reloads)]
         print(subprocess.run(again, check=True, capture_output=True, text=True).stdout, end="", flush=True)
@@ -72,13 +82,15 @@ async def measure(folder: Path, tools: int, agents: int, reloads: int) -> str:
         for _ in range(LOOKUPS):
             source.snapshot.plan(f"a{dice.randrange(agents)}", name(dice.randrange(tools)))
 
-    stalls, quiet, seconds = [], [], []
+    stalls, means, quiet, seconds = [], [], [], []
     for _ in range(reloads):
-        quiet.append(await largest_gap(asyncio.create_task(asyncio.sleep(QUIET)), calls))
+        quiet.append(max(await gaps(asyncio.create_task(asyncio.sleep(QUIET)), calls)))
         file.write_text(policy(tools, agents, 1 + next(numbers)))
         began = time.perf_counter()
         reloading = asyncio.create_task(source.reload())
-        stalls.append(await largest_gap(reloading, calls))
+        beats = await gaps(reloading, calls)
+        stalls.append(max(beats))
+        means.append(mean(beats))
         seconds.append(time.perf_counter() - began)
         assert reloading.result() == (), reloading.result()
     after = resident()
@@ -86,7 +98,7 @@ async def measure(folder: Path, tools: int, agents: int, reloads: int) -> str:
     fresh = source.snapshot
     new = timed(lambda: [fresh.plan(f"made-up-{n}", name(n % tools)) for n in range(2000)]) * 500
     cells: list[object] = [tools, agents, file.stat().st_size // 1000]
-    cells += [f"{ms:.1f}" for ms in (median(stalls), max(stalls), median(quiet), max(quiet))]
+    cells += [f"{ms:.1f}" for ms in (median(stalls), max(stalls), median(means), median(quiet), max(quiet))]
     cells += [f"{median(seconds):.2f}", f"{start:.2f}", *(f"{mb:.0f}" for mb in (before, loaded, after))]
     return f"| {' | '.join(map(str, cells))} | {kept:.2f} | {new:.1f} |"
 
@@ -128,15 +140,16 @@ def ignore(_: object) -> None:
     """What others do with a new policy is not measured here."""
 
 
-async def largest_gap(until: asyncio.Future[object], calls: Callable[[], None]) -> float:
-    """Milliseconds between two beats, at most, while this lasts."""
-    largest, last = 0.0, time.perf_counter()
+async def gaps(until: asyncio.Future[Any], calls: Callable[[], None]) -> list[float]:
+    """Milliseconds between two beats while this lasts."""
+    found, last = [], time.perf_counter()
     while not until.done():
         await asyncio.sleep(0.001)
         calls()
         now = time.perf_counter()
-        largest, last = max(largest, now - last), now
-    return largest * 1000
+        found.append((now - last) * 1000)
+        last = now
+    return found
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -58,7 +58,7 @@ def everything(compiled: Compiled) -> dict[str, object]:
     plain = {
         key: value
         for key, value in compiled._asdict().items()
-        if key not in ("general", "agents", "tool_rules", "definitions", "routes")
+        if key not in ("general", "agents", "tool_rules", "definitions", "routes", "written", "size")
     }
     routes = compiled.routes
     shelves = {**routes._exact, **routes._prefixes}
