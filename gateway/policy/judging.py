@@ -27,7 +27,7 @@ SMALL = 64 * 1024
 """Bytes. So much is compiled in no more time than a process takes to start, and where no memory is left for one."""
 LONGEST_SECONDS = 60
 _MOST_MEMORY = 1 << 30
-"""Bytes of addresses: three times what the largest policy takes."""
+"""Bytes of addresses: several times what the largest policy takes."""
 _READY = b"ready"
 _PROCESS = "import sys; sys.path[:] = sys.argv[1:]; from gateway.policy.judging import answer; answer()"
 _OUT_OF_MEMORY_SCORE = Path("/proc/self/oom_score_adj")
