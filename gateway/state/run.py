@@ -1,6 +1,7 @@
 """What one run, or one anonymous window, has used, and the form in which stores keep it. Written by the Ledger only."""
 
 import re
+from sys import intern
 from typing import NamedTuple
 
 from gateway.denial import Reason
@@ -81,6 +82,7 @@ class Run:
 
     def _add(self, tool: str) -> None:
         """Not the one that all calls so far are of."""
+        tool = intern(tool)  # one text for all runs, not one a call
         if self.calls is None and not self.tool_calls:
             self.calls = tool
             return
