@@ -32,7 +32,7 @@ META = Record._fields.index("args")
 """So many of a record's fields come before its payloads: `record[:META]` is cheap enough for the call's path, and small enough to keep."""
 COMMON, APART = Record._fields.index("agent_id"), Record._fields.index("upstream")
 """`record[COMMON:APART]` is what many calls have in common."""
-_TEMPLATES, _NAMES = 1024, 4096
+_TEMPLATES, _NAMES = 4096, 4096
 """So many lines stand half ready, and so many run ids quoted. Callers can make up more: then they are made anew."""
 _FORMS = {
     "ts": b'"%b.%03dZ"',

@@ -7,10 +7,10 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import accumulate, islice
-from typing import Any
+from typing import Any, cast
 
 from gateway.denial import Reason
-from gateway.model import Door, Event, Family, Record
+from gateway.model import Decision, Door, Effect, Event, Family, Record
 from gateway.observers.lines import APART, COMMON
 
 OTHER = "other"
@@ -23,20 +23,14 @@ ANSWERED = frozenset({Reason.OK, Reason.TOOL_ERROR})
 _CLASSES = {status: f"{status // 100}xx" for status in range(100, 600)}
 
 
-_MOST_ALIKE = 1000
-
-
-class _Alike:
-    """Calls that ended alike."""
-
-    __slots__ = ("calls", "cost", "record")
-
-    def __init__(self, record: Record) -> None:
-        self.record = record._replace(args=b"", target="", result=b"")
-        """The first of them."""
-        self.calls = 0
-        self.cost = 0
-        """Micro-USD of all."""
+_Alike = tuple[
+    str, Door, str, Effect | None, Decision, Reason, str | None, int | None, int, tuple[str, ...], str, str | None,
+    Reason | None, str | None,
+]  # fmt: skip
+"""`record[COMMON : APART + 1]`: from its agent to its upstream, the same of all calls that ended alike."""
+_ATTEMPTS = Record._fields.index("attempts") - COMMON
+_MOST_ALIKE = 8192
+"""Ways to end that are counted apart until they are put under their labels: some 3 MB."""
 
 
 class Labels:
@@ -72,7 +66,8 @@ class Metrics:
         self.duration_sum = 0.0
         self.runs_finished: Counter[str] = Counter()
         self.policy_rejected = 0
-        self._alike: dict[tuple[object, ...], _Alike] = {}
+        self._alike: dict[_Alike, list[int]] = {}
+        """Calls, and what they cost in micro-USD."""
         self._calls: Counter[tuple[str, Door, Reason]] = Counter()
         self._agent_calls: Counter[tuple[str, Reason]] = Counter()
         self._attempts: Counter[tuple[str, str]] = Counter()
@@ -94,41 +89,41 @@ class Metrics:
         seconds = record.duration_ms / 1000
         self.durations[bisect_left(BUCKETS, seconds)] += 1
         self.duration_sum += seconds
-        key = record[COMMON : APART + 1]  # and the upstream
-        alike = self._alike.get(key)
-        if alike is None:
+        alike = cast("_Alike", record[COMMON : APART + 1])
+        counts = self._alike.get(alike)
+        if counts is None:
             if len(self._alike) >= _MOST_ALIKE:
                 self._sort()
-            alike = self._alike[key] = _Alike(record)
-        alike.calls += 1
-        alike.cost += record.cost_micro_usd
+            counts = self._alike[alike] = [0, 0]
+        counts[0] += 1
+        if record.cost_micro_usd:
+            counts[1] += record.cost_micro_usd
 
     def _sort(self) -> None:
         """Puts the calls under their labels, those first that earn one: their like shares it."""
-        alike = sorted(self._alike.values(), key=lambda each: not each.record.attempts)
+        waiting = sorted(self._alike.items(), key=lambda each: not each[0][_ATTEMPTS])
         self._alike.clear()
-        for each in alike:
-            self._count(each.record, each.calls, each.cost)
+        for alike, (calls, cost) in waiting:
+            self._count(alike, calls, cost)
 
-    def _count(self, record: Record, calls: int, cost: int) -> None:
-        reason, earned = record.reason, record.attempts > 0
-        agent = self._agents.of(record.agent_id, earned=earned)
-        self._calls[self._tools.of(record.tool, earned=earned), record.door, reason] += calls
+    def _count(self, alike: _Alike, calls: int, cost: int) -> None:
+        agent_id, door, tool, _, _, reason, _, status, attempts, errors, _, candidate, _, upstream = alike
+        earned = attempts > 0
+        agent = self._agents.of(agent_id, earned=earned)
+        self._calls[self._tools.of(tool, earned=earned), door, reason] += calls
         self._agent_calls[agent, reason] += calls
-        if record.candidate is not None:
-            self._candidate_decisions[record.candidate] += calls
+        if candidate is not None:
+            self._candidate_decisions[candidate] += calls
         if cost:
             self._spend[agent] += cost
-        if earned:
-            self._count_attempts(record, calls, self._upstreams.of(record.upstream or record.tool, earned=True))
-
-    def _count_attempts(self, record: Record, calls: int, upstream: str) -> None:
-        for error in record.errors:
+        if not earned:
+            return
+        upstream = self._upstreams.of(upstream or tool, earned=True)
+        for error in errors:
             self._attempts[upstream, error] += calls
-        if record.attempts > len(record.errors):
-            answered = record.reason in ANSWERED and record.status is not None
-            result = _CLASSES.get(record.status or 0, OTHER) if answered else "abandoned"
-            self._attempts[upstream, result] += calls
+        if attempts > len(errors):
+            answered = reason in ANSWERED and status is not None
+            self._attempts[upstream, _CLASSES.get(status or 0, OTHER) if answered else "abandoned"] += calls
 
     def happened(self, event: Event) -> None:
         if event.name == "run_finished":
