@@ -20,7 +20,7 @@ tools:
   definitions: {{known.read: {{effect: read, arguments: {SCHEMA}}}}}
 agents:
   default: {{}}
-  careful: {{denylist: ["any.*", "any.secret.*", any.one]}}
+  careful: {{denylist: ["any.*", "any.secret.*", any.one, any.secret.one]}}
 """
 
 
@@ -60,11 +60,14 @@ def test_names_of_agents_that_the_policy_does_not_have_are_not_kept() -> None:
 
 def test_the_most_specific_refusal_is_named_and_of_two_equal_ones_the_general() -> None:
     snapshot = compiled(POLICY)
-    rules = {tool: snapshot.plan("careful", tool).rule for tool in ("any.one", "any.other", "any.secret.x")}
+    rules = {
+        tool: snapshot.plan("careful", tool).rule for tool in ("any.one", "any.other", "any.secret.x", "any.secret.one")
+    }
     assert rules == {
         "any.one": 'agents.careful.denylist: "any.one"',
         "any.other": 'agents.careful.denylist: "any.*"',
         "any.secret.x": 'tools.denylist: "any.secret.*"',
+        "any.secret.one": 'agents.careful.denylist: "any.secret.one"',
     }
 
 

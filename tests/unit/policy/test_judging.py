@@ -247,6 +247,7 @@ async def test_a_small_policy_needs_no_other_process(troubled: Troubled, monkeyp
 async def test_a_small_candidate_of_a_large_policy_is_laid_over_it_in_another_process(troubled: Troubled) -> None:
     many = "tools: {definitions: {" + ", ".join(f"t{n:04}: {{effect: read}}" for n in range(6000)) + "}}\n"
     troubled.write(many)
+    (troubled.folder / "candidate.yaml").write_text("tools: {allowlist: [three]}\n")
     assert await troubled.source.reload() == ()
     (troubled.folder / "candidate.yaml").write_text("tools: {allowlist: [two]}\n")
     assert await troubled.reload(signal.SIGCONT) == ()
