@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import orjson
@@ -62,6 +63,8 @@ def problem(arrival: Arrival, denial: Denial, headers: dict[str, str], policy: s
     if denial.closes_connection:
         headers["Connection"] = "close"  # said to HTTP/1.0 too, which is what aiohttp takes unreadable requests for
     response = Response(status=status, headers=headers, body=orjson.dumps(document))
+    if arrival.request.method == "CONNECT":  # of whose refusal most clients show no more than the first line
+        response.set_status(status, f"{HTTPStatus(status).phrase} ({denial.reason})")
     if denial.closes_connection:
         response.force_close()
     return response
