@@ -94,23 +94,12 @@ class Way:
         return [record.tool for record in records]
 
 
-@pytest.fixture
-async def way(there: Site, start: StartGateway, monkeypatch: pytest.MonkeyPatch) -> Way:
-    """One on which a run has so many calls that no test spends them."""
-    return await lead(there, start, monkeypatch)
-
-
-@pytest.fixture
-async def short_way(there: Site, start: StartGateway, monkeypatch: pytest.MonkeyPatch) -> Way:
-    """One on which a run has two calls."""
-    return await lead(there, start, monkeypatch, calls=2)
-
-
-async def lead(there: Site, start: StartGateway, monkeypatch: pytest.MonkeyPatch, calls: int = 100) -> Way:
+async def lead(start: StartGateway, monkeypatch: pytest.MonkeyPatch, ports: list[int], calls: int = 100) -> Way:
+    """To these ports of HOST; a run has so many calls."""
     methods = ("http.get", "http.post", "http.put", "http.connect")
     policy = policy_of(
         {name: {"max_request_bytes": "4 MiB"} for name in methods},
-        egress={"allow_hosts": [HOST], "ports": there.ports, "allow_private": ["127.0.0.0/8", "::1/128"]},
+        egress={"allow_hosts": [HOST], "ports": ports, "allow_private": ["127.0.0.0/8", "::1/128"]},
         agents={
             AGENT: {"token": "${env:BROWSER_AGENT_TOKEN}", "allowlist": ["http.*"]},
             "default": {"allowlist": []},
@@ -118,3 +107,15 @@ async def lead(there: Site, start: StartGateway, monkeypatch: pytest.MonkeyPatch
     )
     running = await start(policy, BROWSER_AGENT_TOKEN=TOKEN, AGENT_MAX_TOOL_CALLS=str(calls))
     return Way(running, monkeypatch)
+
+
+@pytest.fixture
+async def way(there: Site, start: StartGateway, monkeypatch: pytest.MonkeyPatch) -> Way:
+    """To the site, with more calls than a test makes."""
+    return await lead(start, monkeypatch, there.ports)
+
+
+@pytest.fixture
+async def short_way(there: Site, start: StartGateway, monkeypatch: pytest.MonkeyPatch) -> Way:
+    """One on which a run has two calls."""
+    return await lead(start, monkeypatch, there.ports, calls=2)

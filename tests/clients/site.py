@@ -56,7 +56,7 @@ class Site:
         page = PAGE if path == "/" else self.pages.get(path)
         body = b"" if request.line.startswith("HEAD ") else page or b""
         await request.say(
-            reply(body, "Content-Type: text/plain", status="200 OK" if page is not None else "404 Not Found")
+            reply(body, "Content-Type: text/html", status="200 OK" if page is not None else "404 Not Found")
         )
 
 

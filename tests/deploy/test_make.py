@@ -50,13 +50,14 @@ def test_ci_runs_exactly_make_test() -> None:
     assert os.access(script, os.X_OK)
 
 
-def test_a_package_that_cannot_be_had_is_one_line_and_no_failure(tmp_path: Path) -> None:
-    """With an apt-get that fails, as without a network."""
+def test_a_package_that_cannot_be_had_is_one_line_and_keeps_no_other_away(tmp_path: Path) -> None:
+    """With an apt-get that fails where it does not know all that it is asked for, as it does."""
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts/system-packages").write_text((ROOT / "scripts/system-packages").read_text())
-    (tmp_path / "apt.txt").write_text("# why\nno-such-package\n")
+    (tmp_path / "apt.txt").write_text("# why\none\nno-such-package\nother\n")
     (tmp_path / "bin").mkdir()
-    for name, body in {"apt-get": "echo noise; exit 100", "dpkg-query": "exit 1", "id": "echo 0"}.items():
+    apt_get = f'echo noise; case "$*" in *no-such*) exit 100;; *install*) echo "$*" >> {tmp_path}/installed;; esac'
+    for name, body in {"apt-get": apt_get, "dpkg-query": "exit 1", "id": "echo 0"}.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
@@ -66,3 +67,5 @@ def test_a_package_that_cannot_be_had_is_one_line_and_no_failure(tmp_path: Path)
 
     assert done.returncode == 0
     assert done.stdout.splitlines() == ["could not install no-such-package (apt.txt): what needs them is skipped"]
+    installed = (tmp_path / "installed").read_text().splitlines()
+    assert [line.rpartition(" ")[2] for line in installed] == ["one", "other"]
