@@ -23,7 +23,7 @@ from gateway.doors.bodies import WHOLE_BODY
 from gateway.doors.front import Front
 from gateway.doors.plain import BODILESS
 from gateway.doors.refusal import Refusal
-from gateway.doors.understood import KnownRequests, QuickUpstream, Understood, head_of
+from gateway.doors.understood import KnownRequests, Quick, QuickUpstream, Understood, head_of
 from gateway.model import Moment, Reply
 from gateway.pipeline.begun import Begun
 from gateway.pipeline.pipeline import Pipeline
@@ -64,6 +64,10 @@ class Client(Protocol):
         """Has aiohttp take the request once more, to go on with its call. False where it takes none any more."""
         ...
 
+    def read_anew(self, request: bytes) -> None:
+        """Has aiohttp take the request as if the lane had never seen it."""
+        ...
+
     def answered(self, now: float) -> None:
         """The next request may come. `now`: loop time."""
         ...
@@ -72,17 +76,35 @@ class Client(Protocol):
 class LaneCall:
     """One begun call: the Taker of its exchange, and what ends its wait when it is stopped."""
 
-    __slots__ = ("begun", "client", "lane", "request", "understood", "until")
+    __slots__ = ("_body", "_exchange", "begun", "client", "lane", "request", "understood", "until")
 
-    def __init__(self, lane: "Lane", client: Client, understood: Understood, request: bytes, begun: Begun) -> None:
+    def __init__(
+        self,
+        lane: "Lane",
+        client: Client,
+        understood: Understood,
+        request: bytes,
+        body: bytes,
+        begun: Begun,
+        exchange: Quick,
+    ) -> None:
         self.lane = lane
         self.client = client
         self.understood = understood
         self.request = request
         """As it came: aiohttp reads it again where the call goes on there."""
         self.begun = begun
+        self._body = body
+        self._exchange = exchange
         self.until = begun.progress.until(begun.at + begun.plan.timeout)
         """Loop time of its first timer."""
+
+    def send(self) -> bool:
+        """The first attempt. False where its connection is gone."""
+        begun = self.begun
+        left = int(begun.progress.limits.left(begun.at) * 1000)
+        last = b"Tool-Gateway-Attempt: 1\r\nTool-Gateway-Deadline-Ms: %d\r\n\r\n" % max(0, left)
+        return self._exchange.send(begun.attempt, self.understood.opening + last + self._body, self)
 
     def take(self, reply: Reply) -> None:
         self.lane.finish(self, reply)
@@ -143,6 +165,7 @@ class Lane:
         """Whose heads are known."""
         self._parser = self._new_parser()
         self._begun: dict[LaneCall, None] = {}
+        self._unsent: list[LaneCall] = []
         self._sweeper: asyncio.TimerHandle | None = None
 
     def size_of(self, data: bytes) -> int | None:
@@ -199,6 +222,10 @@ class Lane:
 
     def go_ordinary(self, call: LaneCall) -> None:
         """What has come of the call is not plain: aiohttp takes its request, and `resume` goes on with it."""
+        if self._unsent:
+            self._send()
+            if call not in self._begun:
+                return  # that became of it
         self._let_go(call)
         call.begun.exchange.hand_over()
         if not call.client.go_ordinary(call):
@@ -216,7 +243,7 @@ class Lane:
         self._pipeline.abandon(call.begun)
 
     def _begin(self, client: Client, understood: Understood, request: bytes, body: bytes) -> bool:
-        """Sends the first attempt. False, with nothing changed, where the call is not for the lane now."""
+        """Has the first attempt sent at the end of this turn. False, with nothing changed, where the call is not for the lane now."""
         exchange = understood.upstream.quick()
         if exchange is None:
             return False
@@ -230,14 +257,32 @@ class Lane:
             exchange.unused()
             return False
         begun.exchange = exchange
-        at_work = client.lane_call = begun.wait.scope = LaneCall(self, client, understood, request, begun)
+        at_work = client.lane_call = begun.wait.scope = LaneCall(
+            self, client, understood, request, body, begun, exchange
+        )
         self._begun[at_work] = None
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP, self._sweep)
-        left = int(begun.progress.limits.left(begun.at) * 1000)
-        last = b"Tool-Gateway-Attempt: 1\r\nTool-Gateway-Deadline-Ms: %d\r\n\r\n" % (max(0, left))
-        exchange.send(begun.attempt, understood.opening + last + body, at_work)
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(at_work)
         return True
+
+    def _send(self) -> None:
+        """The first attempts of all calls begun in this turn of the loop: their charges are written together, and whatever became of their
+        connections meanwhile has been heard.
+        """
+        unsent, self._unsent = self._unsent, []
+        written = not unsent or self._pipeline.written()
+        for call in unsent:
+            if call not in self._begun:
+                continue  # its caller is gone
+            if not written and not call.begun.plan.allow_without_state:
+                self._let_go(call)
+                self._pipeline.withdraw(call.begun)
+                call.client.read_anew(call.request)
+            elif call.begun.wait.stopped is None and not call.send():
+                self.go_ordinary(call)
 
     def _read(self, client: Client, request: bytes) -> Understood | None:
         """By aiohttp's parser and the doors' own rules."""
@@ -267,7 +312,7 @@ class Lane:
             return None
         if length > min(WHOLE_BODY, plan.max_request_bytes):
             return None
-        call, upstream = arrival.call(), self._upstream_of(plan.upstream)
+        call, upstream = arrival.call(hashed=""), self._upstream_of(plan.upstream)
         try:
             opening = upstream.opening(call.method, call.target, call.headers, length)
         except ValueError:

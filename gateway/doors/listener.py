@@ -216,6 +216,10 @@ class Connection(RequestHandler):
         self._read(call.request)
         return True
 
+    def read_anew(self, request: bytes) -> None:
+        """For the lane: it has changed its mind."""
+        self._read(request)
+
     def answered(self, now: float) -> None:
         """For the lane: from now on the connection is idle."""
         close_time = self._next_keepalive_close_time = now + self._keepalive_timeout

@@ -142,8 +142,10 @@ class Attempts:
 
     async def _attempt(self, progress: Progress, plan: Plan, wait: Wait, begun: Begun | None) -> Reply:
         """One try, or the rest of one that has `begun`; a small reply is whole when this returns."""
-        if begun is not None:
+        if begun is not None and begun.attempt.sent:
             return await self._await(begun.attempt, begun.exchange.arrive, progress, plan, wait, begun.at)
+        if begun is not None:
+            progress.attempts = 0  # what was begun was never made
         call, number, now = progress.call, progress.attempts + 1, self._clock().mono
         headers = [*call.headers]
         if not plan.builtin:

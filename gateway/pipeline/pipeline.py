@@ -25,6 +25,8 @@ from gateway.state.journal import Charge
 from gateway.state.run import Run, is_window
 
 Write = Callable[[bytes], Awaitable[None]]
+_TO_ONE_ANSWER = frozenset({Door.MCP, Door.GOVERNED})
+"""Doors where an event stream is one way to answer, not a sign of endlessness."""
 End = Callable[[], Awaitable[None]]
 """Writes what says that the body is whole; it may have to wait for its reader, like every piece before."""
 R = TypeVar("R")
@@ -106,7 +108,8 @@ class Pipeline:
                 self.settle(progress, wait)
 
     def begin(self, call: ToolCall, plan: Plan, policy: str) -> Begun | None:
-        """Judges and charges a call as `handle` does, for whoever sends its first attempt at once and has no task to wait in.
+        """Judges and charges a call as `handle` does, for whoever sends its first attempt soon and has no task to wait in: once `written`
+        has said that the charge is.
 
         None, with nothing changed, where anything objects or has to be waited for: `handle` finds the same and tells it.
         """
@@ -120,14 +123,27 @@ class Pipeline:
             return None
         if call.arguments is not None:
             call = progress.forget_arguments()
-        if self._make_room(progress) is not None or self._reserve(progress, plan, run) is not None:
+        if self._make_room(progress) is not None:
             progress.step_back()
-            self._refund_unsent(progress)
-            self._buffers.give(progress.room)
             return None
+        self._reserve(progress, plan, run, gather=True)
         wait = self._counts.in_flight.enter(call, plan.effect)
         wait.attempting(attempt, None)
         return Begun(progress, plan, wait, attempt, call.started.mono)
+
+    def written(self) -> bool:
+        """Writes down the charges of all calls begun since the last time. False: `withdraw` those that must not go on without."""
+        return self._counts.ledger.journal.flush()
+
+    def withdraw(self, begun: Begun) -> None:
+        """As if it had never begun."""
+        begun.exchange.abort()
+        begun.progress.step_back()
+        self._refund_unsent(begun.progress)
+        self._buffers.give(
+            begun.progress.room + len(begun.progress.call.body if isinstance(begun.progress.call.body, bytes) else b"")
+        )
+        self._counts.in_flight.leave(begun.wait, self._clock().mono)
 
     def complete(self, begun: Begun, reply: Reply, body: bytes, now: Moment) -> Outcome | None:
         """A begun call has a whole reply, which may be answered now; then it is to be settled. None: it takes a second look to say what
@@ -193,12 +209,16 @@ class Pipeline:
             self._counts.ledger.refused(call.run, call.args_hash, denial)
         return denial
 
-    def _reserve(self, progress: Progress, plan: Plan, run: Run | None = None) -> Denial | None:
-        """Charges the call (to the run that was found). Objects where that could not be written down and the policy wants it to be."""
+    def _reserve(
+        self, progress: Progress, plan: Plan, run: Run | None = None, *, gather: bool = False
+    ) -> Denial | None:
+        """Charges the call (to the run that was found). Objects where that could not be written down and the policy wants it to be; to
+        `gather` it is left to the journal's next flush to say so.
+        """
         call = progress.call
         identity = call.args_hash if plan.max_identical_calls else ""  # nobody asks for it
         charge = Charge(call.run, call.tool, plan.price(call.spend), call.step, call.started, identity)
-        reservation = progress.reservation = self._counts.ledger.reserve(charge, plan.budgets, run)
+        reservation = progress.reservation = self._counts.ledger.reserve(charge, plan.budgets, run, gather=gather)
         if reservation.started and not reservation.run.window:
             self.run_started(call.run, call.started)
         return None if reservation.durable or plan.allow_without_state else failures.not_durable()
@@ -249,8 +269,7 @@ class Pipeline:
         reply, clock = progress.reply, self._clock
         if reply is None or reply.chunks is None:
             return
-        mcp = progress.call.door is Door.MCP  # an event stream is one way to answer there, not a sign of endlessness
-        endless = plan.stream or (reply.event_stream and not mcp)
+        endless = plan.stream or (reply.event_stream and progress.call.door not in _TO_ONE_ANSWER)
         silence = plan.stream_idle if endless else plan.timeout
         if endless:
             progress.limits = progress.limits._replace(deadline=inf)

@@ -154,6 +154,11 @@ class Connection(BaseProtocol):
     # -- may another exchange follow?
 
     @property
+    def open(self) -> bool:
+        """As far as the loop has heard."""
+        return self.transport is not None and not self.transport.is_closing()
+
+    @property
     def whole(self) -> bool:
         """All of the reply has come."""
         return self._body is not None and self._body.is_eof() and self.error is None
@@ -172,8 +177,7 @@ class Connection(BaseProtocol):
             and self._body is not None
             and self._body.is_eof()
             and (self.writer is None or (self.writer.done() and not self.writer.cancelled()))
-            and self.transport is not None
-            and not self.transport.is_closing()
+            and self.open
         )
 
     def rest(self) -> None:

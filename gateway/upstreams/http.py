@@ -59,7 +59,7 @@ class HttpUpstream:
 
     def quick(self) -> QuickExchange | None:
         """An exchange that can be begun at once, where a connection is idle: to be sent or given back before anything is awaited."""
-        connection = self.pool.take_idle()
+        connection = self.pool.take_idle(asked=False)
         return None if connection is None else QuickExchange(connection, self.pool, self._known)
 
     async def probe(self) -> str | None:

@@ -54,11 +54,13 @@ class Pool:
             return await self._open()
         return turn
 
-    def take_idle(self) -> Connection | None:
-        """The same where it costs no wait."""
+    def take_idle(self, *, asked: bool = True) -> Connection | None:
+        """The same where it costs no wait. Not `asked`: the caller lets the loop hear of what has come meanwhile before it writes, instead
+        of having the kernel asked.
+        """
         while self._idle:
             connection, _ = self._idle.popitem()
-            if self._fresh(connection) and connection.quiet():
+            if self._fresh(connection) and (not asked or connection.quiet()):
                 return connection
             connection.abort()
         return None

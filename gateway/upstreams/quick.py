@@ -16,38 +16,50 @@ class QuickExchange:
 
     __slots__ = ("_answer", "_attempt", "_connection", "_known", "_over", "_pool", "_taker")
 
-    _attempt: Attempt
     _taker: Taker
 
     def __init__(self, connection: Connection, pool: Pool, known: KnownHeads) -> None:
         self._connection = connection
         self._pool = pool
         self._known = known
+        self._attempt: Attempt | None = None
+        """Once it is sent."""
         self._answer: asyncio.Future[Head] | None = None
         self._over = False
 
-    def send(self, attempt: Attempt, request: bytes, taker: Taker) -> None:
-        """`request`: head and body, as they go on the wire."""
+    def send(self, attempt: Attempt, request: bytes, taker: Taker) -> bool:
+        """`request`: head and body, as they go on the wire. False, with nothing sent, where the connection has closed meanwhile."""
+        if not self._connection.open:
+            self._over = True
+            return False
         self._attempt, self._taker = attempt, taker
         attempt.sent = True
         self._connection.ask(request, self, self._known)
+        return True
 
     def unused(self) -> None:
         """Nothing is to be sent after all."""
         self._over = True
-        self._pool.rest(self._connection)
+        if self._connection.open:
+            self._pool.rest(self._connection)
 
     def hand_over(self) -> None:
-        if not self._over and self._answer is None:
+        if not self._over and self._answer is None and self._attempt is not None:
             self._answer = self._connection.look_closer()
 
     def arrive(self) -> Awaitable[Reply]:
+        if self._attempt is None:
+            raise AssertionError("nothing was sent")
         self._over = True
         answer = self._answer or self._connection.look_closer()
         return going_on(self._connection, answer, self._attempt, self._pool.give)
 
     def abort(self) -> None:
-        if not self._over:
+        if self._over:
+            return
+        if self._attempt is None:
+            self.unused()
+        else:
             self._over = True
             self._connection.abort()
             if self._answer is not None and self._answer.done():
