@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from gateway.denial import ANSWERS, Denial
 from gateway.doors.arrival import Arrival
-from gateway.doors.plain import STATUS_LINES, PlainAnswer, is_plain
+from gateway.doors.plain import STATUS_LINES, PlainAnswer, Relayed, RelayedWhole, is_plain
 from gateway.model import Door, Outcome, Remaining, Reply, ReplyHead
 from gateway.pipeline.failures import Cut
 from gateway.pipeline.pipeline import OpenCall
@@ -41,7 +41,7 @@ async def answer(arrival: Arrival, call: OpenCall) -> StreamResponse:
     multi = CIMultiDict(outcome_headers(arrival.call_id, outcome))
     multi.extend(relayed(arrival, reply))
     if reply.body is not None:
-        return Response(status=reply.status, headers=multi, body=reply.body or None)
+        return RelayedWhole(status=reply.status, headers=multi, body=reply.body or None)
     return await _stream(arrival, call, reply, multi)
 
 
@@ -204,7 +204,7 @@ def _path_on(upstream: UpstreamPlan, asked: str, value: str) -> str | None:
 
 async def _stream(arrival: Arrival, call: OpenCall, reply: Reply, headers: CIMultiDict[str]) -> StreamResponse:
     request = arrival.request
-    response = StreamResponse(status=reply.status, headers=headers)
+    response = Relayed(status=reply.status, headers=headers)
     writer = await response.prepare(request)
 
     async def write(piece: bytes) -> None:

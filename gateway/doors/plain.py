@@ -7,13 +7,28 @@ the way.
 from http import HTTPStatus
 
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.hdrs import CONTENT_TYPE
 from aiohttp.http import HttpVersion11
-from aiohttp.web import BaseRequest, StreamResponse
+from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from gateway.model import Reply
 
 BODILESS = frozenset({204, 205, 304})
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class Relayed(StreamResponse):
+    """A reply passed on by aiohttp, which would make up a Content-Type where the upstream names none."""
+
+    async def _prepare_headers(self) -> None:
+        named = CONTENT_TYPE in self.headers
+        await super()._prepare_headers()
+        if not named:
+            self.headers.pop(CONTENT_TYPE, None)
+
+
+class RelayedWhole(Relayed, Response):
+    """The same with its body."""
 
 
 class PlainAnswer(StreamResponse):

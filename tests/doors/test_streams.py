@@ -396,3 +396,12 @@ async def test_a_reader_that_is_behind_is_cut_without_waiting_for_it(start: Star
         async with asyncio.timeout(5):
             while running.gateway.listener.connections:  # noqa: ASYNC110  the listener has no event for it
                 await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 2", "Content-Length: 70000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("field", ["Connection: keep-alive", "Connection: close"])
+async def test_no_content_type_is_made_up(start: StartGateway, framing: str, field: str) -> None:
+    body = b"2\r\nok\r\n0\r\n\r\n" if "chunked" in framing else b"x" * int(framing[16:])
+    async with behind(start, always(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode() + body)) as (_, _, wire):
+        await wire.say(request(f"GET /tools/{READ}", field))
+        assert (await wire.answer()).header("Content-Type") is None
