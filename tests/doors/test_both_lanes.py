@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.doors.conftest import FAST, ORDINARY, StartGateway
 from tests.doors.tool_server import ToolServer
-from tests.doors.twins import Said, Twins, assert_alike, twins
+from tests.doors.twins import Said, Spoken, Twins, assert_alike, twins
 from tests.doors.wire import dial, request
 
 READ_TIMEOUT = 0.3
@@ -26,6 +26,8 @@ DEFINITIONS = {
     "own.read": {"effect": "read", "forward_authorization": True},
     "keyed.write": {"idempotency_key": True},
     "stream.read": {"effect": "read", "stream": True, "stream_idle_ms": 200},
+    "slow.read": {"effect": "read", "timeout_ms": 150, "retries": {"max": 1}},
+    "slow.write": {"effect": "write", "timeout_ms": 150},
     "priced.read": {"effect": "read", "cost_usd": 0.001, "max_identical_calls": 3},
 }
 POLICY = json.dumps(
@@ -79,10 +81,10 @@ async def test_the_lanes_that_the_other_tests_take_are_two(start: StartGateway, 
 
 # -- requests
 
-METHODS = ["POST"] * 8 + ["GET"] * 4 + ["PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW", "post"]
+METHODS = ["POST"] * 30 + ["GET"] * 10 + ["PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW", "post"]
 PATHS = [
-    *["/tools/search.read"] * 6,
-    *[f"/tools/{name}" for name in DEFINITIONS],
+    *["/tools/search.read"] * 30,
+    *[f"/tools/{name}" for name in DEFINITIONS] * 3,
     *["/runs/@RUN@/tools/search.read", "/runs/@RUN@/tools/priced.read", "/tools/search.read?q=1", "/tools/search.read?q=%20a&q=b"],
     *["/tools/files.get/a/b", "/tools/files.get/%41%2e?x", "/native/a", "/native/a%20b/c;d?e", "/_gateway/native/native/a"],
     *["/tools/search.read/", "/tools/search.read/rest", "/tools/files.get/../x", "/tools/files.get/%2e%2e/x", "/tools/files.get/a%2fb"],
@@ -90,7 +92,7 @@ PATHS = [
     *["/runs//tools/search.read", "/runs/@RUN@", "/runs/@RUN@/runs/@RUN@/tools/search.read", "/healthz", "/readyz", "*", "tools"],
     *["/_gateway/runs/@RUN@", "/mcp/nobody", "http://localhost/tools/search.read", "/tools/search.read?a b", "/tools/s\xe9arch.read"],
 ]  # fmt: skip
-HOSTS = ["Host: localhost"] * 8 + [
+HOSTS = ["Host: localhost"] * 100 + [
     *["Host: 127.0.0.1:8080", "host:localhost", "HOST:   LOCALHOST:1  ", "Host: [::1]", "Host: tools.example", "Host: a b", "Host:"],
     *["Host: localhost\r\nHost: localhost", "Host: localhost:x", "X-No-Host: 1"],
 ]  # fmt: skip
@@ -114,7 +116,7 @@ FIELDS = [
 MOSTLY_GOOD = [
     field for field in FIELDS if not field.lower().startswith(("content-length", "transfer-", "expect", "upgrade"))
 ]
-VERSIONS = ["HTTP/1.1"] * 20 + ["HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1", "HTTP/1.1 "]
+VERSIONS = ["HTTP/1.1"] * 60 + ["HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1", "HTTP/1.1 "]
 BODIES = [
     b"",
     b"{}",
@@ -178,3 +180,95 @@ async def test_odd_requests_come_to_the_same(both: Twins, conversation: list[Sai
 @given(said=requests(odd=False), times=st.integers(2, 4))
 async def test_a_request_that_comes_again_comes_to_the_same(both: Twins, said: Said, times: int) -> None:
     assert_alike(*await both.play(in_run([said] * times)))
+
+
+# -- replies
+
+STATUS_LINES = ["HTTP/1.1 200 OK"] * 20 + [
+    *["HTTP/1.1 201 Created", "HTTP/1.1 200", "HTTP/1.1 200 ", "HTTP/1.1 299 Odd", "HTTP/1.0 200 OK", "HTTP/1.1 204 No Content"],
+    *["HTTP/1.1 205 Reset Content", "HTTP/1.1 206 Partial Content", "HTTP/1.1 301 Moved", "HTTP/1.1 302 Found", "HTTP/1.1 304 Same"],
+    *["HTTP/1.1 400 Bad", "HTTP/1.1 404 Not Found", "HTTP/1.1 409 Conflict", "HTTP/1.1 429 Slow", "HTTP/1.1 500 Oops"],
+    *["HTTP/1.1 502 Bad", "HTTP/1.1 503 Busy", "HTTP/1.1 504 Late", "HTTP/1.1 600 Odd", "HTTP/1.1 101 Switching", "HTTP/1.2 200 OK"],
+    *["HTTP/2.0 200 OK", "HTTP/1.1 20 OK", "ICY 200 OK", "HTTP/1.1  200 OK", "HTTP/1.1 200 caf\xe9", "http/1.1 200 OK"],
+]  # fmt: skip
+REPLY_FIELDS = [
+    *["Date: Thu, 01 Jan 1970 00:00:00 GMT"] * 3,
+    *["Server: theirs", "server:theirs", "Set-Cookie: a=b\r\nSet-Cookie: c=d", "Content-Type: application/json", "X-Mine: 1\r\nx-mine: 2"],
+    *["Content-Type: text/event-stream", "Content-Encoding: gzip", "ETag: \"a\"", "Retry-After: 0", "Retry-After: x"],
+    *["Location: /elsewhere", "Location: http://127.0.0.1:@PORT@/search.read/x", "Location: https://other.example/", "location: x?y#z"],
+    *["Location: http://[::1", "Location:", "Location: /caf\xc3\xa9", "Location: //127.0.0.1:@PORT@/files/a"],
+    *["Connection: close", "Connection: keep-alive", "Connection: X-Mine", "Keep-Alive: timeout=1", "Trailer: X", "Upgrade: h2c"],
+    *["Tool-Gateway-Reason: ok", "Tool-Gateway-Call-Id: 0", "X-Latin: caf\xe9", "X-Utf: caf\xc3\xa9", "X-Empty:", "X-Spaced: \t a \t"],
+    *["X-Folded: a\r\n b", "X-Bell: \x07", "X-Nul: \0", "X Blank: 1", "X-Blank : 1", ": empty", "nothing", "X-Long: " + "l" * 40_000],
+    *["X-Bare-Lf: a\nX-After: b", "Content-Length: 5", "Content-Length: 3, 3", "Content-Length: +3", "Transfer-Encoding: chunked"],
+    *["Transfer-Encoding: gzip", "Proxy-Authenticate: Basic", "WWW-Authenticate: Basic", "Via: 1.1 theirs", "Vary: *"],
+]  # fmt: skip
+PLAIN_FIELDS = REPLY_FIELDS[:21]
+BEFORE = [b""] * 12 + [
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 103 Hints\r\nLink: a\r\n\r\n" * 2,
+    b"\r\n",
+    b"HTTP/1.1 100 C\r\n\r\n" * 20,
+]
+BEHIND = [b""] * 20 + [b"x", b"\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", b"0\r\n\r\n"]
+REPLY_SIZES = [0, 1, 11, 100, 101, 1000, 16_384, 65_535, 65_536, 65_537, 200_000]
+FRAMINGS = ["length"] * 10 + ["chunked", "close", "short", "none"]
+
+
+@st.composite
+def replies(draw: st.DrawFn, *, odd: bool) -> Spoken:
+    """A reply in pieces, cut where it may hurt."""
+    line = draw(st.sampled_from(STATUS_LINES))
+    fields = draw(st.lists(st.sampled_from(REPLY_FIELDS if odd else PLAIN_FIELDS), max_size=4))
+    body = b"b" * draw(st.sampled_from(REPLY_SIZES[:6] * 4 + REPLY_SIZES[6:]))
+    framing = draw(st.sampled_from(FRAMINGS))
+    end = draw(st.sampled_from(["stay"] * 12 + ["close", "reset"]))
+    if framing == "chunked":
+        fields.append("Transfer-Encoding: chunked")
+        body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:100], body[100:]) if part) + b"0\r\n\r\n"
+    elif framing != "close":
+        fields.append(f"content-length:{len(body) + (framing == 'short')}")
+    if framing in ("close", "short", "none"):
+        end = "close late"  # without, both wait for what never comes
+    data = "\r\n".join([line, *draw(st.permutations(fields)), "\r\n"]).encode("latin-1")
+    data = draw(st.sampled_from(BEFORE)) + data + body
+    cuts = draw(st.one_of(st.just([]), st.just([]), st.lists(st.integers(0, len(data)), max_size=3)))
+    if not cuts and len(body) < 2000:
+        data += draw(st.sampled_from(BEHIND))  # in pieces, it would be chance what the parser sees together
+    if framing == "none":
+        data = data[: draw(st.integers(0, len(data)))]
+    at = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    return Spoken(tuple(data[start:stop] for start, stop in pairwise(at) if start < stop), end)
+
+
+ASKING = [
+    request("POST /tools/search.read", body=b"{}"),
+    request("GET /tools/search.read"),
+    request("POST /runs/@RUN@/tools/notes.write", f"Agent-Token: {TOKEN}", body=b'{"a":1}'),
+    request("GET /native/a/b"),
+    request("GET /tools/files.get/a/b?c"),
+    request("POST /tools/small.read", body=b"{}"),
+    request("POST /_gateway/native/native/a"),
+    request("GET /tools/stream.read"),
+    request("POST /tools/keyed.write", body=b"{}"),
+    request("POST /tools/own.read", "Authorization: Bearer x", body=b"{}"),
+]
+asking = st.sampled_from([*ASKING[:3] * 4, *ASKING]).map(lambda data: Said((data,)))
+
+
+def placed(script: list[Spoken], port: int) -> list[Spoken]:
+    """On the upstream's own origin."""
+    own = b"%d" % port
+    return [said._replace(pieces=tuple(piece.replace(b"@PORT@", own) for piece in said.pieces)) for said in script]
+
+
+@settings(playing, max_examples=100)
+@given(st.lists(asking, min_size=1, max_size=4), st.lists(replies(odd=False), min_size=1, max_size=5))
+async def test_replies_come_to_the_same(both: Twins, conversation: list[Said], script: list[Spoken]) -> None:
+    assert_alike(*await both.play(in_run(conversation), placed(script, both.upstream.port)))
+
+
+@settings(playing, max_examples=60)
+@given(st.lists(asking, min_size=1, max_size=2), st.lists(replies(odd=True), min_size=1, max_size=3))
+async def test_odd_replies_come_to_the_same(both: Twins, conversation: list[Said], script: list[Spoken]) -> None:
+    assert_alike(*await both.play(in_run(conversation), placed(script, both.upstream.port)))

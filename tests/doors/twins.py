@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -25,14 +27,20 @@ _UPSTREAM_DIFFERS = [
     (re.compile(rb"(Tool-Gateway-Deadline-Ms: )[0-9]+\r"), rb"\1some\r"),
     (re.compile(rb"(Idempotency-Key: )[0-9a-f]{16}-[0-9a-f]+\r"), rb"\1made up\r"),
 ]
+_FRAMING = re.compile(rb"(?:Transfer-Encoding: chunked|Content-Length: [0-9]+)\r\n")
 _DEADLINE = re.compile(rb"Tool-Gateway-Deadline-Ms: ([0-9]+)\r")
 
 
 class Spoken(NamedTuple):
-    """What the upstream answers to one request: pieces, and whether it then hangs up ("close", "reset") or stays."""
+    """What the upstream answers to one request: pieces, and whether it then stays or hangs up ("close", "reset"; "close late": so that
+    the end is not seen together with what was said).
+    """
 
     pieces: tuple[bytes, ...]
     end: str = "stay"
+
+    def __repr__(self) -> str:
+        return f"Spoken({_shown(self.pieces)}, {self.end!r})"
 
 
 class Said(NamedTuple):
@@ -42,7 +50,7 @@ class Said(NamedTuple):
     bodyless: bool = False
 
     def __repr__(self) -> str:
-        return f"Said({[piece[:1000] for piece in self.pieces]}, {[len(piece) for piece in self.pieces]} bytes)"
+        return f"Said({_shown(self.pieces)})"
 
 
 class Came(NamedTuple):
@@ -92,11 +100,13 @@ class Scripted:
                 await asyncio.sleep(APART)
             writer.write(piece)
             await writer.drain()
+        if spoken.end == "close late":
+            await asyncio.sleep(5 * APART)
         if spoken.end == "reset":
-            await asyncio.sleep(APART)  # or what was said might go with it
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        if spoken.end != "stay":
             writer.transport.abort()
-        elif spoken.end == "close":
-            writer.close()
 
     async def stop(self) -> None:
         for task in list(self._tasks):
@@ -178,6 +188,13 @@ class Client(asyncio.Protocol):
                 await self._told.wait()
 
 
+def _shown(pieces: Sequence[bytes]) -> str:
+    """In a report: the long ones only as they begin."""
+    return ", ".join(
+        repr(piece) if len(piece) < 1000 else f"{piece[:500]!r} and so on, {len(piece)} bytes" for piece in pieces
+    )
+
+
 async def _converse(url: str, conversation: Sequence[Said]) -> tuple[list[bytes], bool]:
     """Each request when the one before it is answered; then a last one to see whether the connection is still good."""
     host, _, port = url.removeprefix("http://").partition(":")
@@ -201,7 +218,9 @@ async def _converse(url: str, conversation: Sequence[Said]) -> tuple[list[bytes]
 
 
 def _answers(heard: bytes, bodyless: Sequence[bool]) -> tuple[list[bytes], bytes]:
-    """Whole ones, each with what comes before it (100 Continue), and the beginning of the next."""
+    """Whole ones, each with what comes before it (100 Continue), and the beginning of the next. Framing is taken off: whether a body
+    that ends with its connection is whole before it is passed on is chance.
+    """
     found: list[bytes] = []
     before = at = 0
     while (end := heard.find(b"\r\n\r\n", at) + 4) > 3:
@@ -209,27 +228,30 @@ def _answers(heard: bytes, bodyless: Sequence[bool]) -> tuple[list[bytes], bytes
         if head.startswith(b"HTTP/1.1 1"):
             at = end
             continue
-        whole = _end_of(head, heard, end, bodyless=len(found) < len(bodyless) and bodyless[len(found)])
-        if whole is None:
+        headed = len(found) < len(bodyless) and bodyless[len(found)]
+        body = _body(head, heard, end, bodyless=headed)
+        if body is None:
             break
-        found.append(heard[before:whole])
-        before = at = whole
+        found.append(heard[before:end] if headed else _FRAMING.sub(b"", heard[before:end]) + body[0])
+        before = at = body[1]
     return found, heard[before:]
 
 
-def _end_of(head: bytes, heard: bytes, at: int, *, bodyless: bool) -> int | None:
-    """Where the answer ends whose head ends at `at`; None: not yet."""
+def _body(head: bytes, heard: bytes, at: int, *, bodyless: bool) -> tuple[bytes, int] | None:
+    """The body whose head ends at `at`, and where it ends; None: not yet."""
     if bodyless or head[9:12] in (b"204", b"304"):
-        return at
+        return b"", at
     length = re.search(rb"(?i)\r\ncontent-length: *([0-9]+)\r\n", head)
     if length is not None:
         end = at + int(length[1])
-        return end if end <= len(heard) else None
+        return (heard[at:end], end) if end <= len(heard) else None
+    body = b""
     while (line := heard.find(b"\r\n", at)) >= 0:
         size = int(heard[at:line], 16)
+        body += heard[line + 2 : line + 2 + size]
         at = line + size + 4
         if not size:
-            return at if at <= len(heard) else None
+            return (body, at) if at <= len(heard) else None
     return None
 
 
