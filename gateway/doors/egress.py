@@ -47,8 +47,8 @@ def decode(arrival: Arrival) -> Plan:
     plan = arrival.plan = arrival.snapshot.plan(arrival.agent, arrival.tool)
     target = arrival.destination = _destination(arrival.request)
     arrival.rest, _, arrival.query = written(target).partition("?")
-    if not plan.allowed and not plan.report and _may_know_better(arrival):
-        raise proxy_unauthenticated(f"{arrival.tool} is not allowed to callers that do not say who they are.")
+    if CREDENTIALS not in arrival.request.headers and not plan.report:
+        _ask_who_it_is(arrival, plan)
     _refuse_itself(arrival, plan, target)
     return plan
 
@@ -65,10 +65,14 @@ def destined(arrival: Arrival, body: bytes | BodyStream) -> ToolCall:
     return call._replace(malformed="a body beside the URL") if body else call
 
 
-def _may_know_better(arrival: Arrival) -> bool:
-    """Many a client sends a proxy its credentials only when it is asked for them (RFC 9110, 11.7.1)."""
-    unknown = arrival.agent == DEFAULT_AGENT and CREDENTIALS not in arrival.request.headers
-    return unknown and bool(arrival.snapshot.agents_with_token)
+def _ask_who_it_is(arrival: Arrival, plan: Plan) -> None:
+    """Where that can help: many a client sends a proxy its credentials only when it is asked for them (RFC 9110, 11.7.1)."""
+    unknown = arrival.agent == DEFAULT_AGENT and bool(arrival.snapshot.agents_with_token)
+    if not plan.allowed and unknown:
+        raise proxy_unauthenticated(f"{arrival.tool} is not allowed to callers that do not say who they are.")
+    if plan.allowed and plan.anonymous == "deny" and not arrival.run:
+        what = "This call names no run, and the policy counts every call to one (runs.anonymous: deny)."
+        raise proxy_unauthenticated(what, Reason.RUN_ID_REQUIRED)
 
 
 def _destination(request: BaseRequest) -> Target:

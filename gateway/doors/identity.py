@@ -75,10 +75,10 @@ def proxy_caller_of(lines: Sequence[str], snapshot: Snapshot, fixed_agent: str |
     return agent, run or None
 
 
-def proxy_unauthenticated(what: str) -> Refusal:
+def proxy_unauthenticated(what: str, reason: Reason = Reason.UNAUTHENTICATED) -> Refusal:
     """Answered with a challenge, which is what browsers wait for before they send a proxy any credentials."""
     detail = f"{what} The proxy URL is http://RUN_ID:TOKEN@HOST:PORT, with the token that the policy gives this agent."
-    return Refusal(Denial(Reason.UNAUTHENTICATED, detail, status_override=407))
+    return Refusal(Denial(reason, detail, status_override=407))
 
 
 def owns_bearer(headers: Headers, snapshot: Snapshot) -> bool:

@@ -370,6 +370,16 @@ async def test_who_says_nothing_is_asked_where_it_could_help(start: StartGateway
     assert tool.calls == 1
 
 
+async def test_who_names_no_run_is_asked_for_one_where_there_must_be_one(start: StartGateway, tool: ToolServer) -> None:
+    running = await start(policy(tool, runs={"anonymous": "deny"}), GATEWAY_AGENT_ID="sidecar")
+    answer = await send(running, f"GET {tool.url}/")
+    assert "http://RUN_ID:TOKEN@HOST:PORT" in refused(answer, 407, "run_id_required")
+    assert answer.header("Proxy-Authenticate") == 'Basic realm="tool-gateway"'
+    refused(await send(running, f"GET {tool.url}/", basic(":")), 403, "run_id_required")
+    assert tool.calls == 0
+    assert (await send(running, f"GET {tool.url}/", basic("r1:"))).status == 200
+
+
 @pytest.mark.parametrize(
     "variables_and_sections",
     [
