@@ -82,5 +82,5 @@ def _run_id_required() -> Denial:
     return Denial(
         Reason.RUN_ID_REQUIRED,
         "This call names no run, and the policy counts every call to one (runs.anonymous: deny)."
-        " Send a run id in the header Agent-Run-Id or call below /runs/{run_id}/.",
+        " Send a run id in the header Agent-Run-Id, call below /runs/{run_id}/, or name it as the user of the proxy URL.",
     )
