@@ -88,12 +88,14 @@ class Connection(BaseProtocol):
 
     # -- the exchange
 
-    def expect(self, *, bodyless: bool) -> asyncio.Future[Head]:
-        """Prepares for one reply. `bodyless`: the request is a HEAD, whose reply announces a body that never comes."""
+    def expect(self, *, bodyless: bool, ahead: int = READ_AHEAD) -> asyncio.Future[Head]:
+        """Prepares for one reply. `bodyless`: the request is a HEAD, whose reply announces a body that never comes. `ahead`: bytes that
+        are parsed before anybody takes them.
+        """
         self._parser = HttpResponseParser(
             self,
             self._loop,
-            READ_AHEAD,
+            ahead,
             max_line_size=LONGEST_FIELD,
             max_field_size=LONGEST_FIELD,
             max_headers=MOST_FIELDS,
@@ -113,7 +115,7 @@ class Connection(BaseProtocol):
     def look_closer(self) -> asyncio.Future[Head]:
         """Reads the reply that was asked for as if it had been expected, all that came of it included."""
         self._asker, held, self._held = None, self._held, b""
-        answer = self.expect(bodyless=False)
+        answer = self.expect(bodyless=False, ahead=max(READ_AHEAD, len(held)))  # or a whole reply would not look whole
         if self.transport is None:
             self._end(clean=False)
         elif held:
