@@ -479,19 +479,23 @@ async def test_a_base_url_called_through_the_proxy_is_told_of_no_proxy(
         assert "NO_PROXY=" in detail
 
 
+@pytest.mark.parametrize("mode", ["enforce", "report"])
+@pytest.mark.parametrize("line", ["GET http://{host}:{port}/healthz", "CONNECT {host}:{port}"])
 async def test_the_gateways_listeners_are_refused_whatever_the_policy_allows(
-    start: StartGateway, tool: ToolServer
+    start: StartGateway, tool: ToolServer, line: str, mode: str
 ) -> None:
     data, admin = free_port(), free_port()
     running = await start(
-        policy(tool, hosts=("*",), ports=(data, admin)),
+        policy(tool, "http.get", "http.connect", hosts=("*",), ports=(data, admin), mode=mode),
         GATEWAY_LISTEN=f"127.0.0.1:{data}",
         GATEWAY_ADMIN_LISTEN=f"127.0.0.1:{admin}",
     )
     for port in (data, admin):
-        detail = refused(await send(running, f"GET http://127.0.0.1:{port}/healthz"), 403, "egress_not_allowed")
-        assert "the gateway itself" in detail
-        assert "NO_PROXY" in detail
+        for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]"):
+            answer = await send(running, line.format(host=host, port=port))
+            detail = refused(answer, 403, "egress_not_allowed")
+            assert "the gateway itself" in detail
+            assert "NO_PROXY" in detail
 
 
 async def test_a_name_without_an_address_is_a_target_that_failed(start: StartGateway, tool: ToolServer) -> None:
