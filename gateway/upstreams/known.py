@@ -9,6 +9,8 @@ END_OF_HEAD = b"\r\n\r\n"
 LONGEST_BODY = 64 * 1024
 MOST_HEADS = 64
 """Remembered of one upstream. Heads carry a Date, so that most of them are soon of no use."""
+LONGEST_HEAD = 4096
+"""Bytes: longer ones are read anew each time, or an upstream could fill memory with them."""
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -31,7 +33,9 @@ class KnownHeads:
 
     def remember(self, head: bytes, known: Known) -> None:
         """Only what was read in the ordinary way."""
-        if len(self._known) >= MOST_HEADS:
+        if len(head) > LONGEST_HEAD:
+            return
+        if len(self._known) >= MOST_HEADS and head not in self._known:
             del self._known[next(iter(self._known))]
         self._known[head] = known
 
