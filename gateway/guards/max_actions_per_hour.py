@@ -21,11 +21,15 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
     actions = counts.ledger.agents.actions(call.agent, now)
     if actions.used < limit:
         return None
-    wait = counts.ledger.agents.wait(actions, limit, now)
+    return used_up(actions.used, limit, counts.ledger.agents.wait(actions, limit, now))
+
+
+def used_up(used: int, limit: int, wait: float | None) -> Denial:
+    """On this gateway, or on all that share the agent's counts."""
     when = "" if wait is None else f", or wait: it may call again in {ceil(wait)} seconds"
     return Denial(
         Reason.MAX_ACTIONS_PER_HOUR,
-        f"This agent has used all {actions.used} of the {limit} tool calls it has in an hour, over all its runs"
+        f"This agent has used all {used} of the {limit} tool calls it has in an hour, over all its runs"
         f" (max_actions_per_hour). Finish with what you have{when}.",
         retry_after=wait,
     )

@@ -18,14 +18,10 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
     """No end of the run: it may have other tools to call."""
     limit = plan.max_calls
     run = counts.ledger.find(call.run, plan.budgets, now) if limit is not None else None
-    if limit is None or run is None or run.calls_of(call.tool) < limit:
+    if limit is None or run is None or run.calls_of(call.tool) < limit or counts.ledger.left_to_fleet(run):
         return None
     if not is_window(call.run):
-        return Denial(
-            Reason.MAX_CALLS,
-            f"This run has used all {run.calls_of(call.tool)} of its {limit} calls of {call.tool} (max_calls)."
-            " Go on without this tool, or finish with what you have.",
-        )
+        return used_up(run.calls_of(call.tool), limit, call.tool)
     left = max(0.0, plan.budgets.max_seconds - run.elapsed(now))
     return Denial(
         Reason.MAX_CALLS,
@@ -33,4 +29,13 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
         f" that this agent has in {plan.budgets.max_seconds:g} seconds (max_calls)."
         f" Wait {ceil(left)} seconds before you call it again, or go on without it.",
         retry_after=left,
+    )
+
+
+def used_up(used: int, limit: int, tool: str) -> Denial:
+    """By a run, on this gateway or on all that share it."""
+    return Denial(
+        Reason.MAX_CALLS,
+        f"This run has used all {used} of its {limit} calls of {tool} (max_calls)."
+        " Go on without this tool, or finish with what you have.",
     )

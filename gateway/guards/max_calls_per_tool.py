@@ -20,13 +20,16 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
     if limit is None:
         return None
     used = counts.ledger.agents.today(call.agent, now).calls.of(call.tool)
-    if used < limit:
-        return None
+    return None if used < limit else used_up(used, limit, call.tool, now)
+
+
+def used_up(used: int, limit: int, tool: str, now: Moment) -> Denial:
+    """On this gateway, or on all that share the agent's counts."""
     wait = seconds_of_day_left(now) if limit else None
     when = "" if wait is None else f", or wait: the day ends in {ceil(wait)} seconds"
     return Denial(
         Reason.MAX_CALLS_PER_TOOL,
-        f"This agent has used all {used} of the {limit} calls of {call.tool} it has in this UTC day, over all its runs"
+        f"This agent has used all {used} of the {limit} calls of {tool} it has in this UTC day, over all its runs"
         f" (max_calls_per_tool). Go on without this tool{when}.",
         retry_after=wait,
     )

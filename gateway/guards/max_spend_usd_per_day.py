@@ -21,8 +21,11 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
     if limit is None:
         return None
     spent, price = counts.ledger.agents.today(call.agent, now).spend, plan.price(call.spend)
-    if spent + price <= limit:
-        return None
+    return None if spent + price <= limit else out(spent, price, limit, now)
+
+
+def out(spent: int, price: int, limit: int, now: Moment) -> Denial:
+    """On this gateway, or on all that share the agent's counts."""
     wait = seconds_of_day_left(now) if price <= limit else None
     when = "" if wait is None else f", or wait: the day ends in {ceil(wait)} seconds"
     return Denial(

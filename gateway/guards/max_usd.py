@@ -22,12 +22,13 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
         return None
     run, price = counts.ledger.find(call.run, plan.budgets, now), plan.price(call.spend)
     spent = run.spend if run else 0
-    if spent + price <= limit:
+    if spent + price <= limit or counts.ledger.left_to_fleet(run):
         return None
-    return _window_out(run, price, limit, plan.budgets, now) if is_window(call.run) else _out(spent, price, limit)
+    return _window_out(run, price, limit, plan.budgets, now) if is_window(call.run) else out(spent, price, limit)
 
 
-def _out(spent: int, price: int, limit: int) -> Denial:
+def out(spent: int, price: int, limit: int) -> Denial:
+    """By the calls of this gateway, or of all that share the run."""
     return Denial(
         Reason.MAX_USD,
         f"This run has spent {dollars(spent)} of its {dollars(limit)} (runs.max_usd), and this call costs {dollars(price)}."

@@ -14,14 +14,19 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
     run = counts.ledger.find(call.run, plan.budgets, now)
     if run is not None and run.window:
         return window_used_up(run, plan.budgets, now)
+    if counts.ledger.left_to_fleet(run):
+        return None
     return out_of_calls(run, plan.budgets, now)
 
 
 def out_of_calls(run: Run | None, budgets: Budgets, now: Moment) -> Denial | None:
     """Waiting cannot help a run."""
     used, limit = (run.tool_calls if run else 0), budgets.max_tool_calls
-    if used < limit:
-        return None
+    return None if used < limit else used_up(used, limit)
+
+
+def used_up(used: int, limit: int) -> Denial:
+    """By this gateway, or by all that share the run."""
     return Denial(
         Reason.MAX_TOOL_CALLS,
         f"This run has used all {used} of its {limit} tool calls (AGENT_MAX_TOOL_CALLS)."

@@ -15,6 +15,7 @@ from gateway.pipeline.failures import Cut
 from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
 from gateway.pipeline.shadow import CANARY, FAILED, Shadow, difference
+from gateway.pipeline.shared import SharedCharges
 from gateway.pipeline.sharing import Earlier, Sharing
 from gateway.pipeline.tunnelling import Check, Join, carry
 from gateway.policy.snapshot import Plan
@@ -78,6 +79,8 @@ class Pipeline:
         self._clock = clock
         self._attempts = Attempts(send, counts, clock, dice)
         self._sharing = Sharing(counts, buffers, clock, self)
+        self.shared: SharedCharges | None = None
+        """Set by app.py, where counts are a fleet's."""
 
     async def handle(
         self, call: ToolCall, plan: Plan, policy: str, answer: Answer[R], shadow: Shadow | None = None
@@ -113,6 +116,8 @@ class Pipeline:
 
         None, with nothing changed, where anything objects or has to be waited for: `handle` finds the same and tells it.
         """
+        if self.shared is not None and self.shared.concerns(call, plan):
+            return None
         run = self._counts.ledger.find(call.run, plan.budgets, call.started)
         verdict = judge(call, plan, self._counts, call.started, run)
         if verdict.denial is not None or verdict.report_reason is not None:
@@ -256,6 +261,8 @@ class Pipeline:
     async def perform(self, progress: Progress, plan: Plan, wait: Wait, begun: Begun | None = None) -> None:
         """Leaves a reply or a denial in `progress`."""
         try:
+            if self.shared is not None and begun is None and not await self._charge_shared(self.shared, progress, plan):
+                return
             result = await self._attempts.perform(progress, plan, wait, begun)
         except Exception as error:  # noqa: BLE001  the rim of the call: whatever it is, the caller gets an answer
             result = self.internal_error(progress.call.id, error)
@@ -263,6 +270,18 @@ class Pipeline:
             progress.fail(result)
         else:
             progress.take(result)
+
+    async def _charge_shared(self, shared: SharedCharges, progress: Progress, plan: Plan) -> bool:
+        """All gateways' counts are asked. False, with the denial in `progress`, where they object. A kill that comes meanwhile is found
+        by the attempt.
+        """
+        denial = await shared.charge(progress, plan)
+        if denial is not None:
+            progress.refuse(denial)
+            return False
+        if progress.reservation is not None:  # the run may be older than it looked from here
+            progress.limits = limits_of(progress.call, plan, progress.reservation.run)
+        return True
 
     async def stream(self, progress: Progress, plan: Plan, wait: Wait, write: Write, end: End) -> None:
         """The body of a reply, piece by piece, each within the silence that is allowed, all within the call's time. Raises Cut."""
@@ -331,6 +350,8 @@ class Pipeline:
         """Nothing was sent: the call is not charged. A reservation is refunded once, however often this is asked."""
         if progress.reservation is not None and not progress.sent:
             self._counts.ledger.refund(progress.reservation, progress.denial)
+            if progress.share is not None:
+                progress.share.give_back()
 
     def internal_error(self, call_id: str, error: BaseException | None) -> Denial:
         """A fault of ours: the log learns the place, the caller which call to report."""

@@ -1,6 +1,7 @@
 """What one call has been through so far; at its end this becomes the Record that observers see."""
 
 from math import inf
+from typing import Protocol
 
 from gateway.denial import Denial, Reason
 from gateway.model import Decision, Moment, Outcome, Record, Remaining, Reply, ToolCall
@@ -12,6 +13,14 @@ from gateway.state.run import Reservation
 
 RESULT_WINDOW = 16 * 1024
 """Bytes of a streamed reply that are kept for the log: more than `max_logged_bytes` can ask for."""
+
+
+class GivenBack(Protocol):
+    """One call's part of the fleet's counts (shared.py)."""
+
+    def give_back(self) -> None:
+        """Nothing of the call was sent. Safe to call twice, and before there is an answer."""
+        ...
 
 
 class Progress:
@@ -33,6 +42,8 @@ class Progress:
     timer: Timer = Timer.ATTEMPT
     """Which of the limits the running timer stands for."""
     reservation: Reservation | None = None
+    share: GivenBack | None = None
+    """Of the fleet's counts, where the call is charged there as well."""
     place: Place | None = None
     """Among its tool's attempts at work; held until the reply is through."""
     performing: bool = False

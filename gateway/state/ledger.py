@@ -7,6 +7,7 @@ The agent's anonymous calls (run id "") are counted in windows, which never end:
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from typing import NamedTuple
 
 from gateway.denial import Denial, Reason
@@ -25,6 +26,7 @@ from gateway.state.run import (
     restored_run,
     saved_form,
 )
+from gateway.state.shared import Reach, RunSeen
 
 MAX_LIVE = 100_000
 """Live runs held at once (SPEC 2). None is evicted: forgetting one would renew its budget."""
@@ -40,6 +42,8 @@ ENDS_RUN = frozenset(
 """Refusals that end the run they are made to: those with a stop_reason of the run's own. A kill switch does not (once it is lifted, the
 run goes on), nor does `max_calls` (other tools may be called), nor what the agent has used in other runs.
 """
+
+_ANY_AGE = Budgets(0, 0, inf)
 
 BudgetsOf = Callable[[RunKey], Budgets]
 """The budgets that an agent's runs have now."""
@@ -61,6 +65,8 @@ class Ledger:
         self.max_live = max_live
         self.most_kept = most_kept
         self.journal: Journal = NoJournal()
+        self.fleet: Reach | None = None
+        """Gateways that share the counts of named runs."""
         self.agents = Agents()
         self.repeats = Repeats()
         self.live = 0
@@ -78,6 +84,26 @@ class Ledger:
         if run is not None and run.window and run.elapsed(now) >= budgets.max_seconds:
             return None
         return run
+
+    def left_to_fleet(self, run: Run | None) -> bool:
+        """The numbers here are not the last word on the run: all gateways' are asked for after the reservation. (Here they may be higher,
+        where another gateway has given a call back since.)
+        """
+        return self.fleet is not None and self.fleet.up and run is not None and not run.window
+
+    def learn(self, run: Run, seen: RunSeen, pending: tuple[int, int], now: Moment) -> None:
+        """What all gateways together have used of it, and beside that the calls and micro-USD that are reserved here and not answered."""
+        calls, spend = pending
+        run.tool_calls, run.spend = seen.calls + calls, seen.spend + spend
+        run.steps = max(run.steps or 0, seen.steps) or None
+        began = now.mono - seen.elapsed
+        if began < run.began:
+            run.wall -= run.began - began
+            run.began = began
+
+    def take_up(self, key: RunKey, now: Moment) -> Run:
+        """The run, also where only other gateways know it so far."""
+        return self._runs.get(key) or self._open(key, _ANY_AGE, now)[0]
 
     def is_full(self, key: RunKey) -> bool:
         """Would a call of this run start one more than may live, or than may be kept?"""

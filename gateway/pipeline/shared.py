@@ -1,0 +1,176 @@
+"""Where a gateway is one of a fleet: the one awaited step between a call's reservation and its first attempt, and what comes of it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from gateway.denial import Denial, Reason
+from gateway.guards import REPORTABLE
+from gateway.guards.fleet import local_objection, objection
+from gateway.guards.run import ended
+from gateway.guards.steps import out_of_steps
+from gateway.model import Budgets, Moment, RunKey, ToolCall
+from gateway.pipeline import failures
+from gateway.pipeline.progress import GivenBack, Progress
+from gateway.policy.snapshot import Plan
+from gateway.state.counts import Counts
+from gateway.state.journal import NoJournal
+from gateway.state.run import Run, is_window
+from gateway.state.shared import Answer, Ask, RunSeen
+
+
+class Share(GivenBack, Protocol):
+    """As it is asked for here."""
+
+    answer: Answer | None
+    """Once it is heard; None: there was none."""
+
+    @property
+    def heard(self) -> Awaitable[None]:
+        """Done when the answer is here, or will not come: never later than a quarter of a second."""
+        ...
+
+
+class Fleet(Protocol):
+    """The gateways that share counts, as this one reaches them (state/stores/valkey)."""
+
+    @property
+    def up(self) -> bool: ...
+
+    @property
+    def blind(self) -> bool:
+        """It has not been reached since the start: nobody here knows what an operator has stopped."""
+        ...
+
+    def charge(self, ask: Ask) -> Share: ...
+
+    def pending(self, key: RunKey) -> tuple[int, int]:
+        """Calls, and their micro-USD, that are asked for and not answered."""
+        ...
+
+    async def look(
+        self, key: RunKey, max_seconds: float, step_below: int | None = None
+    ) -> tuple[str, RunSeen] | None: ...
+
+    def stepped_alone(self, key: RunKey, steps: int) -> None:
+        """A step that the fleet could not be asked for was taken all the same."""
+        ...
+
+    def end(self, key: RunKey, by: str, stop_reason: str) -> None: ...
+
+    def heard_end(self, key: RunKey, by: str, stop_reason: str) -> None: ...
+
+
+class EndsTold(NoJournal):
+    """In a journal's place: what is charged the fleet knows from the charges, but ends are told by whoever finds them."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def ended(self, key: RunKey, by: Reason, stop_reason: str, at: Moment, began: float) -> bool:  # noqa: ARG002  the form of a Journal
+        self._fleet.end(key, by.value, stop_reason)
+        return True
+
+
+class SharedCharges:
+    """Constructed once, by app.py, where GATEWAY_STATE names a store that several gateways share."""
+
+    def __init__(
+        self, fleet: Fleet, counts: Counts, clock: Callable[[], Moment], run_finished: Callable[[Run, Moment], None]
+    ) -> None:
+        self._fleet = fleet
+        self._counts = counts
+        self._clock = clock
+        self._run_finished = run_finished
+        counts.ledger.fleet = fleet
+        counts.ledger.journal = EndsTold(fleet)
+
+    def concerns(self, call: ToolCall, plan: Plan) -> bool:
+        """Is the call charged to anything that other gateways count too? Calls of no run, under no limit of their agent, are not."""
+        limits = plan.limits
+        return (
+            not is_window(call.run)
+            or limits.max_actions_per_hour is not None
+            or limits.max_calls is not None
+            or limits.max_spend is not None
+            or self._fleet.blind
+        )
+
+    async def charge(self, progress: Progress, plan: Plan) -> Denial | None:
+        """The call is reserved here. Refused by the fleet's counts, it is not sent, and so it is given back like any other."""
+        call, reservation = progress.call, progress.reservation
+        if reservation is None or not self.concerns(call, plan):
+            return None
+        run = reservation.run
+        share = progress.share = self._fleet.charge(_ask(call, plan, run))
+        await share.heard
+        now = self._clock()
+        if share.answer is not None:
+            denial = self._take(share.answer, call, plan, run, now)
+        elif plan.allow_without_state:
+            denial = local_objection(call, plan, run)
+        else:
+            return failures.not_durable()
+        if denial is not None and plan.report and denial.reason in REPORTABLE:
+            progress.let_pass(denial.reason)
+            return None
+        return denial
+
+    async def step(self, run: Run, budgets: Budgets, *, alone: bool) -> Denial | None:
+        """A step that was added here; `alone`: it stands although the fleet cannot be asked."""
+        key = run.key
+        looked = await self._fleet.look(key, budgets.max_seconds, budgets.max_steps)
+        if looked is None:
+            self._fleet.stepped_alone(key, run.steps or 0)
+            return None if alone else failures.not_durable()
+        word, seen = looked
+        now = self._clock()
+        run.steps = None
+        self._learn(run, seen, now)
+        if word == "ended":
+            return ended(run, budgets, now)
+        return out_of_steps(run, budgets, now) if word == "steps" else None
+
+    async def look(self, key: RunKey, budgets: Budgets) -> None:
+        """The ledger knows of the run what all gateways know, as far as they can be asked."""
+        if is_window(key):
+            return
+        looked = await self._fleet.look(key, budgets.max_seconds)
+        if looked is not None and looked[0] != "unknown":
+            now = self._clock()
+            self._learn(self._counts.ledger.take_up(key, now), looked[1], now)
+
+    def _take(self, answer: Answer, call: ToolCall, plan: Plan, run: Run, now: Moment) -> Denial | None:
+        if not run.window:
+            # A refused call is still reserved here, and will be given back.
+            refused = not answer.charged
+            self._learn(run, answer.run, now, more=(1, plan.price(call.spend)) if refused else (0, 0))
+        return objection(answer, call, plan, run, now)
+
+    def _learn(self, run: Run, seen: RunSeen, now: Moment, more: tuple[int, int] = (0, 0)) -> None:
+        calls, spend = self._fleet.pending(run.key)
+        self._counts.ledger.learn(run, seen, (calls + more[0], spend + more[1]), now)
+        if seen.ended_by is not None and run.ended is None:
+            self._fleet.heard_end(run.key, seen.ended_by, seen.stop_reason or "")
+            over = self._counts.ledger.end(run.key, Reason(seen.ended_by), seen.stop_reason or "", now)
+            if over is not None:
+                self._run_finished(over, now)
+
+
+def _ask(call: ToolCall, plan: Plan, run: Run) -> Ask:
+    budgets, limits = plan.budgets, plan.limits
+    return Ask(
+        id=call.id,
+        run=RunKey(call.agent, "") if run.window else call.run,
+        tool=call.tool,
+        spend=plan.price(call.spend),
+        step=call.step or 0,
+        per_hour=limits.max_actions_per_hour,
+        spend_per_day=limits.max_spend,
+        tool_per_day=limits.max_calls,
+        run_calls=budgets.max_tool_calls,
+        run_spend=budgets.max_spend,
+        run_seconds=budgets.max_seconds,
+        run_tool=plan.max_calls,
+        forced=plan.report,
+        goes_on_alone=plan.allow_without_state,
+    )

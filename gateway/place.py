@@ -1,0 +1,50 @@
+"""Where the store is, from GATEWAY_STATE. Pure: settings check the form with it, and nothing here connects."""
+
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+SCHEMES = {"valkey": False, "redis": False, "valkeys": True, "rediss": True}
+"""And whether they mean TLS."""
+FORM = "valkey://[user:password@]host:port[/db] (redis://; with TLS valkeys:// or rediss://, which take ?ca_file=PATH)"
+
+
+class Place(NamedTuple):
+    """One server. Never shown but as `str`."""
+
+    scheme: str
+    host: str
+    port: int
+    db: int
+    username: str | None
+    password: str | None
+    ca_file: str | None
+
+    @property
+    def tls(self) -> bool:
+        return SCHEMES[self.scheme]
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}/{self.db}"
+
+    __repr__ = __str__
+
+
+def parse_place(text: str) -> Place:
+    """Raises ValueError, whose text repeats nothing of the URL."""
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname, url.port or 6379
+        options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query)))
+    except ValueError:
+        raise ValueError(FORM) from None
+    db = url.path.removeprefix("/") or "0"
+    known = url.scheme in SCHEMES and host and not url.fragment and db.isascii() and db.isdigit() and int(db) < 1 << 20
+    ca_file = options.pop("ca_file", None)
+    if not known or not host or options or (ca_file is not None and not (SCHEMES[url.scheme] and ca_file)):
+        raise ValueError(FORM)
+    username = unquote(url.username) if url.username else None
+    password = unquote(url.password) if url.password else None
+    if username and not password:
+        raise ValueError(FORM)
+    return Place(url.scheme, host, port, int(db), username, password, ca_file)

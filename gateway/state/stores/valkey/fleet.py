@@ -1,0 +1,369 @@
+"""The fleet's counts as this gateway asks for them: one round trip a charge, and after any loss its own part is told anew, once.
+
+Under each connection (its epoch) the store hears of a run or an agent's use in absolute numbers first, then of single charges. So whatever
+a connection took along, charges that were made and never answered or answers that were made and lost, is put right with the next one.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from urllib.parse import quote
+
+from gateway.model import RunKey
+from gateway.place import Place
+from gateway.state.shared import DAY, RUN_KEPT, AgentShare, Answer, Ask, Own, RunSeen, RunShare
+from gateway.state.stores.valkey.link import Arguments, Link, Unreachable
+
+PREFIX = "tgw"
+"""Every key and channel begins so."""
+BORN = "tgw:born"
+GRACE = 400
+"""Milliseconds in which a store that has come back empty is told what was used, before anything is charged there."""
+RETRY_AFTER = 0.1
+"""Seconds between two tries to connect: within the grace every gateway has come back."""
+SWEPT_EVERY = 60.0
+"""Seconds between two looks for what may be forgotten."""
+TOLD_AT_ONCE = 200
+"""Runs that are told in one go, so that charges need not wait behind all of them."""
+
+
+class Share:
+    """One call's part of the fleet's counts, from the asking on. `answer` is None where none came."""
+
+    __slots__ = ("_fleet", "answer", "ask", "at", "counted", "gone", "heard")
+
+    def __init__(self, fleet: "Fleet", ask: Ask) -> None:
+        self._fleet = fleet
+        self.ask = ask
+        self.heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.answer: Answer | None = None
+        self.at = 0
+        """When it was charged, by the store's clock."""
+        self.counted = False
+        self.gone = False
+        """Given back, be it before the answer."""
+
+    def give_back(self) -> None:
+        """Nothing of the call was sent. Safe to call twice, and before the answer."""
+        if not self.gone:
+            self.gone = True
+            self._fleet.take_back(self)
+
+
+class Fleet:
+    """Constructed once, by app.py; `run` holds the connection, for as long as the process lives."""
+
+    def __init__(
+        self, place: Place, clock: Callable[[], float], on_link: Callable[[Link], None] = lambda _: None
+    ) -> None:
+        self.place = place
+        self.problem: str | None = self._says("is not connected yet")
+        """Why nothing can be charged just now."""
+        self.blind = True
+        """It has not been reached since the start."""
+        self._clock = clock
+        self._on_link = on_link
+        self._own = Own()
+        self._name = secrets.token_hex(6)
+        self._epoch = 0
+        self._link: Link | None = None
+        self._ahead = 0
+        """Milliseconds of the store's clock beyond ours."""
+        self._lost = asyncio.Event()
+        self._ready = asyncio.Event()
+
+    @property
+    def up(self) -> bool:
+        """Charges are taken."""
+        return self.problem is None
+
+    @property
+    def link(self) -> Link | None:
+        """Where it is up."""
+        return self._link if self.up else None
+
+    async def run(self) -> None:
+        """Until cancelled: connects, tells what is to be told, and begins anew whenever the connection is lost."""
+        try:
+            while True:
+                self._lost.clear()
+                try:
+                    await self._connect()
+                    await self._until_lost()
+                except Unreachable as error:
+                    self._fail(str(error))
+                await asyncio.sleep(RETRY_AFTER)
+        finally:
+            if self._link is not None:
+                self._link.fail("is let go")
+                await self._link.closed()
+
+    async def ready(self, within: float) -> None:
+        """Returns when charges are taken, or after so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._ready.wait()
+
+    def charge(self, ask: Ask) -> Share:
+        """Asks at once; `heard` is done when the answer, or word that there will be none, is in the share."""
+        share = Share(self, ask)
+        link = self.link
+        at = self._now()
+        if link is None:
+            self._unanswered(share, at)
+            return share
+        fresh_agent, fresh_run = self._introduce(ask, link)
+        self._own.asking(ask, at)
+        arguments = (*self._who(), ask.id, int(ask.forced), int(fresh_agent), int(fresh_run), *_limits_of(ask))
+        run = (self._run_key(ask.run),) if ask.run.id else ()
+        keys = (*self._agent_keys(ask.run.agent), self._call_key(ask), *run)
+        link.run("CHARGE", keys, arguments, lambda text: self._hear(share, text, at))
+        return share
+
+    def take_back(self, share: Share) -> None:
+        """It is given back: now, or once it is known whether it was charged."""
+        if share.counted:
+            self._give_back(share)
+
+    def pending(self, key: RunKey) -> tuple[int, int]:
+        """Calls, and their micro-USD, that are asked for and not answered."""
+        run = self._own.runs.get(key)
+        return (0, 0) if run is None else (run.pending, run.pending_spend)
+
+    def stepped_alone(self, key: RunKey, steps: int) -> None:
+        """A step that the fleet could not be asked for was taken all the same."""
+        run = self._own.run(key, self._now())
+        run.steps = max(run.steps, steps)
+        self._must_tell(run)
+
+    def end(self, key: RunKey, by: str, stop_reason: str) -> None:
+        """The run has ended here: tells the fleet, now or when it can be told."""
+        run = self._own.run(key, self._now())
+        if run.ended is None:
+            run.ended = by, stop_reason
+            link = self.link
+            if link is None:
+                self._must_tell(run)
+            else:
+                self._tell_run(key, run, link, ended_only=run.epoch == self._epoch)
+
+    def heard_end(self, key: RunKey, by: str, stop_reason: str) -> None:
+        """The fleet says so: it need not be told."""
+        self._own.run(key, self._now()).ended = by, stop_reason
+
+    async def look(self, key: RunKey, max_seconds: float, step_below: int | None = None) -> tuple[str, RunSeen] | None:
+        """The run as it stands, with one step more where there are less than `step_below`. The word is `ok`, `steps`, `ended` or
+        `unknown`. None: out of reach.
+        """
+        link = self.link
+        if link is None:
+            return None
+        run = self._own.run(key, self._now()) if step_below is not None else self._own.runs.get(key)
+        if run is not None and run.epoch != self._epoch:
+            self._tell_run(key, run, link)
+        kept = RUN_KEPT + int(max_seconds * 1000)
+        arguments = ("0", 0, kept, "") if step_below is None else ("1", step_below, kept, "")
+        try:
+            text = await link.fetch("LOOK", (self._run_key(key),), *arguments)
+        except Unreachable:
+            return None
+        if text == "unknown":
+            return text, RunSeen()
+        answer = _answer(text)
+        if run is not None:
+            run.steps = max(run.steps, answer.run.steps)
+        return answer.word, answer.run
+
+    def _hear(self, share: Share, text: str | None, at: int) -> None:
+        ask = share.ask
+        self._own.answered(ask)
+        if text in ("sync", "stale"):  # it has lost what it was told: so it is told everything anew
+            if self._link is not None:
+                self._link.fail("has lost its counts")
+            text = None
+        if text is None:
+            self._own.leave_unsure(ask, at)
+            self._unanswered(share, at)
+            return
+        answer = share.answer = _answer(text)
+        self._ahead = answer.at - self._wall()
+        if ask.run.id:
+            run = self._own.run(ask.run, 0)
+            run.steps = max(run.steps, answer.run.steps)
+            run.began = answer.at - int(answer.run.elapsed * 1000)
+        if answer.charged:
+            share.at, share.counted = answer.at, True
+            self._own.add(ask, answer.at)
+            if share.gone:
+                self._give_back(share)
+        _resolve(share.heard)
+
+    def _unanswered(self, share: Share, at: int) -> None:
+        """A call that goes on all the same is this gateway's to remember, from this instant: nothing may be told without it."""
+        ask = share.ask
+        if ask.goes_on_alone and not share.gone:
+            share.at, share.counted = at, True
+            self._own.add(ask, at)
+            self._must_tell(self._own.agents.get(ask.run.agent) if ask.of_agent else None, self._own.runs.get(ask.run))
+        _resolve(share.heard)
+
+    def _give_back(self, share: Share) -> None:
+        ask, link = share.ask, self.link
+        share.counted = False
+        self._own.take_back(ask, share.at)
+        agent = self._own.agents.get(ask.run.agent) if ask.of_agent else None
+        run = self._own.runs.get(ask.run)
+        told = [part for part in (agent, run) if part is not None and part.epoch == self._epoch]
+        if link is None or not told:
+            self._must_tell(agent, run)
+            return
+        counted = [int(limit is not None) for limit in (ask.spend_per_day, ask.tool_per_day, ask.run_tool)]
+        epochs, hour, days = self._agent_keys(ask.run.agent)
+        run_key = (self._run_key(ask.run),) if ask.run.id else ()
+        keys = (epochs, hour, f"{days}{share.at // DAY}", self._call_key(ask), *run_key)
+        arguments: Arguments = (*self._who(), ask.id, ask.spend, ask.tool, *counted)
+        link.run("REFUND", keys, arguments, lambda _: None)
+
+    def _must_tell(self, *parts: AgentShare | RunShare | None) -> None:
+        """They have changed while nobody could be told."""
+        for part in parts:
+            if part is not None:
+                part.epoch = min(part.epoch, -1) if part.epoch else part.epoch
+
+    def _introduce(self, ask: Ask, link: Link) -> tuple[bool, bool]:
+        """Sees to it that the store knows this gateway's part before it is asked for more. Which parts are new altogether?"""
+        fresh_agent = fresh_run = False
+        if ask.of_agent:
+            agent = self._own.agents.get(ask.run.agent)
+            if agent is None:
+                agent = self._own.agents[ask.run.agent] = AgentShare()
+            fresh_agent = self._is_new(agent)
+            if agent.epoch != self._epoch:
+                self._tell_agent(ask.run.agent, agent, link)
+        if ask.run.id:
+            run = self._own.run(ask.run, 0)
+            fresh_run = self._is_new(run)
+            if run.epoch != self._epoch:
+                self._tell_run(ask.run, run, link)
+        return fresh_agent, fresh_run
+
+    def _is_new(self, part: AgentShare | RunShare) -> bool:
+        """Nothing was ever asked for it: the charge itself introduces it."""
+        used = part.days if isinstance(part, AgentShare) else part.used or part.steps or part.ended
+        new = not part.epoch and not used
+        if new:
+            part.epoch = self._epoch
+        return new
+
+    async def _until_lost(self) -> None:
+        while not self._lost.is_set():
+            self._own.expire(self._now())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), SWEPT_EVERY)
+
+    async def _connect(self) -> None:
+        link = Link(self.place, self._fail)
+        try:
+            await link.open()
+            self._epoch += 1
+            self._link = link
+            await self._tell_all(link)
+            born, now = map(int, (await link.fetch("BEGIN", (BORN,))).split())
+            self._ahead = now - self._wall()
+            if 0 <= now - born < GRACE:
+                await asyncio.sleep((GRACE - (now - born)) / 1000)
+        except (Unreachable, asyncio.CancelledError):
+            link.fail("is let go")
+            await link.closed()
+            raise
+        if link.problem is None:
+            for tell in self._untold():  # since the first time; what follows on the link comes after it
+                tell(link)
+            self.problem, self.blind = None, False
+            self._ready.set()
+            self._on_link(link)
+
+    def _untold(self) -> Iterator[Callable[[Link], None]]:
+        """What the store has not heard under this epoch: also of runs and agents that nobody asks for here, since the others' calls are
+        held to them.
+        """
+        for agent, share in [*self._own.agents.items()]:
+            if share.epoch != self._epoch:
+                yield partial(self._tell_agent, agent, share)
+        for key, run in [*self._own.runs.items()]:
+            if run.epoch != self._epoch:
+                yield partial(self._tell_run, key, run)
+
+    async def _tell_all(self, link: Link) -> None:
+        for number, tell in enumerate(self._untold(), 1):
+            tell(link)
+            if not number % TOLD_AT_ONCE:
+                await link.fetch("BEGIN", (BORN,))
+
+    def _tell_run(self, key: RunKey, run: RunShare, link: Link, *, ended_only: bool = False) -> None:
+        """`ended_only`: the numbers are known there, and some charges still on their way."""
+        run.epoch = self._epoch
+        kept = max(RUN_KEPT, run.until - self._now())
+        used = () if ended_only else tuple(part for pair in run.used.items() for part in pair)
+        by, why = run.ended or ("", "")
+        arguments = (*self._who(), kept, run.began, run.steps, by, why, *used)
+        link.run("TELL_RUN", (self._run_key(key),), arguments, lambda _: None)
+
+    def _tell_agent(self, agent: str, share: AgentShare, link: Link) -> None:
+        share.epoch = self._epoch
+        unsure = [call for call in share.unsure if call not in share.hour]
+        calls = [part for pair in share.hour.items() for part in pair]
+        days = [part for day, used in share.days.items() for name, value in used.items() for part in (day, name, value)]
+        arguments = (*self._who(), len(share.hour), len(unsure), *unsure, *calls, *days)
+        link.run("TELL_AGENT", self._agent_keys(agent), arguments, lambda _: None)
+
+    def _fail(self, problem: str) -> None:
+        self.problem = self._says(problem)
+        self._ready.clear()
+        self._lost.set()
+
+    def _says(self, problem: str) -> str:
+        return f"GATEWAY_STATE: {self.place} {problem}: look at that server and the way to it"
+
+    def _who(self) -> tuple[str, int]:
+        return self._name, self._epoch
+
+    def _wall(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _now(self) -> int:
+        """The store's clock, about."""
+        return self._wall() + self._ahead
+
+    def _agent_keys(self, agent: str) -> tuple[str, str, str]:
+        tag = f"{PREFIX}:{{{quote(agent, safe='')}}}:"
+        return f"{tag}epochs", f"{tag}hour", f"{tag}day:"
+
+    def _call_key(self, ask: Ask) -> str:
+        return f"{PREFIX}:{{{quote(ask.run.agent, safe='')}}}:call:{ask.id}"
+
+    def _run_key(self, key: RunKey) -> str:
+        return f"{PREFIX}:{{{quote(key.agent, safe='')}}}:run:{key.id}"
+
+
+def _limits_of(ask: Ask) -> tuple[str | int, ...]:
+    """In the script's order; -1: none."""
+    agent = [-1 if limit is None else limit for limit in (ask.per_hour, ask.spend_per_day, ask.tool_per_day)]
+    run = [-1 if limit is None else limit for limit in (ask.run_spend, int(ask.run_seconds * 1000), ask.run_tool)]
+    kept = RUN_KEPT + int(ask.run_seconds * 1000)
+    return (*agent, ask.spend, ask.tool, ask.step, ask.run_calls, *run, kept)
+
+
+def _answer(text: str) -> Answer:
+    word, charged, at, used, wait, spent, tools, calls, steps, spend, of_tool, elapsed, by, why = text.split(" ")
+    ended = (None, None) if by == "-" else (by, why)
+    run = RunSeen(int(calls), int(steps), int(spend), int(of_tool), max(0, int(elapsed)) / 1000, *ended)
+    free = None if int(wait) < 0 else int(wait) / 1000
+    return Answer(word, charged == "1", int(at), int(used), free, int(spent), int(tools), run)
+
+
+def _resolve(heard: "asyncio.Future[None]") -> None:
+    if not heard.done():
+        heard.set_result(None)

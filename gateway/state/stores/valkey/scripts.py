@@ -1,0 +1,204 @@
+"""What the store does in one atomic step each: Lua, for Valkey and for Redis from 7 on. Keys of one script share a hash tag, the agent.
+
+A gateway writes under an epoch, the number of its connection. What it said under an earlier one may still lie unread in a socket when it
+has made good for it under the next: so an epoch that is older than the one that stands here is not listened to any more, and one that
+is not known here at all (the store lost something) is asked to say first what its gateway has used.
+"""
+
+BEGIN = """
+local time = redis.call('TIME')
+local ms = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('SET', KEYS[1], ms, 'NX')
+return redis.call('GET', KEYS[1]) .. ' ' .. ms
+"""
+"""KEYS: since when the store has held what it holds. Its clock besides; a store that cannot be written fails here."""
+
+CHARGE = """
+local G, epoch, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local forced, fresh_agent, fresh_run = ARGV[4] == '1', ARGV[5] == '1', ARGV[6] == '1'
+local hour, day_spend, day_tool = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local price, tool, step = tonumber(ARGV[10]), ARGV[11], tonumber(ARGV[12])
+local max_calls, max_spend, max_ms, max_tool = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[16])
+local kept, run = tonumber(ARGV[17]), KEYS[5]
+local time = redis.call('TIME')
+local ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local day = KEYS[3] .. math.floor(time[1] / 86400)
+local of_agent = hour >= 0 or day_spend >= 0 or day_tool >= 0
+
+local function unheard(key, field, fresh, kept_ms)
+  local known = tonumber(redis.call('HGET', key, field) or '0')
+  if known == epoch then return nil end
+  if known > epoch then return 'stale' end
+  if not fresh then return 'sync' end
+  redis.call('HSET', key, field, ARGV[2])
+  redis.call('PEXPIRE', key, kept_ms)
+end
+local wrong = of_agent and unheard(KEYS[1], G, fresh_agent, 172800000)
+wrong = wrong or (run and unheard(run, 'e|' .. G, fresh_run, kept))
+if wrong then return wrong end
+
+local used, wait, spent, tools = 0, -1, 0, 0
+if hour >= 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ms - 3600000)
+  used = redis.call('ZCARD', KEYS[2])
+  if used >= hour and hour > 0 then
+    wait = redis.call('ZRANGE', KEYS[2], used - hour, used - hour, 'WITHSCORES')[2] + 3600000 - ms
+  end
+end
+if day_spend >= 0 then spent = tonumber(redis.call('HGET', day, 's') or '0') end
+if day_tool >= 0 then tools = tonumber(redis.call('HGET', day, 'c:' .. tool) or '0') end
+local began, n, s, p, c, by, why = ms, 0, 0, 0, 0, false, false
+if run then
+  local seen = redis.call('HMGET', run, 'b', 'n', 's', 'p', 'c:' .. tool, 'by', 'why')
+  began, n, s = tonumber(seen[1] or ms), tonumber(seen[2] or '0'), tonumber(seen[3] or '0')
+  p, c, by, why = tonumber(seen[4] or '0'), tonumber(seen[5] or '0'), seen[6], seen[7]
+end
+
+local word = 'ok'
+if by then word = 'ended'
+elseif run and ms - began >= max_ms then word = 'seconds'
+elseif run and n >= max_calls then word = 'calls'
+elseif run and max_spend >= 0 and s + price > max_spend then word = 'usd'
+elseif run and max_tool >= 0 and c >= max_tool then word = 'tool'
+elseif hour >= 0 and used >= hour then word = 'hour'
+elseif day_spend >= 0 and spent + price > day_spend then word = 'day_spend'
+elseif day_tool >= 0 and tools >= day_tool then word = 'day_tool' end
+
+local charged = 0
+if redis.call('EXISTS', KEYS[4]) == 1 then
+  word, charged = 'ok', 1
+elseif word == 'ok' or (forced and word ~= 'ended') then
+  charged = 1
+  redis.call('SET', KEYS[4], '1', 'PX', 600000)
+  if hour >= 0 and used < hour then
+    used = used + redis.call('ZADD', KEYS[2], ms, id)
+    redis.call('PEXPIRE', KEYS[2], 3601000)
+  end
+  local function add(key, field, more)
+    redis.call('HINCRBY', key, field .. '|' .. G, more)
+    return redis.call('HINCRBY', key, field, more)
+  end
+  if day_spend >= 0 then spent = add(day, 's', price) end
+  if day_tool >= 0 then tools = add(day, 'c:' .. tool, 1) end
+  if day_spend >= 0 or day_tool >= 0 then redis.call('PEXPIRE', day, 172800000) end
+  if of_agent then redis.call('PEXPIRE', KEYS[1], 172800000) end
+  if run then
+    redis.call('HSETNX', run, 'b', ms)
+    n = add(run, 'n', 1)
+    if price > 0 then s = add(run, 's', price) end
+    if max_tool >= 0 then c = add(run, 'c:' .. tool, 1) end
+    if step > p then p = step; redis.call('HSET', run, 'p', step) end
+    redis.call('PEXPIRE', run, kept)
+  end
+end
+return table.concat({word, charged, ms, used, wait, spent, tools, n, p, s, c, ms - began, by or '-', why or '-'}, ' ')
+"""
+"""KEYS: the agent's epochs, its hour, its days (the number follows), the call, the run (left out where it is not shared)."""
+
+REFUND = """
+local G, epoch, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local price, tool, counts_spend, counts_tool, run_tool = tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1', ARGV[7] == '1', ARGV[8] == '1'
+local run = KEYS[5]
+if redis.call('GET', KEYS[4]) == 'back' then return 'ok' end
+redis.call('SET', KEYS[4], 'back', 'PX', 600000)
+local function less(key, field, by)
+  redis.call('HINCRBY', key, field, -by)
+  redis.call('HINCRBY', key, field .. '|' .. G, -by)
+end
+if tonumber(redis.call('HGET', KEYS[1], G) or '0') == epoch then
+  redis.call('ZREM', KEYS[2], id)
+  if counts_spend then less(KEYS[3], 's', price) end
+  if counts_tool then less(KEYS[3], 'c:' .. tool, 1) end
+end
+if run and tonumber(redis.call('HGET', run, 'e|' .. G) or '0') == epoch then
+  less(run, 'n', 1)
+  if price > 0 then less(run, 's', price) end
+  if run_tool then less(run, 'c:' .. tool, 1) end
+end
+return 'ok'
+"""
+"""The same keys, with the day that the charge was counted in. What stands under another epoch, or not at all, is said anew anyway."""
+
+TELL_RUN = """
+local G, epoch, kept, began, steps = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local run = KEYS[1]
+if tonumber(redis.call('HGET', run, 'e|' .. G) or '0') > epoch then return 'stale' end
+redis.call('HSET', run, 'e|' .. G, ARGV[2])
+local b = tonumber(redis.call('HGET', run, 'b') or '0')
+if began > 0 and (b == 0 or began < b) then redis.call('HSET', run, 'b', began) end
+if steps > tonumber(redis.call('HGET', run, 'p') or '0') then redis.call('HSET', run, 'p', steps) end
+if ARGV[6] ~= '' and redis.call('HSETNX', run, 'by', ARGV[6]) == 1 then redis.call('HSET', run, 'why', ARGV[7]) end
+for i = 8, #ARGV, 2 do
+  local field, mine = ARGV[i], tonumber(ARGV[i + 1])
+  local more = mine - tonumber(redis.call('HGET', run, field .. '|' .. G) or '0')
+  if more ~= 0 then
+    redis.call('HINCRBY', run, field, more)
+    redis.call('HSET', run, field .. '|' .. G, mine)
+  end
+end
+redis.call('PEXPIRE', run, kept)
+return 'ok'
+"""
+"""KEYS: the run. All that the gateway has used of it, in absolute numbers."""
+
+TELL_AGENT = """
+local G, epoch, calls, unsure = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+if tonumber(redis.call('HGET', KEYS[1], G) or '0') > epoch then return 'stale' end
+redis.call('HSET', KEYS[1], G, ARGV[2])
+redis.call('PEXPIRE', KEYS[1], 172800000)
+local i = 5
+for _ = 1, unsure do redis.call('ZREM', KEYS[2], ARGV[i]); i = i + 1 end
+for _ = 1, calls do redis.call('ZADD', KEYS[2], 'NX', ARGV[i + 1], ARGV[i]); i = i + 2 end
+if calls > 0 then redis.call('PEXPIRE', KEYS[2], 3601000) end
+while i <= #ARGV do
+  local day, field, mine = KEYS[3] .. ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+  local more = mine - tonumber(redis.call('HGET', day, field .. '|' .. G) or '0')
+  if more ~= 0 then
+    redis.call('HINCRBY', day, field, more)
+    redis.call('HSET', day, field .. '|' .. G, mine)
+    redis.call('PEXPIRE', day, 172800000)
+  end
+  i = i + 3
+end
+return 'ok'
+"""
+"""KEYS: the agent's epochs, hour and days. All that the gateway has used of them."""
+
+LOOK = """
+local step, max_steps, kept, tool = ARGV[1] == '1', tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local time = redis.call('TIME')
+local ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local run = KEYS[1]
+local seen = redis.call('HMGET', run, 'b', 'n', 's', 'p', 'by', 'why')
+local p, word = tonumber(seen[4] or '0'), 'ok'
+if not seen[1] and not seen[5] and not step then return 'unknown' end
+if seen[5] then word = 'ended'
+elseif step and p >= max_steps then word = 'steps'
+elseif step then
+  p = redis.call('HINCRBY', run, 'p', 1)
+  redis.call('HSETNX', run, 'b', ms)
+  redis.call('PEXPIRE', run, kept)
+end
+local began = tonumber(seen[1] or ms)
+return table.concat({word, 0, ms, 0, -1, 0, 0, seen[2] or 0, p, seen[3] or 0, 0, ms - began, seen[5] or '-', seen[6] or '-'}, ' ')
+"""
+"""KEYS: the run. How it stands, after one more step where that is asked for and there is one left."""
+
+SWITCH = """
+local kept = redis.call('HGET', KEYS[1], ARGV[2])
+if ARGV[1] == 'on' then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+elseif ARGV[1] == 'again' then
+  if not kept then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) end
+elseif kept and (cjson.decode(kept).since or 0) <= tonumber(ARGV[3]) then redis.call('HDEL', KEYS[1], ARGV[2]) end
+local version = redis.call('INCR', KEYS[2])
+local least = tonumber(ARGV[4])
+if version <= least then version = least + 1; redis.call('SET', KEYS[2], version) end
+redis.call('PUBLISH', KEYS[2], version)
+return version
+"""
+"""KEYS: all switches by scope, their version, which is the channel's name as well. `again`: after the store has lost its version."""
+
+SWITCHES = """
+return (redis.call('GET', KEYS[2]) or '0') .. ' ' .. cjson.encode(redis.call('HVALS', KEYS[1]))
+"""
+"""The same keys. The version, and every switch."""

@@ -1,0 +1,94 @@
+"""The fleet's kill switches as they hold here: heard of over pub/sub, and looked for five times a second in case that fails."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+
+from valkey.exceptions import ValkeyError
+
+from gateway.model import KillSwitch
+from gateway.state.stores.valkey.fleet import Fleet
+from gateway.state.stores.valkey.link import Link, Unreachable, connection_to
+from gateway.state.stores.valkey.store import SWITCHES, ValkeyStore, read, written
+
+LOOKED_FOR_EVERY = 0.2
+"""Seconds."""
+LISTENS_AGAIN_AFTER = 1.0
+"""Seconds, where the subscription was lost."""
+
+
+class SharedSwitches:
+    """Constructed once, by app.py. `adopt` is handed all of them whenever they have changed."""
+
+    def __init__(self, store: ValkeyStore, fleet: Fleet, adopt: Callable[[tuple[KillSwitch, ...]], None]) -> None:
+        self._store = store
+        self._fleet = fleet
+        self._adopt = adopt
+        self._changed = asyncio.Event()
+        self._held: dict[str, KillSwitch] = {}
+        """By scope, as they stood when they were read."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen())
+            tasks.create_task(self._look())
+
+    async def read(self, link: Link) -> None:
+        """As they stand in the store, which hears of those here that it has not (or no longer). Raises Unreachable."""
+        store = self._store
+        version, switches = await self._all(link)
+        if version < store.version:  # the store has lost them: what holds here goes on holding, everywhere
+            for scope, switch in self._held.items():
+                store.unsaved.setdefault(scope, switch)
+        elif version == store.version and not store.unsaved and not store.unlifted:
+            return
+        for scope, switch in [*store.unsaved.items()]:
+            await link.fetch("SWITCH", SWITCHES, "again", scope, written(switch), store.version)
+            store.unsaved.pop(scope, None)
+        for scope, switch in [*store.unlifted.items()]:
+            await link.fetch("SWITCH", SWITCHES, "off", scope, repr(switch.since), store.version)
+            store.unlifted.pop(scope, None)
+        coming, going = (
+            {**store.unsaved},
+            {**store.unlifted},
+        )  # being written just now: what is read next may be of before
+        store.version, switches = await self._all(link)
+        self._held = {
+            scope: switch
+            for switch in switches
+            if (scope := str(switch.scope)) not in going or going[scope].since < switch.since
+        }
+        self._adopt((*{**self._held, **coming}.values(),))
+
+    async def _all(self, link: Link) -> tuple[int, list[KillSwitch]]:
+        version, _, values = (await link.fetch("SWITCHES", SWITCHES)).partition(" ")
+        found = [read(text) for text in json.loads(values)]
+        return int(version), [switch for switch in found if switch is not None]
+
+    async def _look(self) -> None:
+        while True:
+            self._changed.clear()
+            if self._fleet.link is not None:
+                with suppress(Unreachable):
+                    await self.read(self._fleet.link)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), LOOKED_FOR_EVERY)
+
+    async def _listen(self) -> None:
+        """Each message says only that there is something to read."""
+        while True:
+            connection = connection_to(self._fleet.place)
+            try:
+                await connection.connect()  # type: ignore[no-untyped-call]  # the client has no types there
+                await connection.send_command("SUBSCRIBE", SWITCHES[1])
+                while True:
+                    await connection.read_response()
+                    self._changed.set()
+            except (OSError, ValkeyError):
+                pass
+            finally:
+                with suppress(OSError, ValkeyError):
+                    await connection.disconnect(nowait=True)
+            await asyncio.sleep(LISTENS_AGAIN_AFTER)
