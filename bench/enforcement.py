@@ -116,7 +116,7 @@ def one_batch(gateway: Gateway, plan: Plan, first: int) -> dict[str, float]:
     step("reserve", lambda: [counts.ledger.reserve(charge_of(call), plan.budgets, run) for call, run in found])
     waits = step("enter flight", lambda: [counts.in_flight.enter(call, plan.effect) for call in calls])
     step("what remains", lambda: [counts.ledger.remaining(call.run, plan.budgets, clock()) for call in calls])
-    step("leave flight", lambda: [counts.in_flight.leave(wait) for wait in waits])  # type: ignore[arg-type, func-returns-value]  # as entered
+    step("leave flight", lambda: [counts.in_flight.leave(wait, 0.0) for wait in waits])  # type: ignore[arg-type, func-returns-value]  # as entered
     progresses = [Progress(call, plan, version, Limits(call.started.mono + plan.deadline)) for call in calls]
     for progress in progresses:
         progress.take(reply)
@@ -129,10 +129,11 @@ def one_batch(gateway: Gateway, plan: Plan, first: int) -> dict[str, float]:
 
 async def measure(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "policy.yaml").write_text(POLICY)
+        policy = Path(folder) / "policy.yaml"
+        policy.write_text(POLICY)
         environ = {
             **BUDGETS,
-            "GATEWAY_POLICY": folder,
+            "GATEWAY_POLICY": str(policy),
             "GATEWAY_LISTEN": "127.0.0.1:0",
             "GATEWAY_ADMIN_LISTEN": "127.0.0.1:0",
             "GATEWAY_ADMIN_TOKEN": "bench-token-of-no-value",

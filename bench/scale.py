@@ -3,7 +3,9 @@
 python -m bench.scale [--rounds 7]
 
 Each point is a gateway of its own, started as shipped; what its upstream would answer is there at once. The calls of a batch go round all
-agents, tools or runs of the point. All points are measured in every round, one after the other.
+agents, tools or runs of the point. All points are measured in every round, one after the other. Printed are µs of CPU a call on the event
+loop's thread and, counted and thus the same on every machine, its bytecodes: what the first have beyond the second is the processor's
+memory, which is slower where each call meets a plan that was not in use just before.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from typing import NamedTuple
 
 import uvloop
 
+from bench.cost_counter import Counter
 from bench.wire import REPLY_BODY, REQUEST_BODY
 from gateway.app import Gateway, clock
 from gateway.model import Attempt, Budgets, Door, Moment, Reply, RunKey, ToolCall
@@ -30,8 +33,10 @@ from gateway.settings import read_settings
 from gateway.state.journal import Charge
 from gateway.state.ledger import Ledger
 
-BATCH = 2000
-"""Calls: fewer than the log's queue holds."""
+BATCH, BATCHES = 2000, 6
+"""Calls: fewer than the log's queue holds. And batches in a round, the first of which brings back what the other points pushed out."""
+COUNTED = 300
+"""Calls whose bytecodes are counted."""
 ROOMY = Budgets(10**6, 10**6, 604_800.0)
 LIVE = 100_000
 """Runs whose memory is measured."""
@@ -100,16 +105,33 @@ class Bench:
         attempt.sent = True
         return self._reply
 
-    async def batch(self) -> float:
+    async def cost(self) -> float:
         """µs of CPU a call, on the loop's thread."""
-        calls = [call_of(key, tool) for key, tool in (next(self._keys) for _ in range(BATCH))]
-        snapshot, began = self._gateway.policies.snapshot, time.thread_time()
+        took = []
+        for _ in range(BATCHES):
+            calls, began = self._calls(BATCH), time.thread_time()
+            await self._make(calls)
+            took.append((time.thread_time() - began) / BATCH * 1e6)
+            while self._gateway.log.queued_bytes:  # noqa: ASYNC110  the writer is a thread that tells nobody
+                await asyncio.sleep(0.01)
+        return median(took[1:])
+
+    async def bytecodes(self) -> float:
+        """Of a call."""
+        calls = self._calls(COUNTED)
+        gc.disable()
+        with Counter() as counted:
+            await self._make(calls)
+        gc.enable()
+        return counted.bytecodes / COUNTED
+
+    def _calls(self, count: int) -> list[ToolCall]:
+        return [call_of(key, tool) for key, tool in (next(self._keys) for _ in range(count))]
+
+    async def _make(self, calls: list[ToolCall]) -> None:
+        snapshot = self._gateway.policies.snapshot
         for call in calls:
             await self._pipeline.handle(call, snapshot.plan(call.agent, call.tool), snapshot.version, answered)
-        took = (time.thread_time() - began) / BATCH * 1e6
-        while self._gateway.log.queued_bytes:  # noqa: ASYNC110  the writer is a thread that tells nobody
-            await asyncio.sleep(0.01)
-        return took
 
 
 async def answered(call: OpenCall) -> None:
@@ -137,8 +159,9 @@ def call_of(key: RunKey, tool: str) -> ToolCall:
 
 def written(point: Point, folder: Path) -> Path:
     """Its policy, in a folder of its own."""
-    folder.mkdir()
-    (folder / "policy.yaml").write_text(point.policy)
+    policies = folder / "policies"  # with nothing else in it: what changes beside a policy has it looked at again
+    policies.mkdir(parents=True)
+    (policies / "policy.yaml").write_text(point.policy)
     return folder
 
 
@@ -146,7 +169,7 @@ async def started(folder: Path) -> Gateway:
     environ = {
         "AGENT_MAX_TOOL_CALLS": "1000000",
         "AGENT_MAX_SECONDS": "604800",
-        "GATEWAY_POLICY": str(folder),
+        "GATEWAY_POLICY": f"{folder}/policies",
         "GATEWAY_LISTEN": "127.0.0.1:0",
         "GATEWAY_ADMIN_LISTEN": "127.0.0.1:0",
         "GATEWAY_ADMIN_TOKEN": "bench-token-of-no-value",
@@ -172,15 +195,17 @@ async def curves(rounds: int) -> None:
                 benches[point] = Bench(point, gateway)
             for number in range(rounds + 1):
                 for point, bench in benches.items():
-                    cost = await bench.batch()
-                    if number:  # the first one warms up: plans, templates, caches
+                    cost = await bench.cost()
+                    if number:  # the first one warms up: plans, half-ready lines, caches
                         took[point].append(cost)
+            counted = {point: await bench.bytecodes() for point, bench in benches.items()}
     for name, curve in CURVES.items():
-        one = median(took[curve[0]])
-        cells = (
-            f"{getattr(point, name):,}: {median(took[point]):.1f} ({median(took[point]) / one:.2f})" for point in curve
-        )
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        print(f"| {name} | µs a call | of the first | bytecodes | of the first |\n|---|---|---|---|---|")
+        for point in curve:
+            cost, codes = median(took[point]), counted[point]
+            ratios = median(a / b for a, b in zip(took[point], took[curve[0]], strict=True)), codes / counted[curve[0]]
+            print(f"| {getattr(point, name):,} | {cost:.1f} | {ratios[0]:.2f} | {codes:.0f} | {ratios[1]:.2f} |")
+        print()
 
 
 def bytes_of_a_run(tools: int, calls: int = 6) -> float:
