@@ -1,0 +1,173 @@
+"""Calls that are begun without a task: left, killed, answered and handed over between any two turns of the loop, they give back all."""
+
+import asyncio
+from random import Random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.model import Attempt, Outcome, Reply
+from gateway.pipeline.begun import Begun
+from tests.unit.fake_time import in_fake_time, settled
+from tests.unit.made_up import a_call
+from tests.unit.pipeline.test_cancelled_anywhere import (
+    RUNS,
+    TURNS,
+    World,
+    _nothing_is_held,
+    _the_books_are_right,
+    moment,
+)
+
+BODY = b"{}"
+WHOLE = Reply(200, (), b"whole")
+
+
+class FakeExchange:
+    """Stands for a request on its way."""
+
+    def __init__(self, world: "Lane", attempt: Attempt) -> None:
+        self.world, self.attempt = world, attempt
+        self.ended = False
+
+    def hand_over(self) -> None:
+        pass
+
+    async def arrive(self) -> Reply:
+        assert not self.ended
+        self.ended = True
+        return await self.world.come_back(self.attempt)
+
+    def abort(self) -> None:
+        self.ended = True
+
+
+class Lane(World):
+    """What the fast lane does with calls, in any order."""
+
+    def __init__(self, dice: Random) -> None:
+        super().__init__(dice)
+        self.at_work: list[Begun] = []
+        self.unsent: list[Begun] = []
+        self.sent: set[str] = set()
+
+    def begin(self) -> None:
+        dice, name = self.dice, f"l{len(self.begun)}"
+        call = a_call(dice.choice(RUNS), id=name, started=moment(), args_hash="h", body=BODY)
+        self.buffers.take(len(BODY))
+        begun = self.pipeline.begin(call, self.plan, "p")
+        if begun is None:
+            self.buffers.give(len(BODY))
+            return
+        self.begun.append(name)
+        begun.exchange = FakeExchange(self, begun.attempt)
+        begun.wait.scope = Interrupted(self, begun)
+        self.at_work.append(begun)
+        self.unsent.append(begun)
+
+    def send(self) -> None:
+        """All that was begun in this turn."""
+        self.pipeline.written()
+        for begun in self.unsent:
+            if begun in self.at_work:
+                begun.attempt.sent = self.dice.random() < 0.9  # or its connection is gone
+                if begun.attempt.sent:
+                    self.sent.add(begun.progress.call.id)
+        self.unsent = []
+
+    def end(self, begun: Begun, how: str) -> None:
+        self.at_work.remove(begun)
+        begun.wait.scope = None
+        if how == "withdraw" and not begun.attempt.sent:
+            self.pipeline.withdraw(begun)
+            self.begun.remove(begun.progress.call.id)
+        elif how == "leave":
+            self.pipeline.abandon(begun)
+        elif how == "answer" and begun.attempt.sent and self._completed(begun):
+            self.pipeline.settle(begun.progress, begun.wait, moment())
+        else:
+            self._go_on(begun)
+
+    def _go_on(self, begun: Begun) -> None:
+        """In a task, which its caller's leaving may end before it has begun: then the connection abandons the call."""
+        handed_over = [begun]
+
+        async def handle() -> Outcome:
+            handed_over.clear()
+            return await self.pipeline.resume(begun, self._answer)
+
+        task = asyncio.create_task(handle())
+        task.add_done_callback(lambda _: self.pipeline.abandon(handed_over.pop()) if handed_over else None)
+        self.callers.append(task)
+
+    def _completed(self, begun: Begun) -> bool:
+        assert WHOLE.body is not None
+        reply = Reply(self.dice.choice([200, 200, 404, 429]), (), WHOLE.body)
+        if self.pipeline.complete(begun, reply, WHOLE.body, moment()) is not None:
+            begun.exchange.abort()
+            return True
+        return False
+
+    async def come_back(self, attempt: Attempt) -> Reply:
+        """What a begun attempt comes to that is waited for."""
+        plan: Any = self.plan
+        sent, attempt.sent = attempt.sent, False
+        try:
+            return await self._send(attempt, plan, a_call())
+        finally:
+            attempt.sent = sent
+
+    async def happen(self, what: str) -> None:
+        if what == "begin":
+            self.begin()
+        elif what == "send":
+            self.send()
+        elif what in ("answer", "leave", "go on", "withdraw") and self.at_work:
+            self.end(self.dice.choice(self.at_work), what)
+        else:
+            await super().happen(what)
+
+
+class Interrupted:
+    """The scope of a begun call: a stop hands it over."""
+
+    def __init__(self, lane: Lane, begun: Begun) -> None:
+        self.lane, self.begun = lane, begun
+
+    def interrupt(self) -> None:
+        self.lane.end(self.begun, "go on")
+
+    def reschedule(self, when: float | None) -> None:
+        pass
+
+
+WHAT = (
+    ["begin"] * 5
+    + ["send"] * 3
+    + ["answer"] * 3
+    + ["go on", "leave", "withdraw", "call", "kill", "kill a run", "reload", "wait"]
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(st.tuples(st.sampled_from(WHAT), st.sampled_from(TURNS)), max_size=40), st.integers(0, 2**32))
+def test_whatever_a_begun_call_held_is_given_back_once(story: list[tuple[str, int]], seed: int) -> None:
+    in_fake_time(_play)(story, Random(seed))
+
+
+async def _play(story: list[tuple[str, int]], dice: Random) -> None:
+    lane = Lane(dice)
+    for what, turns in story:
+        await lane.happen(what)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    for begun in [*lane.at_work]:
+        lane.end(begun, dice.choice(["answer", "leave", "go on", "withdraw"]))
+    for end in await asyncio.gather(*lane.callers, return_exceptions=True):
+        assert isinstance(end, (Outcome, asyncio.CancelledError, ConnectionResetError)), repr(end)
+    await settled()
+    _nothing_is_held(lane)
+    _the_books_are_right(lane)
+    assert lane.sent <= {record.call_id for record in lane.records if record.cost_micro_usd}
+    assert not [half_open for half_open in lane.counts.breakers._open.values() if half_open.latest is not None]
