@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.denial import Reason
-from tests.doors.conftest import Running, StartGateway
+from tests.doors.conftest import ORDINARY, Running, StartGateway
 from tests.doors.wire import dial
 from tests.scenarios.fault_rows import BACKOFF, CONNECT_TIMEOUT, End, Ends, Row
 from tests.scenarios.fault_table import GROUPS, ROWS, statuses
@@ -143,7 +143,7 @@ async def put_out_of_reach(start: StartGateway, outage: str, *, calls: int, conc
     begin, promised = OUTAGES[outage]
     place = Place()
     begin(place)
-    running = await start(policy(place.url, connect_timeout_ms=ms(CONNECT_TIMEOUT)), **UNLIMITED)
+    running = await start(policy(place.url, connect_timeout_ms=ms(CONNECT_TIMEOUT)), lane=ORDINARY, **UNLIMITED)
     running.gateway.upstreams._resolver = place.names
     url = running.gateway.data_url
     tools = iter([READ, WRITE] * (calls // 2))
@@ -160,7 +160,7 @@ async def put_out_of_reach(start: StartGateway, outage: str, *, calls: int, conc
     records = {record.call_id: record for record in running.seen.records}
     for told in found:
         is_as_promised(Row(outage, says(), Ends(promised, promised)), told, promised, records[told.call_id])
-    (status,) = running.gateway.upstreams.status()
+    status = next(one for one in running.gateway.upstreams.status() if one["upstream"] == "tools")
     assert (status["connections"], status["waiting"]) == (0, 0)
     async with place.recovered(), dial(url) as wire:
         for tool in (READ, WRITE):
