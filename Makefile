@@ -33,6 +33,7 @@ bench: $(VENV)/.run competitors ## the gateway beside nginx, HAProxy, Envoy and 
 	$(BIN)/python -m bench.compare
 	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.enforcement
+	$(BIN)/python -m bench.scale
 	$(BIN)/python -m bench.redaction
 	$(BIN)/python -m bench.mcp
 	$(BIN)/python -m bench.tunnel
