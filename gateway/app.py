@@ -18,7 +18,10 @@ from gateway.admin.connection import Connection
 from gateway.admin.operations import Operations
 from gateway.admin.token import AdminToken
 from gateway.admin.views import switch_event
+from gateway.doors.fetch import destined
 from gateway.doors.front import Front, local_name
+from gateway.doors.governed.door import GovernedDoor
+from gateway.doors.governed.governance import Governance
 from gateway.doors.identity import DEFAULT_AGENT
 from gateway.doors.lane import Lane
 from gateway.doors.listener import Listener
@@ -29,6 +32,7 @@ from gateway.housekeeping import Housekeeping
 from gateway.lifecycle import Lifecycle, Phase
 from gateway.listening import StartError, listen, raise_descriptor_limit, too_few_descriptors, url_of
 from gateway.model import Attempt, Door, Event, KillSwitch, Moment, Observer, Reply, Source, ToolCall
+from gateway.observers.book import Book
 from gateway.observers.fanout import Observers
 from gateway.observers.log import Log
 from gateway.observers.metrics import Metrics
@@ -97,14 +101,16 @@ class Gateway:
         self.counts = Counts(settings.max_in_flight)
         self.counts.breakers.on_change = self._breaker_changed
         self.keeper.begin(self.counts.ledger, saved, clock(), self.counts.answers)
-        for switch in saved.switches:
+        self.governance = self._governance(saved)
+        for switch in (*saved.switches, *self.governance.switches):
             self.counts.switches.put(switch)
         self.log = Log(settings.log, observability=Observability(), sample_key=saved.log_key, clock=clock)
         self.recent = Recent()
         self.metrics = Metrics()
         self.rollout = self._rollout(saved)
+        self.book = Book()
         unreachable = Unreachable(self.log.happened)
-        self.observers = Observers(self.log, self.recent, self.metrics, unreachable, self.rollout, *watching)
+        self.observers = Observers(self.log, self.recent, self.metrics, unreachable, self.rollout, self.book, *watching)
         self._listeners = Listeners()
         self.upstreams = Upstreams(Resolver(), self._listeners)
         self.outward = Outward(Resolver(), self._listeners)
@@ -221,6 +227,7 @@ class Gateway:
             ),
             budgets=self.settings.budgets,
             agent_id=self.settings.agent_id,
+            overlay=self.governance.overlay,
             emit=self.observers.happened,
             clock=clock,
             on_snapshot=self._adopt,
@@ -234,6 +241,31 @@ class Gateway:
             emit=self._happened,
             changed=self._keep_what_is_named,
             rolled_back=RolledBack.of(saved.notes.get(NOTE)),
+        )
+
+    def _governance(self, saved: Saved) -> Governance:
+        return Governance(
+            saved.notes,
+            put_note=self.keeper.put_note,
+            changed=lambda overlay: self.policies.govern(overlay),  # noqa: PLW0108  which are made later
+            switched=lambda switches: self._replace_switches(Source.GOVERNED, switches),
+            clock=clock,
+        )
+
+    def _governed_door(self) -> GovernedDoor:
+        return GovernedDoor(
+            governance=self.governance,
+            book=self.book,
+            pipeline=self.pipeline,
+            rollout=self.rollout,
+            counts=self.counts,
+            buffers=self.buffers,
+            fetched=destined,
+            snapshot=lambda: self.policies.snapshot,
+            reach=self.keeper.reach,
+            fixed_agent=self.settings.agent_id,
+            clock=clock,
+            read_timeout=self.settings.read_timeout,
         )
 
     def _operations(self) -> Operations:
@@ -272,6 +304,7 @@ class Gateway:
             pipeline=self.pipeline,
             rollout=self.rollout,
             mcp=self.mcp,
+            governed=self._governed_door(),
             runs=RunControl(self.counts, self.pipeline, self.rollout, clock, read_timeout=self.settings.read_timeout),
             buffers=self.buffers,
             clock=clock,
@@ -316,7 +349,8 @@ class Gateway:
         if call.destination is not None:
             if call.tool == "http.connect":
                 return self.tunnels.open(attempt, plan, call.destination)
-            way = self.fetch if call.door is Door.FETCH else self.outward
+            fetched = call.door is Door.FETCH or (call.door is Door.GOVERNED and plan.registered is None)
+            way = self.fetch if fetched else self.outward
             return way.send(attempt, plan, call.destination)
         if plan.upstream is None:
             raise AssertionError("the guard `configured` lets no call without an upstream pass")
@@ -326,6 +360,7 @@ class Gateway:
         """A new policy is in force."""
         self.log.configure(snapshot.observability)
         self.counts.answers.bound(*snapshot.idempotency)
+        self.book.open = snapshot.governed.enabled
         self._keep_what_is_named()
         agents = (self.settings.agent_id or DEFAULT_AGENT, *snapshot.agents())
         self.metrics.adopt(tools=snapshot.tools(), agents=agents, upstreams=sorted(snapshot.upstreams))

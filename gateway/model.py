@@ -134,6 +134,10 @@ class ToolCall(NamedTuple):
     """Micro-USD the caller says that this call costs; the higher of this and the policy's word is charged."""
     shown: bytes | None = None
     """The first bytes of what the log may show as arguments, where that is not the body."""
+    lingers: bool = False
+    """It goes on to its end without its caller, and whoever repeats it within seconds after that is told how it ended: a client that
+    sends a request again must not have it performed again.
+    """
     once: bool = False
     """What was sent must not be sent again, whatever the tool: a JSON-RPC id of MCP's handshake wire stands for one request."""
 
@@ -226,6 +230,8 @@ class Source(StrEnum):
     POLICY = "policy"
     FILE = "kill_switch.yaml"
     RUNTIME = "runtime"
+    GOVERNED = "governed"
+    """Callers of the governed door: agents alone."""
 
 
 class Scope(NamedTuple):

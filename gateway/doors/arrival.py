@@ -15,6 +15,7 @@ from gateway.doors.headers import (
 )
 from gateway.doors.identity import DEFAULT_AGENT, trace_of
 from gateway.model import BodyStream, Door, Moment, RunKey, Target, ToolCall
+from gateway.pipeline.rollout import Rollout
 from gateway.pipeline.shadow import Shadow
 from gateway.policy.snapshot import Plan, Snapshot
 
@@ -71,6 +72,13 @@ class Arrival:
         twin = copy(self)
         twin.snapshot, twin.other = other, None
         return twin
+
+    def choose(self, rollout: Rollout) -> None:
+        """Which of two policies does the run live under, while a candidate is on trial?"""
+        candidate, live = rollout.candidate, self.snapshot
+        if candidate is not None:
+            self.canary = rollout.is_chosen(RunKey(self.agent, self.run), live)
+            self.snapshot, self.other = (candidate.snapshot, live) if self.canary else (live, candidate.snapshot)
 
     def call(
         self,

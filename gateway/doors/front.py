@@ -18,6 +18,8 @@ from gateway.doors import egress, fetch, native, toolpath, tunnel
 from gateway.doors.answers import NATIVE_PREFIX, SERVER, answer, outcome_headers, problem
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_body
+from gateway.doors.governed.door import SEGMENT as GOVERNED
+from gateway.doors.governed.door import GovernedDoor
 from gateway.doors.headers import IDEMPOTENCY_KEY, idempotency_key_of
 from gateway.doors.identity import caller_of, refuse_foreign_bearer, run_of, session_window, step_of
 from gateway.doors.mcp.door import SEGMENT as MCP
@@ -25,12 +27,12 @@ from gateway.doors.mcp.door import McpDoor
 from gateway.doors.paths import PathError, decoded
 from gateway.doors.refusal import Refusal
 from gateway.doors.runs import RunControl
-from gateway.model import BodyStream, Door, Moment, RunKey, ToolCall
+from gateway.model import BodyStream, Door, Moment, ToolCall
 from gateway.pipeline.failures import RETRY_LATER
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout
 from gateway.pipeline.shadow import Shadow
-from gateway.policy.snapshot import Candidate, Plan, Snapshot
+from gateway.policy.snapshot import Plan, Snapshot
 from gateway.state.buffers import Buffers
 
 TOOLS, RUNS, OURS = "tools", "runs", "_gateway"
@@ -51,6 +53,7 @@ class Front:
         rollout: Rollout,
         runs: RunControl,
         mcp: McpDoor,
+        governed: GovernedDoor,
         buffers: Buffers,
         clock: Callable[[], Moment],
         ready: Callable[[], bool],
@@ -63,6 +66,7 @@ class Front:
         self._rollout = rollout
         self._runs = runs
         self._mcp = mcp
+        self._governed = governed
         self._buffers = buffers
         self._clock = clock
         self._ready = ready
@@ -80,8 +84,10 @@ class Front:
                 return self._probe(arrival.path)
             if arrival.path.startswith("/_gateway/runs/"):
                 return await self._runs.answer(arrival)
+            if arrival.first == GOVERNED and arrival.snapshot.governed.enabled:
+                return await self._governed.answer(arrival)
             if self._rollout.candidate is not None:
-                self._choose(arrival, self._rollout.candidate)
+                arrival.choose(self._rollout)
             if arrival.first == MCP:
                 return await self._mcp.answer(arrival)
             plan = self._door(arrival)
@@ -109,7 +115,7 @@ class Front:
         check_http(request)
         if egress.is_proxied(request) or IDEMPOTENCY_KEY in request.headers or not self._begin(arrival):
             return None
-        if arrival.first == MCP or arrival.path.startswith("/_gateway/runs/"):
+        if arrival.first in (MCP, GOVERNED) or arrival.path.startswith("/_gateway/runs/"):
             return None
         self._door(arrival)
         return arrival
@@ -203,12 +209,6 @@ class Front:
         if not arrival.run and arrival.first == MCP:
             arrival.run = session_window(headers)
         arrival.step = step_of(headers)
-
-    def _choose(self, arrival: Arrival, candidate: Candidate) -> None:
-        """Which of two policies does the run live under?"""
-        live = arrival.snapshot
-        arrival.canary = self._rollout.is_chosen(RunKey(arrival.agent, arrival.run), live)
-        arrival.snapshot, arrival.other = (candidate.snapshot, live) if arrival.canary else (live, candidate.snapshot)
 
     def _shadow(self, arrival: Arrival, other: Snapshot) -> Shadow:
         """The other policy's view, before this one's door begins."""

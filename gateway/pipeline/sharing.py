@@ -7,11 +7,11 @@ leaves by itself (client gone, its own run's end, a kill of its run) takes nothi
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.denial import Denial, Reason
 from gateway.guards import judge_again
-from gateway.model import Moment, Reply, ToolCall
+from gateway.model import Moment, Reply, RunKey, ToolCall
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import HELD_REPLY
 from gateway.pipeline.failures import Cut
@@ -24,6 +24,10 @@ from gateway.state.inflight import Stopped, Wait
 
 LARGEST_SHARED = 256 * 1024
 """Bytes: a longer body is not held, neither for those that joined nor for a later call (SPEC 5)."""
+REPLAYED = 6.0
+"""Seconds for which the end of a call that `lingers` is told again: longer than clients wait before they repeat a request."""
+MOST_REPLAYED = 16 << 20
+"""Bytes of such ends; beyond them the oldest are forgotten before their time."""
 PASSING = frozenset({408, 425, 429})
 """Statuses below 500 that say "not now": the next call may fare better, so they answer no later one."""
 
@@ -56,7 +60,30 @@ class Performance:
         return self.progress.sent or not self.wait.waiting
 
 
-Earlier = KeptAnswer | Performance
+class Ended(NamedTuple):
+    """What a performance came to, for those that joined it."""
+
+    args_hash: str
+    run: RunKey
+    denial: Denial | None
+    reply: Reply | None
+    """Its body is whole, or it is not for them."""
+    sent: bool
+
+    @classmethod
+    def of(cls, performance: Performance) -> "Ended":
+        call, reply = performance.progress.call, performance.progress.reply
+        if reply is not None:
+            reply = Reply(reply.status, reply.headers, reply.body)
+        return cls(call.args_hash, call.run, performance.denial, reply, performance.sent)
+
+    @property
+    def weight(self) -> int:
+        """Bytes, about."""
+        return 1024 + (0 if self.reply is None or self.reply.body is None else len(self.reply.body))
+
+
+Earlier = KeptAnswer | Performance | Ended
 """What a call may find under its key."""
 
 
@@ -88,11 +115,16 @@ class Sharing:
         self._clock = clock
         self._stages = stages
         self._at_work: dict[AnswerKey, Performance] = {}
+        self._ended: dict[AnswerKey, Ended] = {}
+        """Of calls that linger, oldest first."""
+        self._replayable = 0
+        """Bytes they hold."""
 
     def find(self, call: ToolCall) -> Earlier | None:
         """An earlier call with this one's key, at work or answered."""
         key = _key_of(call)
-        return self._at_work.get(key) or self._counts.answers.find(key, call.started)
+        earlier = self._at_work.get(key) or self._ended.get(key)
+        return earlier or (None if call.lingers else self._counts.answers.find(key, call.started))
 
     async def lead(self, progress: Progress, plan: Plan, wait: Wait) -> None:
         """The first call: has it performed, and waits until `progress` tells how it ended. No await comes before others can join."""
@@ -110,6 +142,8 @@ class Sharing:
         """A later one: leaves in `progress` the first one's answer, or why it cannot have it."""
         if isinstance(earlier, Performance):
             answer = await self._join(earlier, progress, plan, wait)
+        elif isinstance(earlier, Ended):
+            answer = self._share(earlier, progress.call, plan)
         else:
             answer = earlier.reply()
         if isinstance(answer, Reply):
@@ -145,6 +179,8 @@ class Sharing:
             reply = progress.reply
             if not performance.led or reply is None or reply.body is not None:
                 self.forget(progress)
+            if progress.call.lingers and progress.sent:
+                self._keep_end(performance)
             if not performance.led:
                 self._stages.settle(progress, wait)
 
@@ -173,6 +209,8 @@ class Sharing:
         reply, call = progress.reply, progress.call
         if progress.denial is not None or reply is None or reply.body is None or len(reply.body) > LARGEST_SHARED:
             return
+        if call.lingers:
+            return
         if reply.status < 300 or (400 <= reply.status < 500 and reply.status not in PASSING):
             now = self._clock()
             answer = KeptAnswer(_key_of(call), call.args_hash, now, reply.status, reply.headers, reply.body)
@@ -191,27 +229,43 @@ class Sharing:
             return failures.stopped_after_dispatch(stop.denial, plan) if performance.sent else stop.denial
         finally:
             self._leave(performance)
-        return self._share(performance, progress.call, plan)
+        return self._share(Ended.of(performance), progress.call, plan)
 
     def _leave(self, performance: Performance) -> None:
         performance.callers -= 1
-        if not performance.callers:
+        if not performance.callers and not performance.progress.call.lingers:
             performance.task.cancel()  # of no effect on one that is done
             self.forget(performance.progress)  # whoever comes now must not be cut with it
 
-    def _share(self, performance: Performance, call: ToolCall, plan: Plan) -> Reply | Denial:
+    def _keep_end(self, performance: Performance) -> None:
+        """For a while. (One timer a call: such calls are few.)"""
+        key, ended = _key_of(performance.progress.call), Ended.of(performance)
+        self._drop(key)
+        self._ended[key] = ended
+        self._replayable += ended.weight
+        while self._replayable > MOST_REPLAYED:
+            self._drop(next(iter(self._ended)))
+        asyncio.get_running_loop().call_later(REPLAYED, self._drop, key, ended)
+
+    def _drop(self, key: AnswerKey, ended: Ended | None = None) -> None:
+        """`ended`: only this one."""
+        found = self._ended.get(key)
+        if found is not None and (ended is None or found is ended):
+            self._replayable -= self._ended.pop(key).weight
+
+    def _share(self, ended: Ended, call: ToolCall, plan: Plan) -> Reply | Denial:
         """What the end of a performance is to one that joined it."""
-        first, denial = performance.progress, performance.denial
+        denial = ended.denial
         if denial is None:
-            reply = first.reply
+            reply = ended.reply
             if reply is None or reply.body is None:
                 return failures.not_shared(plan)
             return Reply(reply.status, reply.headers, reply.body)
-        if denial.stop_reason is None or first.call.run == call.run:
+        if denial.stop_reason is None or ended.run == call.run:
             return denial
         # It may speak of the first call's run alone: this one's is asked for itself.
         objection = judge_again(call, plan, self._counts, self._clock())
-        return objection or failures.ended_with_its_run(plan, sent=performance.sent)
+        return objection or failures.ended_with_its_run(plan, sent=ended.sent)
 
     def _room_for(self, reply: Reply, progress: Progress) -> Denial | None:
         more = len(reply.body or b"") - HELD_REPLY

@@ -22,7 +22,7 @@ from gateway.policy.schema.fields import unix_time
 from gateway.policy.schema.section import Section, changed, filled, plain
 from gateway.policy.schema.sections import KillSwitches, Policy
 from gateway.policy.schema.validate import Read
-from gateway.policy.snapshot import Egress, IdempotencyPlan, Observability, Redaction, RolloutPlan
+from gateway.policy.snapshot import Egress, GovernedPlan, IdempotencyPlan, Observability, Redaction, RolloutPlan
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
 _ENCODER = json.JSONEncoder(sort_keys=True, default=plain)
@@ -55,6 +55,7 @@ def _compile(policy: Policy, given: Given, findings: Findings) -> Compiled | Non
     upstreams = compile_upstreams(policy, given, findings)
     observability = _observability(policy, findings)
     tokens = _tokens(policy, given, findings)
+    governed = _governed(policy, given, findings)
     judge_definitions(policy, upstreams, findings)
     routes = _routes(policy, findings)
     if findings.problems:
@@ -71,6 +72,7 @@ def _compile(policy: Policy, given: Given, findings: Findings) -> Compiled | Non
         identify_by_trace=policy.runs.identify_by_trace,
         observability=observability,
         idempotency=IdempotencyPlan(policy.idempotency.ttl_hours * 3600.0, policy.idempotency.max_bytes),
+        governed=governed,
         rollout=RolloutPlan() if policy.rollout is None else RolloutPlan(**filled(policy.rollout)),
         switches=compile_switches(policy.kill_switch, "policy.yaml", Source.POLICY, given.now),
         tokens=tokens,
@@ -173,16 +175,30 @@ def _tokens(policy: Policy, given: Given, findings: Findings) -> dict[bytes, str
         if name == DEFAULT_AGENT:
             findings.add(here, "the default agent is whoever shows no token, so it has none")
             continue
-        token = given.expand(here, agent.token, findings)
-        if token is None or given.secrets is None:
-            continue
-        if not _TOKEN.fullmatch(token):
-            findings.add(here, "the token must be 1 to 1024 visible ASCII characters")
-            continue
-        owner = owners.setdefault(digest_of(token), name)
-        if owner != name:
+        digest = _digest(here, agent.token, given, findings)
+        if digest is not None and (owner := owners.setdefault(digest, name)) != name:
             findings.add(here, f"the same token as agents.{owner}.token")
     return owners
+
+
+def _governed(policy: Policy, given: Given, findings: Findings) -> GovernedPlan:
+    section, here = policy.governed, ("governed",)
+    api_key = _digest((*here, "api_key"), section.api_key, given, findings)
+    admin_key = _digest((*here, "admin_key"), section.admin_key, given, findings)
+    if api_key is not None and api_key == admin_key:
+        findings.add((*here, "admin_key"), "the same as governed.api_key: whoever calls could administrate")
+    return GovernedPlan(section.enabled, api_key, admin_key, section.open)
+
+
+def _digest(here: tuple[str, ...], template: str | None, given: Given, findings: Findings) -> bytes | None:
+    """Of a token; None, and told, where it is none. None also where secrets are not read."""
+    token = None if template is None else given.expand(here, template, findings)
+    if token is None or given.secrets is None:
+        return None
+    if not _TOKEN.fullmatch(token):
+        findings.add(here, "the token must be 1 to 1024 visible ASCII characters")
+        return None
+    return digest_of(token)
 
 
 def _version(policy: Policy, given: Given) -> str:

@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 from gateway.bounds import AgentBounds, Pace
 from gateway.model import Budgets, KillSwitch
+from gateway.policy import governed
+from gateway.policy.governed import Overlay
 from gateway.policy.packed import Packed, pack
 from gateway.policy.plans.agents import DEFAULT_AGENT, AgentRules, GeneralRules, agent_rules
 from gateway.policy.plans.routes import Routes
 from gateway.policy.plans.tools import ToolRules, Tools
 from gateway.policy.schema.sections import Agent, Definition, Policy
 from gateway.policy.snapshot import (
+    GovernedPlan,
     IdempotencyPlan,
     Observability,
     Plan,
@@ -40,6 +43,7 @@ class Compiled(NamedTuple):
     identify_by_trace: bool
     observability: Observability
     idempotency: IdempotencyPlan
+    governed: GovernedPlan
     rollout: RolloutPlan
     switches: tuple[KillSwitch, ...]
     tokens: Mapping[bytes, str]
@@ -55,6 +59,11 @@ class Compiled(NamedTuple):
     """The policy it was made from, for candidates that are laid over it."""
     size: int
     """Of what was compiled, in bytes: how long that takes."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every tool name the policy spells out."""
+        return self.tool_rules.names
 
     def policy(self) -> Policy:
         """The policy it was made from."""
@@ -77,14 +86,18 @@ def digest_of(token: str) -> bytes:
 
 
 class CompiledPolicy:
-    """The one implementation of Snapshot. Immutable but for the memos of what was asked for, which only ever repeat what `compiled` says.
+    """The one implementation of Snapshot. Immutable but for the memos of what was asked for, which only ever repeat what `compiled` and
+    `overlay` say.
 
     A candidate has the `live` policy beside it.
     """
 
-    def __init__(self, compiled: Compiled, live: "CompiledPolicy | None" = None) -> None:
+    def __init__(
+        self, compiled: Compiled, live: "CompiledPolicy | None" = None, overlay: Overlay = governed.NOTHING
+    ) -> None:
         self.compiled = compiled
-        self.version = compiled.version
+        self.overlay = overlay
+        self.version = _version(compiled, overlay)
         self.report = compiled.report
         self.warnings = compiled.warnings
         self.overrides = compiled.overrides
@@ -93,6 +106,7 @@ class CompiledPolicy:
         self.identify_by_trace = compiled.identify_by_trace
         self.observability = compiled.observability
         self.idempotency = compiled.idempotency
+        self.governed = compiled.governed
         self.rollout = compiled.rollout
         self.switches = compiled.switches
         self.agents_with_token = compiled.agents_with_token
@@ -103,7 +117,7 @@ class CompiledPolicy:
         # (Of functions, not methods: a memo that held its own policy would keep it from going when it is replaced.)
         self._rules = lru_cache(maxsize=_MOST_RULES)(partial(_rules, compiled))
         self._plans = lru_cache(maxsize=_MOST_PLANS)(
-            partial(_compose, self._agents, self._rules, self._default, self._tools)
+            partial(_compose, compiled, overlay, self._rules, self._default, self._tools)
         )
 
     def plan(self, agent: str, tool: str) -> Plan:
@@ -116,10 +130,10 @@ class CompiledPolicy:
         return self._rules_of(agent).budgets
 
     def limits(self, agent: str) -> AgentBounds:
-        return self._rules_of(agent).limits
+        return self.overlay.bounds(agent, self._rules_of(agent).limits, open_=self.governed.open)
 
     def knows_agent(self, agent: str) -> bool:
-        return agent in self._agents
+        return agent in self._agents or agent in self.overlay.policies
 
     def agent_of_token(self, token: str) -> str | None:
         return self._tokens.get(digest_of(token))
@@ -131,7 +145,7 @@ class CompiledPolicy:
         return self._tools.names
 
     def agents(self) -> tuple[str, ...]:
-        return tuple(self._agents)
+        return tuple(sorted({*self._agents, *self.overlay.policies})) if self.overlay.policies else tuple(self._agents)
 
     def _rules_of(self, agent: str) -> AgentRules:
         return self._rules(agent) if agent in self._agents else self._default
@@ -145,16 +159,27 @@ def _rules(compiled: Compiled, agent: str) -> AgentRules:
     return agent_rules(compiled.general, agent, compiled.agents.get(agent) or Agent())
 
 
+def _version(compiled: Compiled, overlay: Overlay) -> str:
+    """Of all that calls are judged by. What was set through the governed door is part of it."""
+    if not overlay.digest:
+        return compiled.version
+    return hashlib.sha256(compiled.version.encode() + overlay.digest).hexdigest()[:12]
+
+
 def _compose(
-    agents: Packed[Agent],
+    compiled: Compiled,
+    overlay: Overlay,
     rules_of: Callable[[str], AgentRules],
     default: AgentRules,
     tools: Tools,
     agent: str,
     tool: str,
 ) -> Plan:
-    rules = rules_of(agent) if agent in agents else default
+    rules = rules_of(agent) if agent in compiled.agents else default
     allowed, rule = rules.judge(tool)
     max_calls = rules.max_calls.find(tool)
     limits = rules.limits._replace(max_calls=max_calls[1]) if max_calls is not None else rules.limits
-    return tools.template(tool)(agent=agent, allowed=allowed, rule=rule, budgets=rules.budgets, limits=limits)
+    plan = tools.template(tool)(agent=agent, allowed=allowed, rule=rule, budgets=rules.budgets, limits=limits)
+    if overlay is governed.NOTHING:
+        return plan
+    return overlay.over(plan, named=tool in compiled.names, open_=compiled.governed.open)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from gateway.bounds import UNBOUNDED, UNPACED, USUAL_BREAKER, AgentBounds, BreakerBounds, Pace
-from gateway.model import Budgets, Effect, KillSwitch
+from gateway.model import Budgets, Effect, KillSwitch, Target
 
 APART = " (candidate)"
 """Ends the names of what a candidate keeps apart from the live policy's, since it differs there: upstreams' breakers, tools' queues."""
@@ -89,6 +89,26 @@ class UpstreamPlan:
         return f"UpstreamPlan({self.name} at {self.origin}{self.base_path})"
 
 
+class RegisteredTool(NamedTuple):
+    """A tool that was registered through the governed door. Seconds, not milliseconds."""
+
+    name: str
+    scope: str
+    """`global`, or `agent:ID`."""
+    url: str
+    """As it was given."""
+    target: Target
+    enabled: bool
+    timeout: float
+    timeout_written: bool
+    """It was given: then it is the deadline, too."""
+    max_retries: int
+    description: str
+    secret: str | None
+    """Signs what is sent to it."""
+    secret_id: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Retries:
     """How often and after which waits an attempt is repeated."""
@@ -170,6 +190,12 @@ class Plan:
     limits: AgentBounds = UNBOUNDED
     allow_without_state: bool = False
     """state.on_unavailable: allow. A charge that cannot be written down does not refuse the call."""
+    method: str = "POST"
+    """With which a governed call goes to the tool's path."""
+    deadline_written: bool = False
+    """The policy sets `deadline_ms`, so that no door has a word of its own."""
+    registered: RegisteredTool | None = None
+    """Known through the governed door alone, and performed through it: no other way leads there."""
     heeds_annotations: bool = False
     """A tool of an MCP server whose effect the policy leaves to that server's word (trust_annotations)."""
     lane: str = field(init=False)
@@ -216,6 +242,17 @@ class Observability:
     redaction: Redaction = Redaction()
 
 
+class GovernedPlan(NamedTuple):
+    """The door under /v1."""
+
+    enabled: bool = False
+    api_key: bytes | None = None
+    """The SHA-256 of what callers show: a comparison tells nothing of the key. None: the door is closed."""
+    admin_key: bytes | None = None
+    open: bool = False
+    """API policies may go beyond the file's, and the api_key does what else takes the admin_key."""
+
+
 class RolloutPlan(NamedTuple):
     """How a candidate is tried."""
 
@@ -245,6 +282,7 @@ class Snapshot(Protocol):
     identify_by_trace: bool
     observability: Observability
     idempotency: IdempotencyPlan
+    governed: GovernedPlan
     rollout: RolloutPlan
     switches: tuple[KillSwitch, ...]
     """From policy.yaml's kill_switch section (kill_switch.yaml is read apart)."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from gateway.model import Event, KillSwitch, Moment
-from gateway.policy.compiled import CompiledPolicy
+from gateway.policy.compiled import Compiled, CompiledPolicy
 from gateway.policy.document.problems import Place, PolicyError, Problem, lines
 from gateway.policy.folder import (
     CANDIDATE,
@@ -24,6 +24,7 @@ from gateway.policy.folder import (
     judge_switches,
     judge_text,
 )
+from gateway.policy.governed import NOTHING, Overlay
 from gateway.policy.judging import Answer, Judge, NotJudgedError
 from gateway.policy.reading import Reading
 from gateway.policy.snapshot import Candidate, Snapshot
@@ -77,11 +78,12 @@ def check(
     return Checked(snapshot, (), warnings, _candidate(beside, snapshot))
 
 
-def _candidate(judged: JudgedCandidate, live: CompiledPolicy | None) -> Candidate | None:
+def _candidate(judged: JudgedCandidate, live: CompiledPolicy) -> Candidate | None:
     found = judged.candidate
     if found is None:
         return None
-    return Candidate(CompiledPolicy(found.compiled, live), found.content, found.changes, found.warnings)
+    snapshot = CompiledPolicy(found.compiled, live, live.overlay)
+    return Candidate(snapshot, found.content, found.changes, found.warnings)
 
 
 class PolicySource:
@@ -106,6 +108,7 @@ class PolicySource:
         own_listeners: frozenset[tuple[str, int]],
         budgets: Mapping[str, int],
         agent_id: str | None = None,
+        overlay: Overlay = NOTHING,
         emit: Callable[[Event], None],
         clock: Callable[[], Moment],
         on_snapshot: Callable[[Snapshot], None],
@@ -124,6 +127,8 @@ class PolicySource:
         self._candidate = Watched(self._judge, self._ask_candidate, self._candidate_not_judged, clock, asyncio.Lock())
         self._switches = Watched(self._judge, self._ask_switches, self._switches_not_judged, clock, asyncio.Lock())
         self._live: CompiledPolicy | None = None
+        self._overlay = overlay
+        self._judged_candidate: JudgedCandidate | None = None
         self._serving = False
         self._policy_problems: tuple[Problem, ...] = ()
         self._candidate_problems: tuple[Problem, ...] = ()
@@ -175,6 +180,21 @@ class PolicySource:
         await self._renew(self._candidate)
         return self.problems
 
+    def govern(self, overlay: Overlay) -> None:
+        """What was set through the governed door is this from now on, for the policy in force, for a candidate, and for those that
+        follow.
+        """
+        self._overlay = overlay
+        if self._live is None:
+            return
+        previous = self._live.version
+        self.snapshot = self._live = CompiledPolicy(self._live.compiled, overlay=overlay)
+        self._on_snapshot(self.snapshot)
+        self._tell_loaded(self.snapshot, previous, None)
+        if self._judged_candidate is not None:
+            self.candidate = _candidate(self._judged_candidate, self._live)
+            self._on_candidate(self.candidate)
+
     async def check(self, text: bytes) -> tuple[Snapshot | None, tuple[str, ...]]:
         """What a policy of this text would be, here and now. It is not put in force."""
         question = partial(judge_text, text, self._where.name, self._around, now=self._clock().wall)
@@ -225,7 +245,7 @@ class PolicySource:
         size = self._size(folder / CANDIDATE) if folder is not None else 0
         if size and compiled is not None:
             size += compiled.size
-        return Asked(question, size, partial(self._take_candidate, live))
+        return Asked(question, size, partial(self._take_candidate, compiled))
 
     def _ask_switches(self) -> Asked[JudgedSwitches]:
         """Always in place: a stop waits for no other process."""
@@ -252,18 +272,21 @@ class PolicySource:
         self._policy_problems = judged.problems
         if judged.compiled is not None:
             previous = self._live.version if self._live is not None else None
-            self.snapshot = self._live = CompiledPolicy(judged.compiled)
+            self.snapshot = self._live = CompiledPolicy(judged.compiled, overlay=self._overlay)
+            self._judged_candidate = None
             self.loaded_at = self._clock()
             self._candidate.forget()
             self._on_snapshot(self.snapshot)
             self._tell_loaded(self.snapshot, previous, answer.remark)
         self._tell_rejected(judged.problems)
 
-    def _take_candidate(self, live: CompiledPolicy | None, answer: Answer[JudgedCandidate]) -> None:
-        if live is not self._live:  # the policy changed meanwhile
+    def _take_candidate(self, compiled: Compiled | None, answer: Answer[JudgedCandidate]) -> None:
+        live = self._live
+        if live is None or compiled is not live.compiled:  # the policy changed meanwhile
             self._candidate.forget()
             return
         self._candidate_problems = answer.verdict.problems
+        self._judged_candidate = answer.verdict
         self.candidate = _candidate(answer.verdict, live)
         self._on_candidate(self.candidate)
         self._tell_rejected(answer.verdict.problems)

@@ -31,7 +31,9 @@ tools:
 
 
 ORDINARY, FAST = "ordinary", "fast"
-ONCE = ("test_both_lanes", "test_egress", "test_fetch", "test_housekeeping", "test_lane", "test_mcp", "test_tunnels")
+ONCE = (
+    "test_both_lanes", "test_egress", "test_fetch", "test_governed", "test_housekeeping", "test_lane", "test_mcp", "test_tunnels",
+)  # fmt: skip
 """Modules about doors that the fast lane does not take, and those that choose the lanes themselves."""
 
 

@@ -38,6 +38,7 @@ def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
         *_open_default_agent(policy),
         *_unknown_agent(policy, given),
         *_free_of_charge(policy),
+        *_closed_door(policy),
         *_limits_of_nothing(policy),
         *_contained(policy, plans),
         *_changing_reads(plans),
@@ -93,6 +94,11 @@ def _free_of_charge(policy: Policy) -> Iterator[str]:
     priced = any(definition.cost_usd for definition in policy.tools.definitions.values())
     if limited and not priced and not policy.governed.enabled:
         yield f"{limited[0]}: no tool has a cost_usd, so nothing is charged and this limit refuses nothing"
+
+
+def _closed_door(policy: Policy) -> Iterator[str]:
+    if policy.governed.enabled and policy.governed.api_key is None:
+        yield "governed: enabled without api_key, so the door under /v1 is closed"
 
 
 def _limits_of_nothing(policy: Policy) -> Iterator[str]:

@@ -51,7 +51,8 @@ class Given:
 
 def wanted(policy: Policy) -> tuple[frozenset[Reference], frozenset[str]]:
     """The references and the TLS files that the policy names."""
-    templates = [agent.token for agent in policy.agents.values() if agent.token is not None]
+    keys = policy.governed.api_key, policy.governed.admin_key
+    templates = [key for key in (*(agent.token for agent in policy.agents.values()), *keys) if key is not None]
     files: set[str] = set()
     for upstream in (*policy.upstreams.values(), *policy.mcp_servers.values()):
         templates.extend(upstream.headers.values())

@@ -158,6 +158,8 @@ class Tools:
             cost=micro_usd(definition.cost_usd or 0),
             idempotency_key=definition.idempotency_key,
             allow_without_state=rules.allow_without_state,
+            method=_method(definition),
+            deadline_written=definition.deadline_ms is not None,
             heeds_annotations=definition.effect is None and _trusted(upstream),
         )
 
@@ -235,6 +237,14 @@ def _methods(name: str, definition: Definition, effect: Effect) -> frozenset[str
     if definition.route is not None:
         return methods_of(definition.route.partition(" ")[0])
     return _READS if effect is Effect.READ else None
+
+
+def _method(definition: Definition) -> str:
+    """The first that the policy names."""
+    if definition.methods:
+        return definition.methods[0]
+    method = "ANY" if definition.route is None else definition.route.partition(" ")[0]
+    return "POST" if method == "ANY" else method
 
 
 def _path(name: str, definition: Definition, in_family: bool) -> tuple[str, bool]:

@@ -12,13 +12,11 @@ from typing import Any
 from gateway.policy.plans.arguments import DRAFT
 from gateway.policy.schema import sections
 from gateway.policy.schema.kinds import (
-    UNBUILT,
     Form,
     JsonObject,
     Kind,
     ListOf,
     MappingOf,
-    NotYet,
     Nullable,
     SectionOf,
     section_of,
@@ -49,8 +47,6 @@ def _of(kind: Kind, meanings: _Meanings) -> _Json:
             return _section(kind, meanings)
         case JsonObject():
             return {"additionalProperties": True, "type": "object"}
-        case NotYet():
-            return {"description": UNBUILT, "not": {}}
     raise TypeError(type(kind).__name__)
 
 

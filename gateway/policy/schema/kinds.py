@@ -12,8 +12,6 @@ from gateway.policy.document.scalars import Ambiguous
 from gateway.policy.schema.section import Section, is_required
 from gateway.policy.schema.wrongs import WRONG, Wrongs
 
-UNBUILT = "not supported by this version"
-
 
 class Kind(Protocol):
     """What may stand at a key."""
@@ -102,7 +100,7 @@ class SectionOf:
         self.section = section
         self.keys = {key: kind_of(annotation) for key, annotation in section.ANNOTATIONS.items()}
         self.required = frozenset(key for key in self.keys if is_required(section, key))
-        self.known = sorted(key for key, kind in self.keys.items() if not isinstance(kind, NotYet))
+        self.known = sorted(self.keys)
 
     def read(self, value: object, path: Path, wrongs: Wrongs) -> object:
         if type(value) is not dict:
@@ -122,13 +120,6 @@ class SectionOf:
         for key in self.required.difference(value):
             wrongs.tell((*path, key), "required key is missing")
         return self.section(**written) if self.required <= written.keys() else WRONG
-
-
-class NotYet:
-    """A key whose feature is not built: refused whatever its value, so that no protection loads and does nothing."""
-
-    def read(self, value: object, path: Path, wrongs: Wrongs) -> object:  # noqa: ARG002  as any kind
-        return wrongs.tell(path, UNBUILT)
 
 
 class JsonObject:

@@ -34,7 +34,7 @@ from gateway.policy.schema.fields import (
     integer,
     number,
 )
-from gateway.policy.schema.kinds import JsonObject, NotYet
+from gateway.policy.schema.kinds import JsonObject
 from gateway.policy.schema.section import Section
 
 NOT_IN_CANDIDATES = (
@@ -262,12 +262,16 @@ class Agent(Section):
 
 
 class Governed(Section):
-    """The OnceOnly-compatible door."""
+    """The OnceOnly-compatible door, under /v1."""
 
     enabled: bool = False
+    """Whether /v1 is this door; else it is a path like any other."""
     api_key: Token | None = None
+    """What its callers show; without it the door is closed."""
     admin_key: Token | None = None
+    """What it takes, in place of the api_key, to register tools and to raise limits."""
     open: bool = False
+    """Whether its policies may go beyond this one, and whoever has the api_key may do what takes the admin_key."""
 
 
 class State(Section):
@@ -353,7 +357,7 @@ class Policy(Section):
     mcp_servers: Mapping[ServerName, McpServer] = NO_ENTRIES
     egress: Egress = Egress()
     agents: Mapping[Identifier, Agent] = NO_ENTRIES
-    governed: Annotated[Governed, NotYet()] = Governed()
+    governed: Governed = Governed()
     state: State = State()
     idempotency: Idempotency = Idempotency()
     kill_switch: KillSwitches = KillSwitches()

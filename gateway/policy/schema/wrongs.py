@@ -74,6 +74,7 @@ def _shown(value: object, path: Path) -> str:
 
 def _may_show(value: str, path: Path) -> bool:
     secret = any(
-        isinstance(step, str) and (step in ("headers", "token", "url") or step.endswith("_key")) for step in path
+        isinstance(step, str) and (step in ("headers", "token", "url", "secret") or step.endswith("_key"))
+        for step in path
     )
     return not secret and value.isprintable() and not looks_secret(value)

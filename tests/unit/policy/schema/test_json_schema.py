@@ -24,10 +24,6 @@ def test_editors_accept_every_shipped_policy(file: Path) -> None:
     assert valid(yaml.safe_load(file.read_text("utf-8")))
 
 
-def test_editors_refuse_what_is_not_built() -> None:
-    assert not valid({"governed": {"enabled": False}})
-
-
 @pytest.mark.parametrize("policy", [{"tols": {}}, {"mode": "loud"}, {"tools": {"retries": {"max": 11}}}, {"runs": []}])
 def test_editors_refuse_what_the_gateway_refuses(policy: object) -> None:
     assert not valid(policy)

@@ -16,7 +16,6 @@ from gateway.policy.schema.kinds import (
     Kind,
     ListOf,
     MappingOf,
-    NotYet,
     Nullable,
     SectionOf,
     section_of,
@@ -52,7 +51,7 @@ def fitting(kind: Kind) -> st.SearchStrategy[Any]:
         case MappingOf():
             usual = st.dictionaries(NAMES, fitting(kind.entry), max_size=2)
         case SectionOf():
-            keys = {key: fitting(below) for key, below in kind.keys.items() if not isinstance(below, NotYet)}
+            keys = {key: fitting(below) for key, below in kind.keys.items()}
             required = {key: keys.pop(key) for key in kind.required}
             usual = st.fixed_dictionaries(required, optional=keys)
         case JsonObject():

@@ -1,0 +1,3 @@
+"""The governed door: OnceOnly's wire protocol under /v1 (docs/governed.md). `door` says who may ask for what, `running` makes tool calls
+of it, `results` puts their ends into words; `policies`, `agents` and `registry` keep what callers set, by way of `governance`.
+"""

@@ -1,0 +1,128 @@
+"""/v1: whose request it is, and which part of the API it asks for. Refusals are answered by the front; the SDK reads their `detail`."""
+
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl, unquote
+
+from aiohttp.web import Response
+
+from gateway.doors.arrival import Arrival
+from gateway.doors.governed.agents import AgentControl, Book
+from gateway.doors.governed.asking import Agents, Caller, Json, caller_of, document_of, not_found
+from gateway.doors.governed.governance import Governance
+from gateway.doors.governed.policies import Policies
+from gateway.doors.governed.registry import Registry, scope_of
+from gateway.doors.governed.running import Fetched, Running
+from gateway.doors.methods import check_method
+from gateway.model import Door, Moment
+from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.rollout import Rollout
+from gateway.policy.snapshot import Snapshot
+from gateway.state.buffers import Buffers
+from gateway.state.counts import Counts
+
+SEGMENT = "v1"
+_BUILT = "ai/run, policies, agents/ID/(disable|enable|logs|metrics) and tools"
+_METHODS: dict[tuple[str, ...], set[str]] = {
+    ("ai", "run"): {"POST"},
+    ("policies",): {"GET"},
+    ("policies", "*"): {"GET", "POST"},
+    ("policies", "*", "from-template"): {"POST"},
+    ("agents", "*", "disable"): {"POST"},
+    ("agents", "*", "enable"): {"POST"},
+    ("agents", "*", "logs"): {"GET"},
+    ("agents", "*", "metrics"): {"GET"},
+    ("tools",): {"GET", "POST"},
+    ("tools", "*"): {"GET", "DELETE"},
+    ("tools", "*", "toggle"): {"POST"},
+}
+"""The paths below /v1, and what is taken there; `*` is a name."""
+
+
+class GovernedDoor:
+    """Constructed once, by app.py; the front hands it every request below /v1/ while the policy enables it."""
+
+    def __init__(
+        self,
+        *,
+        governance: Governance,
+        book: Book,
+        pipeline: Pipeline,
+        rollout: Rollout,
+        counts: Counts,
+        buffers: Buffers,
+        fetched: Fetched,
+        snapshot: Callable[[], Snapshot],
+        reach: str,
+        fixed_agent: str | None,
+        clock: Callable[[], Moment],
+        read_timeout: float,
+    ) -> None:
+        self._buffers = buffers
+        self._read_timeout = read_timeout
+        self._agents = Agents(snapshot, fixed_agent)
+        self._running = Running(pipeline, rollout, buffers, self._agents, fetched)
+        self._policies = Policies(governance)
+        self._control = AgentControl(governance, counts, book, reach, clock)
+        self._registry = Registry(governance)
+
+    async def answer(self, arrival: Arrival) -> Response:
+        """Raises Refusal."""
+        arrival.door = Door.GOVERNED
+        caller = caller_of(arrival)
+        segments = [unquote(segment) for segment in arrival.path.split("/")[2:]] or [""]
+        form = segments if len(segments) == 1 or segments[0] == "ai" else [segments[0], "*", *segments[2:]]
+        methods = _METHODS.get(tuple(form))
+        if methods is None:
+            raise not_found(f"This part of the API is not built: under /v1 there are {_BUILT}.")
+        check_method(arrival, frozenset(methods))
+        document = await document_of(arrival, self._buffers, self._read_timeout)
+        return await self._do(arrival, caller, arrival.request.method, segments, document)
+
+    def _do(
+        self, arrival: Arrival, caller: Caller, method: str, segments: list[str], document: Json
+    ) -> Awaitable[Response]:
+        match segments:
+            case ["ai", "run"]:
+                return self._running.answer(arrival, document)
+            case ["policies", *rest]:
+                return self._policy(arrival, caller, method, rest, document)
+            case ["agents", name, what]:
+                return self._agent(arrival, caller, self._agents.named(name), what, document)
+            case _:
+                return self._tool(arrival, caller, method, segments[1:], document)
+
+    async def _policy(self, arrival: Arrival, caller: Caller, method: str, rest: list[str], document: Json) -> Response:
+        if not rest:
+            return self._policies.list(arrival)
+        agent = self._agents.named(rest[0])
+        if len(rest) > 1:
+            return await self._policies.from_template(arrival, caller, agent, document)
+        if method == "GET":
+            return self._policies.show(arrival, agent)
+        return await self._policies.put(arrival, caller, agent, document)
+
+    async def _agent(self, arrival: Arrival, caller: Caller, agent: str, what: str, document: Json) -> Response:
+        query = dict(parse_qsl(arrival.query))
+        match what:
+            case "disable":
+                return await self._control.disable(arrival, caller, agent, document)
+            case "enable":
+                return await self._control.enable(arrival, caller, agent, document)
+            case "logs":
+                return self._control.logs(arrival, agent, query.get("limit"))
+            case _:
+                return self._control.metrics(arrival, agent, query.get("period"))
+
+    async def _tool(self, arrival: Arrival, caller: Caller, method: str, rest: list[str], document: Json) -> Response:
+        scope = scope_of(arrival.query)
+        if not rest:
+            return (
+                self._registry.list(arrival, scope)
+                if method == "GET"
+                else await self._registry.put(arrival, caller, document)
+            )
+        if len(rest) > 1:
+            return await self._registry.toggle(arrival, caller, rest[0], scope, document)
+        if method == "DELETE":
+            return await self._registry.delete(arrival, caller, rest[0], scope)
+        return self._registry.show(arrival, rest[0], scope)

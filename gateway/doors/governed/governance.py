@@ -1,0 +1,164 @@
+"""What callers of the governed door have set: policies, registered tools, disabled agents. Durable before it is answered; what it means
+for calls is policy/governed.py's affair, and the kill switches'.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+
+import orjson
+
+from gateway.model import KillSwitch, Moment, Scope, Source
+from gateway.policy.governed import ApiPolicy, Governing, Overlay, policy_document, read, read_tool
+from gateway.policy.snapshot import RegisteredTool
+from gateway.state.stores import StoreError
+
+MOST = 1000
+"""Policies, and tools, that are kept."""
+_POLICY, _TOOL, _DISABLED = "governed.policy:", "governed.tool:", "governed.disabled:"
+PutNote = Callable[[str, str | None], Awaitable[None]]
+
+
+class FullError(Exception):
+    """One clause: there is no room for another."""
+
+
+class Governance:
+    """Constructed once, by app.py, from the notes of the state store. `changed` and `switched` are told of every change."""
+
+    def __init__(
+        self,
+        notes: Mapping[str, str],
+        *,
+        put_note: PutNote,
+        changed: Callable[[Overlay], None],
+        switched: Callable[[tuple[KillSwitch, ...]], None],
+        clock: Callable[[], Moment],
+    ) -> None:
+        """Raises StoreError where a note cannot be read: a limit must not be forgotten."""
+        self.lock = asyncio.Lock()
+        """Held by whoever changes something, from the look at what is there."""
+        self._put_note = put_note
+        self._changed = changed
+        self._switched = switched
+        self._clock = clock
+        self.overlay = Overlay(_policies(notes), _tools(notes))
+        self._disabled = _switches(notes)
+
+    @property
+    def switches(self) -> tuple[KillSwitch, ...]:
+        """Agents that are disabled."""
+        return tuple(self._disabled.values())
+
+    async def put_policy(self, policy: Governing) -> None:
+        """In place of the agent's earlier one. Raises StoreError and FullError, with nothing changed."""
+        agent, policies = policy.policy.agent_id, self.overlay.policies
+        if agent not in policies and len(policies) >= MOST:
+            raise FullError(f"{MOST} policies are kept already")
+        await self._put_note(_POLICY + agent, _json(policy_document(policy.policy)))
+        self._take(replace(self.overlay, policies={**policies, agent: policy}))
+
+    async def put_tool(self, tool: RegisteredTool) -> None:
+        """In place of the earlier one of its scope and name. Raises StoreError and FullError, with nothing changed."""
+        key, tools = (tool.scope, tool.name), self.overlay.tools
+        if key not in tools and len(tools) >= MOST:
+            raise FullError(f"{MOST} tools are registered already")
+        await self._put_note(_note_of(*key), _json(tool_note(tool)))
+        self._take(replace(self.overlay, tools={**tools, key: tool}))
+
+    async def delete_tool(self, scope: str, name: str) -> None:
+        """Raises StoreError, with nothing changed."""
+        await self._put_note(_note_of(scope, name), None)
+        self._take(
+            replace(self.overlay, tools={k: tool for k, tool in self.overlay.tools.items() if k != (scope, name)})
+        )
+
+    async def disable(self, agent: str, reason: str, who: str) -> None:
+        """In effect at once, before it is written. Raises StoreError: then it would not survive the process."""
+        switch = KillSwitch(Scope("agent", agent), reason, who, self._clock().wall, source=Source.GOVERNED)
+        self._disabled[agent] = switch
+        self._switched(self.switches)
+        note = {"reason": reason, "who": who, "since": switch.since}
+        await self._put_note(_DISABLED + agent, _json(note))
+
+    async def enable(self, agent: str) -> None:
+        """Lifts what `disable` set, and nothing else. Raises StoreError: then it would come back at a restart."""
+        if self._disabled.pop(agent, None) is not None:
+            self._switched(self.switches)
+            await self._put_note(_DISABLED + agent, None)
+
+    def disabled(self, agent: str) -> KillSwitch | None:
+        return self._disabled.get(agent)
+
+    def _take(self, overlay: Overlay) -> None:
+        self.overlay = overlay
+        self._changed(overlay)
+
+
+def tool_note(tool: RegisteredTool) -> dict[str, object]:
+    """As POST /v1/tools takes it."""
+    return {
+        "name": tool.name,
+        "scope_id": tool.scope,
+        "url": tool.url,
+        "auth": None if tool.secret is None else {"type": "hmac_sha256", "secret": tool.secret},
+        "timeout_ms": round(tool.timeout * 1000) if tool.timeout_written else None,
+        "max_retries": tool.max_retries,
+        "enabled": tool.enabled,
+        "description": tool.description,
+    }
+
+
+def _note_of(scope: str, name: str) -> str:
+    return f"{_TOOL}{scope} {name}"
+
+
+def _policies(notes: Mapping[str, str]) -> dict[str, Governing]:
+    found = {}
+    for agent, document in _below(notes, _POLICY):
+        try:
+            found[agent] = Governing(read(ApiPolicy, document))
+        except ValueError as error:
+            raise _unreadable(f"the policy of {agent}", error) from None
+    return found
+
+
+def _tools(notes: Mapping[str, str]) -> dict[tuple[str, str], RegisteredTool]:
+    found = {}
+    for name, document in _below(notes, _TOOL):
+        try:
+            tool = read_tool(document)
+        except ValueError as error:
+            raise _unreadable(f"the tool {name}", error) from None
+        found[tool.scope, tool.name] = tool
+    return found
+
+
+def _switches(notes: Mapping[str, str]) -> dict[str, KillSwitch]:
+    found = {}
+    for agent, note in _below(notes, _DISABLED):
+        if not isinstance(note, dict):
+            raise _unreadable(f"the switch of {agent}", "not an object")
+        reason, who, since = str(note.get("reason", "")), str(note.get("who", "")), float(note.get("since", 0.0))
+        found[agent] = KillSwitch(Scope("agent", agent), reason, who, since, source=Source.GOVERNED)
+    return found
+
+
+def _below(notes: Mapping[str, str], prefix: str) -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for name, value in sorted(notes.items()):
+        if name.startswith(prefix):
+            try:
+                found.append((name.removeprefix(prefix), orjson.loads(value)))
+            except ValueError:
+                raise _unreadable(name, "not JSON") from None
+    return found
+
+
+def _unreadable(what: str, why: object) -> StoreError:
+    remedy = "use the gateway that wrote it, or move the state away to start without what was set at /v1"
+    return StoreError(f"GATEWAY_STATE: {what}, set at /v1, cannot be read ({why}): {remedy}")
+
+
+def _json(document: object) -> str:
+    return orjson.dumps(document).decode()

@@ -1,0 +1,133 @@
+"""/v1/tools: tools registered at run time, and those of the policy file, in one catalog. A secret goes in and never comes out."""
+
+from urllib.parse import parse_qsl
+
+from aiohttp.web import Response
+
+from gateway.doors.arrival import Arrival
+from gateway.doors.governed.asking import Caller, Json, answered, not_found, unprocessable
+from gateway.doors.governed.governance import FullError, Governance, tool_note
+from gateway.doors.governed.policies import unwritten
+from gateway.policy.governed import AGENT_SCOPE, GLOBAL, is_free, read_tool
+from gateway.policy.plans.tools import BUILT_IN
+from gateway.policy.snapshot import RegisteredTool, Snapshot
+from gateway.policy.targets import host_allowed
+from gateway.state.stores import StoreError
+
+_SHOWN = 3
+"""Last characters of a secret that its mask shows."""
+
+
+class Registry:
+    """Constructed once, by the door."""
+
+    def __init__(self, governance: Governance) -> None:
+        self._governance = governance
+
+    def list(self, arrival: Arrival, scope: str) -> Response:
+        tools = self._governance.overlay.tools
+        registered = [_view(tool) for (where, _), tool in sorted(tools.items()) if where == scope]
+        return answered(arrival, registered + (_of_the_file(arrival.snapshot) if scope == GLOBAL else []))
+
+    def show(self, arrival: Arrival, name: str, scope: str) -> Response:
+        """Raises Refusal."""
+        return answered(arrival, _view(self._find(arrival, name, scope)))
+
+    async def put(self, arrival: Arrival, caller: Caller, document: Json) -> Response:
+        """Raises Refusal."""
+        _administrates(caller)
+        try:
+            tool = read_tool(document)
+        except ValueError as error:
+            raise unprocessable(str(error)) from None
+        _judge(arrival.snapshot, tool)
+        async with self._governance.lock:
+            await self._keep(tool)
+        return answered(arrival, _view(tool))
+
+    async def toggle(self, arrival: Arrival, caller: Caller, name: str, scope: str, document: Json) -> Response:
+        """Raises Refusal. To switch a tool off takes no more than the api_key."""
+        enabled = document.get("enabled")
+        if not isinstance(enabled, bool):
+            raise unprocessable("enabled must be true or false")
+        if enabled:
+            _administrates(caller)
+        async with self._governance.lock:
+            tool = self._find(arrival, name, scope)._replace(enabled=enabled)
+            await self._keep(tool)
+        return answered(arrival, _view(tool))
+
+    async def delete(self, arrival: Arrival, caller: Caller, name: str, scope: str) -> Response:
+        """Raises Refusal. (With a registration a default upstream's tool of that name would come back.)"""
+        _administrates(caller)
+        async with self._governance.lock:
+            self._find(arrival, name, scope)
+            try:
+                await self._governance.delete_tool(scope, name)
+            except StoreError:
+                raise unwritten() from None
+        return answered(arrival, {"ok": True, "deleted": name})
+
+    async def _keep(self, tool: RegisteredTool) -> None:
+        try:
+            await self._governance.put_tool(tool)
+        except FullError as error:
+            raise unprocessable(str(error)) from None
+        except StoreError:
+            raise unwritten() from None
+
+    def _find(self, arrival: Arrival, name: str, scope: str) -> RegisteredTool:
+        found = self._governance.overlay.tools.get((scope, name))
+        if found is None:
+            if scope == GLOBAL and name in arrival.snapshot.tools():
+                raise unprocessable("the policy file has this tool, and it is changed there")
+            raise not_found("No tool of this name is registered in this scope (scope_id).")
+        return found
+
+
+def scope_of(query: str) -> str:
+    """The query's scope_id. Raises Refusal for one that cannot be."""
+    scope = dict(parse_qsl(query)).get("scope_id", GLOBAL)
+    if scope != GLOBAL and not scope.startswith(AGENT_SCOPE):
+        raise unprocessable('scope_id must be "global" or "agent:ID"')
+    return scope
+
+
+def _administrates(caller: Caller) -> None:
+    if not caller.administrates:
+        raise unprocessable("to register tools takes governed.admin_key as the bearer (or governed.open in the policy)")
+
+
+def _judge(snapshot: Snapshot, tool: RegisteredTool) -> None:
+    """Raises Refusal where the policy file has the name, or lets nothing go to the address."""
+    plan = snapshot.plan(tool.scope.removeprefix(AGENT_SCOPE), tool.name)
+    if plan.registered is None and not is_free(plan, named=tool.name in snapshot.tools()):
+        raise unprocessable("name: the policy file has a tool of this name, or keeps its family for itself")
+    if not host_allowed(plan.egress, tool.target.host) or tool.target.port not in plan.egress.ports:
+        raise unprocessable(
+            "url: its host and port are not listed in egress.allow_hosts and egress.ports of the policy file"
+        )
+
+
+def _view(tool: RegisteredTool) -> Json:
+    """What was registered, and of the secret that there is one."""
+    shown = tool_note(tool)
+    secret = tool.secret
+    return shown | {
+        "auth": None if secret is None else {"type": "hmac_sha256"},
+        "timeout_ms": round(tool.timeout * 1000),
+        "has_secret": secret is not None,
+        "secret_id": tool.secret_id,
+        "secret_mask": None if secret is None else "***" + secret[-_SHOWN:],
+        "source": "registered",
+    }
+
+
+def _of_the_file(snapshot: Snapshot) -> list[Json]:
+    """By name alone: where they are performed is the operator's affair."""
+    spelled_out = [*snapshot.tools(), *(name for name in sorted(BUILT_IN) if name not in snapshot.tools())]
+    return [
+        {"name": name, "scope_id": GLOBAL, "enabled": True, "has_secret": False, "source": "policy"}
+        for name in spelled_out
+        if (plan := snapshot.plan("", name)).allowed and plan.registered is None and plan.missing is None
+    ]
