@@ -31,7 +31,7 @@ from gateway.state.shared import Reach, RunSeen
 MAX_LIVE = 100_000
 """Live runs held at once (SPEC 2). None is evicted: forgetting one would renew its budget."""
 MOST_KEPT = 250_000
-"""Runs held at once, ended ones included (about 100 MB, 150 where each calls many tools): as far as an agent that invents run ids can drive memory."""
+"""Runs held at once, ended ones included (100 to 150 MB): as far as an agent that invents run ids can drive memory."""
 REMEMBERED = 24 * 3600.0
 """Seconds an ended run is remembered, for the same reason."""
 EXPIRED_AT_ONCE = 10_000
