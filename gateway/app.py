@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -40,6 +41,7 @@ from gateway.observers.recent import Recent
 from gateway.observers.unreachable import Unreachable
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import NOTE, Rollout
+from gateway.place import is_shared
 from gateway.policy.document.problems import PolicyError
 from gateway.policy.snapshot import Observability, Plan, Snapshot
 from gateway.policy.source import PolicySource
@@ -49,7 +51,7 @@ from gateway.state.breaker import Change
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.rollout import RolledBack
-from gateway.state.stores import Saved, StoreError
+from gateway.state.stores import Saved, Store, StoreError
 from gateway.state.stores.keeper import Keeper, open_store
 from gateway.upstreams.fetch import Fetch
 from gateway.upstreams.http import Upstreams
@@ -57,6 +59,9 @@ from gateway.upstreams.listeners import Listeners
 from gateway.upstreams.outward import Outward
 from gateway.upstreams.resolver import Resolver
 from gateway.upstreams.tunnel import Tunnels
+
+if TYPE_CHECKING:
+    from gateway.fleet import Member
 
 LOG_CLOSE_SECONDS = 2.0
 COLLECTOR = (10_000, 20, 20)
@@ -96,7 +101,8 @@ class Gateway:
     def __init__(self, settings: Settings, environ: Mapping[str, str], *watching: Observer) -> None:
         self.settings = settings
         self.token = AdminToken.of(settings)
-        self.keeper = Keeper(open_store(settings.state), self._state_changed)
+        store = open_store(settings.state)
+        self.keeper = Keeper(store, self._state_changed)
         saved = self.keeper.load()
         self.counts = Counts(settings.max_in_flight)
         self.counts.breakers.on_change = self._breaker_changed
@@ -126,6 +132,7 @@ class Gateway:
             clock=clock,
             dice=random.random,
         )
+        self.member = self._membership(store)
         self.mcp = self._mcp_door()
         self.operations = self._operations()
         self.housekeeping = Housekeeping(self.counts, self.keeper, self.pipeline, self.rollout, self.operations, clock)
@@ -154,6 +161,8 @@ class Gateway:
         self._open_log()
         self._find_policy()
         self.policies.load()
+        if self.member is not None:
+            await self.member.join()
         asked = self.settings.max_connections
         self.listener.max_connections = granted = raise_descriptor_limit(asked)
         await self._start_admin()
@@ -212,10 +221,21 @@ class Gateway:
             await self._admin.cleanup()
         await self.mcp.close()
         await self.upstreams.close()
+        if self.member is not None:
+            await self.member.leave()
         await self.keeper.close(self.counts.ledger, clock())
         if self.operations.unready != Phase.STARTING:
             self._tell("gateway_stopped")
         self.log.close(LOG_CLOSE_SECONDS)
+
+    def _membership(self, store: Store) -> "Member | None":
+        """Of a fleet, where several gateways share the store."""
+        if not is_shared(self.settings.state):
+            return None
+        from gateway.fleet import Member
+
+        adopt = partial(self._replace_switches, Source.RUNTIME)
+        return Member(store, self.keeper, self.counts, self.pipeline, clock, adopt)
 
     def _policy_source(self, environ: Mapping[str, str]) -> PolicySource:
         return PolicySource(

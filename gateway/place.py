@@ -30,6 +30,11 @@ class Place(NamedTuple):
     __repr__ = __str__
 
 
+def is_shared(state: str) -> bool:
+    """Does GATEWAY_STATE name a store that several gateways share?"""
+    return state.partition(":")[0] in SCHEMES
+
+
 def parse_place(text: str) -> Place:
     """Raises ValueError, whose text repeats nothing of the URL."""
     try:

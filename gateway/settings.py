@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from gateway.place import FORM as PLACE_FORM
+from gateway.place import is_shared, parse_place
+
 T = TypeVar("T")
 
 
@@ -47,7 +50,7 @@ class Settings:
     agent_id: str | None
     upstream: str | None
     state: str
-    """`memory:` or `sqlite:PATH`."""
+    """`memory:`, `sqlite:PATH` or a place (place.py). It may hold a password."""
     drain_seconds: float
     drain_idle_seconds: float
     max_in_flight: int
@@ -99,7 +102,12 @@ VARIABLES: Mapping[str, Variable] = {
         "shorthand for upstreams.default.url",
         secret=True,
     ),
-    "GATEWAY_STATE": Variable("sqlite:var/gateway.db", "memory: or sqlite:PATH", "where counts live", secret=True),
+    "GATEWAY_STATE": Variable(
+        "sqlite:var/gateway.db",
+        f"memory:, sqlite:PATH or {PLACE_FORM}",
+        "where counts live; several gateways can share a Valkey or Redis",
+        secret=True,
+    ),
     "GATEWAY_DRAIN_SECONDS": Variable("25", "a number of seconds 0..3600", "all the time from SIGTERM to exit"),
     "GATEWAY_DRAIN_IDLE_SECONDS": Variable(
         "10", "a number of seconds 0..3600", "calls are served until none was in flight for so long"
@@ -130,7 +138,6 @@ _SIZE = re.compile(r"([0-9]{1,15}) ?(KiB|MiB|GiB)?")
 _AGENT = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TOKEN = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
-_SCHEMES_TO_COME = frozenset({"valkey", "valkeys", "redis", "rediss"})
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -282,10 +289,10 @@ def _url(text: str) -> str:
 
 
 def _state(text: str) -> str:
-    scheme, colon, path = text.partition(":")
-    if scheme in _SCHEMES_TO_COME and colon:
-        form = VARIABLES["GATEWAY_STATE"].form
-        raise SettingsError(f"GATEWAY_STATE: {scheme}: is not supported by this version; expected {form}")
+    scheme, _, path = text.partition(":")
+    if is_shared(text):
+        parse_place(text)
+        return text
     if text != "memory:" and (scheme != "sqlite" or not path or path.startswith("//") or "\0" in path):
         raise ValueError
     return text

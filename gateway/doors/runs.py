@@ -48,11 +48,12 @@ class RunControl:
         key = RunKey(arrival.agent, run_id)
         arrival.snapshot = self._rollout.snapshot_of(key)
         budgets = arrival.snapshot.budgets(arrival.agent)
+        stop_reason = await _stop_reason(arrival, self._read_timeout) if action == "finish" else ""
+        if self._pipeline.shared is not None:
+            await self._pipeline.shared.look(key, budgets)
         if action == "steps":
-            return self._step(arrival, key, budgets)
-        if action == "finish":
-            return self._finish(arrival, key, budgets, await _stop_reason(arrival, self._read_timeout))
-        return self._show(arrival, key, budgets)
+            return await self._step(arrival, key, budgets)
+        return self._finish(arrival, key, budgets, stop_reason) if stop_reason else self._show(arrival, key, budgets)
 
     def _show(self, arrival: Arrival, key: RunKey, budgets: Budgets) -> Response:
         run = self._counts.ledger.find(key, budgets, self._clock())
@@ -63,20 +64,28 @@ class RunControl:
             return self._problem(arrival, key, budgets, Denial(Reason.INVALID_REQUEST, detail, status_override=404))
         return self._counts_of(arrival, run, budgets)
 
-    def _step(self, arrival: Arrival, key: RunKey, budgets: Budgets) -> Response:
+    async def _step(self, arrival: Arrival, key: RunKey, budgets: Budgets) -> Response:
         now = self._clock()
         snapshot = arrival.snapshot
         denial = judge_step(key, budgets, snapshot.limits(key.agent), self._counts, now, report=snapshot.report)
         if denial is not None:
-            ended = self._counts.ledger.exhaust(key, denial.reason, now)
-            if ended is not None:
-                self._pipeline.run_finished(ended, now)
-            return self._problem(arrival, key, budgets, denial)
+            return self._refuse_step(arrival, key, budgets, denial)
         known = self._counts.ledger.find(key, budgets, now) is not None
         run = self._counts.ledger.add_step(key, budgets, now)
         if not known:
             self._pipeline.run_started(key, now)
+        if self._pipeline.shared is not None:
+            denial = await self._pipeline.shared.step(run, budgets, report=snapshot.report)
+            if denial is not None:
+                return self._refuse_step(arrival, key, budgets, denial)
         return self._counts_of(arrival, run, budgets)
+
+    def _refuse_step(self, arrival: Arrival, key: RunKey, budgets: Budgets, denial: Denial) -> Response:
+        now = self._clock()
+        ended = self._counts.ledger.exhaust(key, denial.reason, now)
+        if ended is not None:
+            self._pipeline.run_finished(ended, now)
+        return self._problem(arrival, key, budgets, denial)
 
     def _finish(self, arrival: Arrival, key: RunKey, budgets: Budgets, stop_reason: str) -> Response:
         now = self._clock()

@@ -115,20 +115,20 @@ class SharedCharges:
             return None
         return denial
 
-    async def step(self, run: Run, budgets: Budgets, *, alone: bool) -> Denial | None:
-        """A step that was added here; `alone`: it stands although the fleet cannot be asked."""
+    async def step(self, run: Run, budgets: Budgets, *, report: bool) -> Denial | None:
+        """A step that was added here. It stands where the fleet cannot be asked: calls are what on_unavailable decides about."""
         key = run.key
         looked = await self._fleet.look(key, budgets.max_seconds, budgets.max_steps)
         if looked is None:
             self._fleet.stepped_alone(key, run.steps or 0)
-            return None if alone else failures.not_durable()
+            return None
         word, seen = looked
         now = self._clock()
         run.steps = None
         self._learn(run, seen, now)
         if word == "ended":
             return ended(run, budgets, now)
-        return out_of_steps(run, budgets, now) if word == "steps" else None
+        return out_of_steps(run, budgets, now) if word == "steps" and not report else None
 
     async def look(self, key: RunKey, budgets: Budgets) -> None:
         """The ledger knows of the run what all gateways know, as far as they can be asked."""

@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from gateway.settings import VARIABLES, Address, SettingsError, read_settings
 
-STATE = "memory: or sqlite:PATH"
+STATE = (
+    "memory:, sqlite:PATH or valkey://[user:password@]host:port[/db]"
+    " (redis://; with TLS valkeys:// or rediss://, which take ?ca_file=PATH)"
+)
 HOSTS = "host names separated by commas, without ports"
 ADDRESS = "host:port, [v6]:port or unix:/path"
 COUNT = "an integer 1..100000"
@@ -88,8 +91,10 @@ def test_another_form_of_address_is_refused(text: str) -> None:
         ({"GATEWAY_ADMIN_HOSTS": "a.example:80"}, f'GATEWAY_ADMIN_HOSTS: expected {HOSTS}, got "a.example:80"'),
         ({"GATEWAY_STATE": "postgres://x"}, f"GATEWAY_STATE: expected {STATE}"),
         ({"GATEWAY_STATE": "sqlite:"}, f"GATEWAY_STATE: expected {STATE}"),
-        ({"GATEWAY_STATE": "valkey://cache:6379/0"}, f"GATEWAY_STATE: valkey: is not supported by this version; expected {STATE}"),
-        ({"GATEWAY_STATE": "rediss://cache"}, f"GATEWAY_STATE: rediss: is not supported by this version; expected {STATE}"),
+        ({"GATEWAY_STATE": "valkey:cache"}, f"GATEWAY_STATE: expected {STATE}"),
+        ({"GATEWAY_STATE": "valkey://cache/first"}, f"GATEWAY_STATE: expected {STATE}"),
+        ({"GATEWAY_STATE": "redis://cache:6379/0?ca_file=/ca.pem"}, f"GATEWAY_STATE: expected {STATE}"),
+        ({"GATEWAY_STATE": "rediss://cache?verify=no"}, f"GATEWAY_STATE: expected {STATE}"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_one_line_with_the_valid_form(environ: dict[str, str], expected: str) -> None:
@@ -192,7 +197,7 @@ def test_one_admin_token_only() -> None:
         {"GATEWAY_UPSTREAM": "http://tools:9000/?key=hunter2"},
         {"GATEWAY_UPSTREAM": "http://hunter2:port"},
         {"GATEWAY_STATE": "postgres://user:hunter2@db"},
-        {"GATEWAY_STATE": "valkey://user:hunter2@db"},
+        {"GATEWAY_STATE": "valkey://user:hunter2@db:port"},
         {"GATEWAY_LISTEN": "http://user:hunter2@localhost"},
     ],
 )

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from gateway.model import KillSwitch, Moment
+from gateway.place import FORM, is_shared, parse_place
 from gateway.state.idempotency import Answers
 from gateway.state.ledger import Changes, Ledger
 from gateway.state.stores import Saved, Store, StoreError
@@ -16,14 +17,19 @@ from gateway.state.stores.sqlite import SqliteStore
 
 
 def open_store(url: str) -> Store:
-    """`memory:` or `sqlite:PATH`. Raises StoreError."""
+    """`memory:`, `sqlite:PATH`, or what several gateways share. Raises StoreError."""
     scheme, _, rest = url.partition(":")
+    if is_shared(url):
+        # Its client takes 15 MB, which no other gateway has to hold.
+        from gateway.state.stores.valkey.store import ValkeyStore
+
+        return ValkeyStore(parse_place(url))
     if url == "memory:":
         return MemoryStore()
     if scheme == "sqlite" and rest:
         return SqliteStore(rest)
     # Not repeated: a URL may hold a password.
-    raise StoreError("GATEWAY_STATE: this store is not built in this version; use memory: or sqlite:PATH")
+    raise StoreError(f"GATEWAY_STATE: no such store; use memory:, sqlite:PATH or {FORM}")
 
 
 class Fold(NamedTuple):
@@ -48,6 +54,8 @@ class Keeper:
         self._fold: Fold | None = None
         """Not confirmed by the store yet. While one is on its way no other is made: a journal that cannot be folded has two files."""
         self._failure: str | None = None
+        self.beside: Callable[[], str | None] = lambda: None
+        """What is wrong with a store that others share: it is asked by the calls themselves."""
         self._tell = tell
         self._told = True
         self._answers: Answers | None = None
@@ -56,7 +64,7 @@ class Keeper:
     @property
     def problem(self) -> str | None:
         """Why the last write failed, or nothing is written down any more."""
-        return self._failure or (self._journal.problem if self._journal else None)
+        return self._failure or (self._journal.problem if self._journal else self.beside())
 
     @property
     def up(self) -> bool:

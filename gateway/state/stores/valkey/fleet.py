@@ -55,16 +55,13 @@ class Share:
 class Fleet:
     """Constructed once, by app.py; `run` holds the connection, for as long as the process lives."""
 
-    def __init__(
-        self, place: Place, clock: Callable[[], float], on_link: Callable[[Link], None] = lambda _: None
-    ) -> None:
+    def __init__(self, place: Place, clock: Callable[[], float]) -> None:
         self.place = place
         self.problem: str | None = self._says("is not connected yet")
         """Why nothing can be charged just now."""
         self.blind = True
         """It has not been reached since the start."""
         self._clock = clock
-        self._on_link = on_link
         self._own = Own()
         self._name = secrets.token_hex(6)
         self._epoch = 0
@@ -72,7 +69,8 @@ class Fleet:
         self._ahead = 0
         """Milliseconds of the store's clock beyond ours."""
         self._lost = asyncio.Event()
-        self._ready = asyncio.Event()
+        self.ready = asyncio.Event()
+        """While charges are taken."""
 
     @property
     def up(self) -> bool:
@@ -100,11 +98,11 @@ class Fleet:
                 self._link.fail("is let go")
                 await self._link.closed()
 
-    async def ready(self, within: float) -> None:
-        """Returns when charges are taken, or after so many seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._ready.wait()
+    async def flush(self) -> None:
+        """Returns when all that the store was told so far has reached it, or it is out of reach."""
+        if self.link is not None:
+            with suppress(Unreachable):
+                await self.link.fetch("BEGIN", (BORN,))
 
     def charge(self, ask: Ask) -> Share:
         """Asks at once; `heard` is done when the answer, or word that there will be none, is in the share."""
@@ -282,8 +280,7 @@ class Fleet:
             for tell in self._untold():  # since the first time; what follows on the link comes after it
                 tell(link)
             self.problem, self.blind = None, False
-            self._ready.set()
-            self._on_link(link)
+            self.ready.set()
 
     def _untold(self) -> Iterator[Callable[[Link], None]]:
         """What the store has not heard under this epoch: also of runs and agents that nobody asks for here, since the others' calls are
@@ -321,7 +318,7 @@ class Fleet:
 
     def _fail(self, problem: str) -> None:
         self.problem = self._says(problem)
-        self._ready.clear()
+        self.ready.clear()
         self._lost.set()
 
     def _says(self, problem: str) -> str:

@@ -28,6 +28,8 @@ class SharedSwitches:
         self._changed = asyncio.Event()
         self._held: dict[str, KillSwitch] = {}
         """By scope, as they stood when they were read."""
+        self.known = asyncio.Event()
+        """They were read once."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -73,6 +75,7 @@ class SharedSwitches:
             if self._fleet.link is not None:
                 with suppress(Unreachable):
                     await self.read(self._fleet.link)
+                    self.known.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), LOOKED_FOR_EVERY)
 

@@ -1,0 +1,54 @@
+"""A gateway's membership of a fleet: what runs beside the calls where gateways share their GATEWAY_STATE. Imported only there."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from gateway.model import KillSwitch, Moment
+from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.shared import SharedCharges
+from gateway.state.counts import Counts
+from gateway.state.stores import Store
+from gateway.state.stores.keeper import Keeper
+from gateway.state.stores.valkey.fleet import Fleet
+from gateway.state.stores.valkey.store import ValkeyStore
+from gateway.state.stores.valkey.switches import SharedSwitches
+
+READY_WITHIN = 2.0
+"""Seconds a start waits for the store. One that is out of reach longer is reported, and the gateway serves what it can."""
+
+
+class Member:
+    """Constructed once, by app.py."""
+
+    def __init__(
+        self,
+        store: Store,
+        keeper: Keeper,
+        counts: Counts,
+        pipeline: Pipeline,
+        clock: Callable[[], Moment],
+        adopt: Callable[[tuple[KillSwitch, ...]], None],
+    ) -> None:
+        if not isinstance(store, ValkeyStore):
+            raise TypeError("no store that gateways share")
+        self._fleet = Fleet(store.place, lambda: clock().wall)
+        self._switches = SharedSwitches(store, self._fleet, adopt)
+        self._chores: list[asyncio.Task[None]] = []
+        keeper.beside = lambda: self._fleet.problem
+        pipeline.shared = SharedCharges(self._fleet, counts, clock, pipeline.run_finished)
+
+    async def join(self) -> None:
+        """Returns when calls can be charged and the switches are known, or when that takes too long."""
+        self._chores = [asyncio.create_task(self._fleet.run()), asyncio.create_task(self._switches.run())]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READY_WITHIN):
+                await self._fleet.ready.wait()
+                await self._switches.known.wait()
+
+    async def leave(self) -> None:
+        """What was given back last is told first."""
+        await self._fleet.flush()
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
