@@ -63,3 +63,14 @@ async def test_a_kill_cuts_it(port: int, start: StartGateway, monkeypatch: pytes
         assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
     await way.tools(1)
     assert way.running.seen.records[0].reason == "kill_switch"
+
+
+async def test_outside_of_a_tunnel_there_is_none(
+    port: int, start: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = await lead(start, monkeypatch, [port])
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await session.ws_connect(f"ws://{HOST}:{port}/", proxy=way.proxy)  # in absolute form, as aiohttp has it
+    await way.tools(1)
+    assert "neither http nor https" in (way.running.seen.records[0].detail or "")
