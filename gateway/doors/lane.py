@@ -204,10 +204,16 @@ class Lane:
     def finish(self, call: LaneCall, reply: Reply) -> None:
         """A whole reply has come."""
         begun, client, body, now = call.begun, call.client, reply.body, self._clock()
-        outcome = None
-        if body and reply.status not in BODILESS:
-            outcome = self._pipeline.complete(begun, reply, body, now)
-        if outcome is None or not body:
+        written = None
+        try:
+            outcome = (
+                self._pipeline.complete(begun, reply, body, now) if body and reply.status not in BODILESS else None
+            )
+            if outcome is not None and body:
+                written = plain_bytes(call.understood.arrival, begun.progress.call.id, outcome, reply, body)
+        except Exception:  # noqa: BLE001  a fault of ours: on the ordinary way it comes again, and is answered and logged
+            written = None
+        if written is None:
             begun.exchange = Arrived(reply)
             self.go_ordinary(call)
             return
@@ -216,7 +222,7 @@ class Lane:
         if transport is None or transport.is_closing():
             begun.progress.leave()
         else:
-            transport.write(plain_bytes(call.understood.arrival, begun.progress.call.id, outcome, reply, body))
+            transport.write(written)
         self._pipeline.settle(begun.progress, begun.wait, now)
         client.answered(now.mono)
 
@@ -250,8 +256,12 @@ class Lane:
         if not self._buffers.take(len(body)):
             exchange.unused()
             return False
-        call = understood.call(self._front.next_call_id(), body, self._clock())
-        begun = self._pipeline.begin(call, understood.plan, understood.snapshot.version)
+        begun = None
+        try:
+            call = understood.call(self._front.next_call_id(), body, self._clock())
+            begun = self._pipeline.begin(call, understood.plan, understood.snapshot.version)
+        except Exception:  # noqa: BLE001, S110  a fault of ours: on the ordinary way it comes again, and is answered and logged
+            pass
         if begun is None:
             self._buffers.give(len(body))
             exchange.unused()

@@ -214,3 +214,25 @@ async def test_what_a_slow_reader_has_not_taken_is_counted(start: StartGateway) 
             for _ in range(calls):
                 assert (await wire.answer()).body == body
             await nothing_is_left(running.gateway)
+
+
+@only_fast
+@pytest.mark.parametrize(("part", "hits"), [("begin", 1), ("complete", 1)])
+async def test_a_fault_of_the_lane_leaves_the_call_to_the_ordinary_way(
+    start: StartGateway, part: str, hits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No connection is lost by it, and nothing is held."""
+
+    def fault(*_: object) -> None:
+        raise LookupError
+
+    async with loopback(always(REPLY)) as upstream:
+        running = await start(GATEWAY_UPSTREAM=f"http://127.0.0.1:{upstream.port}")
+        monkeypatch.setattr(running.gateway.pipeline, part, fault)
+        async with dial(running.gateway.data_url) as wire:
+            for call in range(2):
+                await wire.say(CALL)
+                assert (await wire.answer()).status == 200
+                assert (await running.seen.ended(call + 1)).reason is Reason.OK
+        assert (upstream.connections, len(upstream.requests), running.fast) == (hits, 2, 0)
+        await nothing_is_left(running.gateway)
