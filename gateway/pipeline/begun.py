@@ -51,3 +51,9 @@ class Begun:
         self.attempt = attempt
         self.at = at
         """Loop time of the attempt's start."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its body, which is whole."""
+        body = self.progress.call.body
+        return len(body) if isinstance(body, bytes) else 0

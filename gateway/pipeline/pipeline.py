@@ -141,13 +141,14 @@ class Pipeline:
         return self._counts.ledger.journal.flush()
 
     def withdraw(self, begun: Begun) -> None:
-        """As if it had never begun."""
+        """As if it had never begun: its charge could not be written down."""
+        progress = begun.progress
         begun.exchange.abort()
-        begun.progress.step_back()
-        self._refund_unsent(begun.progress)
-        self._buffers.give(
-            begun.progress.room + len(begun.progress.call.body if isinstance(begun.progress.call.body, bytes) else b"")
-        )
+        progress.step_back()
+        if progress.reservation is not None:
+            progress.reservation.durable = False
+        self._refund_unsent(progress)
+        self._buffers.give(progress.room + begun.size)
         self._counts.in_flight.leave(begun.wait, self._clock().mono)
 
     def complete(self, begun: Begun, reply: Reply, body: bytes, now: Moment) -> Outcome | None:

@@ -22,6 +22,8 @@ from gateway.upstreams.known import END_OF_HEAD, KnownHeads, wants_more
 LONGEST_HEAD = 65_536
 LONGEST_FIELD = 32_768
 MOST_FIELDS = 200
+MOST_PIECES = 16
+"""Of a short reply that is waited for as it comes: each of them costs a look at all that came before."""
 MOST_INTERIM = 16
 """1xx replies skipped before the real one."""
 
@@ -72,6 +74,7 @@ class Connection(BaseProtocol):
         self._ended = False
         self._asker: Asker | None = None
         self._known: KnownHeads | None = None
+        self._pieces = 0
         self._held = b""
         """What has come of the reply that `_asker` waits for."""
         self._poll: select.poll | None = None
@@ -109,7 +112,7 @@ class Connection(BaseProtocol):
 
     def ask(self, request: bytes, asker: "Asker", known: KnownHeads) -> None:
         """Writes a request and goes on without a future: `asker` hears of the reply, unless `look_closer` is called before."""
-        self._asker, self._known = asker, known
+        self._asker, self._known, self._pieces = asker, known, 0
         self.write(request)
 
     def look_closer(self) -> asyncio.Future[Head]:
@@ -229,8 +232,10 @@ class Connection(BaseProtocol):
         if known is not None and len(data) == end + known.length:
             self._asker, self._held, self._keep, self._body = None, b"", True, EMPTY_PAYLOAD
             asker.answered(known.head, data[end:])
-        elif not wants_more(data):
+        elif self._pieces >= MOST_PIECES or not wants_more(data):
             asker.odd(data)
+        else:
+            self._pieces += 1
 
     def _end_asking(self) -> None:
         """The upstream will say no more: the asker finds out what that means."""
