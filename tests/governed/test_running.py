@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
@@ -15,74 +14,8 @@ from gateway.denial import Reason
 from gateway.model import Decision, Door
 from tests.doors.conftest import Running, StartGateway
 from tests.doors.tool_server import ToolServer, hang, status
-
-KEY, ADMIN_KEY = "an-api-key-for-tests", "an-admin-key-for-tests"
-KEYS = {"API_KEY": KEY, "ADMIN_KEY": ADMIN_KEY}
-T = TypeVar("T")
-opened: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    yield
-    while opened:
-        opened.pop().close()
-
-
-def policy(tool: ToolServer, *, definitions: dict[str, Any] | None = None, **more: Any) -> str:
-    governed = {
-        "enabled": True,
-        "api_key": "${env:API_KEY}",
-        "admin_key": "${env:ADMIN_KEY}",
-        **more.pop("governed", {}),
-    }
-    named = {"search.read": {"effect": "read"}, "notes.write": {}, "http.get": {}, **(definitions or {})}
-    return json.dumps(
-        {
-            "tools": {
-                "allowlist": more.pop("allowlist", [*named]),
-                "retries": {"max": 2, "backoff_ms": [5, 10]},
-                "definitions": {name: definition for name, definition in named.items() if definition},
-            },
-            "egress": {
-                "allow_hosts": ["127.0.0.1"],
-                "ports": [int(tool.url.rpartition(":")[2])],
-                "allow_private": ["127.0.0.0/8"],
-            },
-            "runtime": {"env": {"AGENT_MAX_TOOL_CALLS": 1000}},
-            "governed": governed,
-            **more,
-        }
-    )
-
-
-class Sdk:
-    """The sync client, in a thread, since the gateway has this one."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        self.client = OnceOnly(**{"api_key": KEY, "base_url": url, **options})
-        opened.append(self.client)
-
-    async def __call__(self, ask: Callable[[OnceOnly], T]) -> T:
-        return await asyncio.to_thread(ask, self.client)
-
-    async def run(self, tool: str = "search.read", agent: str = "billing-agent", **more: Any) -> Any:
-        return await self(lambda client: client.ai.run_tool(agent_id=agent, tool=tool, **more))
-
-
-@pytest.fixture
-async def running(start: StartGateway, tool: ToolServer) -> Running:
-    return await start(policy(tool), **KEYS)
-
-
-@pytest.fixture
-def sdk(running: Running) -> Sdk:
-    return Sdk(running.gateway.data_url)
-
-
-@pytest.fixture
-def admin(running: Running) -> Sdk:
-    return Sdk(running.gateway.data_url, api_key=ADMIN_KEY)
+from tests.governed import sdk as sdks
+from tests.governed.sdk import KEY, KEYS, Sdk, policy
 
 
 async def test_the_designs_example(running: Running, tool: ToolServer) -> None:
@@ -95,7 +28,7 @@ async def test_the_designs_example(running: Running, tool: ToolServer) -> None:
             timeout=5.0,
             max_retries_429=2,
         )
-        opened.append(client)
+        sdks.opened.append(client)
         client.gov.upsert_policy({
             "agent_id": "billing-agent",
             "allowed_tools": ["search.read", "http.get"],
@@ -274,7 +207,7 @@ async def test_a_request_that_the_client_sends_again_is_performed_and_charged_on
     loop = asyncio.get_running_loop()
     client = httpx.Client(base_url=running.gateway.data_url + "/v1", timeout=0.2, event_hooks={"request": [note]},
                           headers={"Authorization": f"Bearer {KEY}"})  # fmt: skip
-    opened.append(client)
+    sdks.opened.append(client)
     sdk = Sdk(running.gateway.data_url, sync_client=client, max_retries_429=2, retry_backoff=0.01)
     res = await sdk.run("notes.write", args={"to": "x"}, spend_usd=0.25, run_id="r1")
     assert (res.ok, res.allowed, res.decision, res.policy_reason) == (True, True, "dedup", "tool_idempotency")
