@@ -4,12 +4,15 @@ The fleet's counts are sums of what each gateway says it has used. So a gateway 
 doubled something: absolute numbers, said twice, count once. Times are milliseconds of the store's own clock.
 """
 
+from itertools import islice, takewhile
 from typing import NamedTuple, Protocol
 
 from gateway.model import RunKey
 
 HOUR = 3_600_000
 DAY = 86_400_000
+LOOKED_AT_AT_ONCE = 5000
+"""Runs, by one `expire`: no call waits for a look at all."""
 RUN_KEPT = DAY
 """A run is remembered so long after its last change and its last second."""
 
@@ -108,7 +111,7 @@ class RunShare:
 class AgentShare:
     """This process's part of what one agent uses over all its runs."""
 
-    __slots__ = ("days", "epoch", "hour", "unsure")
+    __slots__ = ("days", "epoch", "hour")
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -116,8 +119,6 @@ class AgentShare:
         """By call id, when. Bounded by the limit, beyond which nothing is charged."""
         self.days: dict[int, dict[str, int]] = {}
         """`s` and `c:TOOL` by number of the day."""
-        self.unsure: dict[str, int] = {}
-        """Calls (and when) that did not go on, but may stand in the store: it never answered."""
 
 
 class Own:
@@ -158,8 +159,6 @@ class Own:
         if ask.of_agent:
             for day in (at // DAY - 1, at // DAY, at // DAY + 1):
                 self._day(ask, day)
-            if ask.per_hour is not None:
-                self.agents[ask.run.agent].unsure[ask.id] = at
 
     def run(self, key: RunKey, until: int) -> RunShare:
         """The part, a new one where there is none. `until`: at least so long its seconds last."""
@@ -170,16 +169,17 @@ class Own:
         return share
 
     def expire(self, at: int) -> None:
-        """Forgets what counts no more."""
-        for key in [key for key, run in self.runs.items() if run.until < at and not run.pending]:
-            del self.runs[key]
+        """Forgets what counts no more, of some runs at a time."""
+        for key in [*islice(self.runs, LOOKED_AT_AT_ONCE)]:
+            run = self.runs.pop(key)
+            if run.until >= at or run.pending:
+                self.runs[key] = run  # behind the others: the next time it is theirs
         for agent, share in [*self.agents.items()]:
-            for calls in (share.hour, share.unsure):
-                for call in [call for call, when in calls.items() if when + HOUR + 1000 < at]:
-                    del calls[call]
+            for call in [*takewhile(lambda call: share.hour[call] + HOUR + 1000 < at, share.hour)]:  # noqa: B023  used at once
+                del share.hour[call]
             for day in [day for day in share.days if day < at // DAY - 1]:
                 del share.days[day]
-            if not (share.hour or share.days or share.unsure):
+            if not (share.hour or share.days):
                 del self.agents[agent]
 
     def _count(self, ask: Ask, at: int, one: int) -> None:

@@ -23,7 +23,7 @@ GRACE = 400
 """Milliseconds in which a store that has come back empty is told what was used, before anything is charged there."""
 RETRY_AFTER = 0.1
 """Seconds between two tries to connect: within the grace every gateway has come back."""
-SWEPT_EVERY = 60.0
+SWEPT_EVERY = 1.0
 """Seconds between two looks for what may be forgotten."""
 TOLD_AT_ONCE = 200
 """Runs that are told in one go, so that charges need not wait behind all of them."""
@@ -134,18 +134,14 @@ class Fleet:
         """A step that the fleet could not be asked for was taken all the same."""
         run = self._own.run(key, self._now())
         run.steps = max(run.steps, steps)
-        self._must_tell(run)
+        self._tell_more(key, run)
 
     def end(self, key: RunKey, by: str, stop_reason: str) -> None:
         """The run has ended here: tells the fleet, now or when it can be told."""
         run = self._own.run(key, self._now())
         if run.ended is None:
             run.ended = by, stop_reason
-            link = self.link
-            if link is None:
-                self._must_tell(run)
-            else:
-                self._tell_run(key, run, link, ended_only=run.epoch == self._epoch)
+            self._tell_more(key, run)
 
     def heard_end(self, key: RunKey, by: str, stop_reason: str) -> None:
         """The fleet says so: it need not be told."""
@@ -299,21 +295,26 @@ class Fleet:
             if not number % TOLD_AT_ONCE:
                 await link.fetch("BEGIN", (BORN,))
 
-    def _tell_run(self, key: RunKey, run: RunShare, link: Link, *, ended_only: bool = False) -> None:
-        """`ended_only`: the numbers are known there, and some charges still on their way."""
+    def _tell_more(self, key: RunKey, run: RunShare) -> None:
+        """Of its steps or end: its numbers are known there, or may be on their way."""
+        if self.link is None:
+            self._must_tell(run)
+        else:
+            self._tell_run(key, run, self.link, numbers=run.epoch != self._epoch)
+
+    def _tell_run(self, key: RunKey, run: RunShare, link: Link, *, numbers: bool = True) -> None:
         run.epoch = self._epoch
         kept = max(RUN_KEPT, run.until - self._now())
-        used = () if ended_only else tuple(part for pair in run.used.items() for part in pair)
+        used = tuple(part for pair in run.used.items() for part in pair) if numbers else ()
         by, why = run.ended or ("", "")
         arguments = (*self._who(), kept, run.began, run.steps, by, why, *used)
         link.run("TELL_RUN", (self._run_key(key),), arguments, lambda _: None)
 
     def _tell_agent(self, agent: str, share: AgentShare, link: Link) -> None:
         share.epoch = self._epoch
-        unsure = [call for call in share.unsure if call not in share.hour]
         calls = [part for pair in share.hour.items() for part in pair]
         days = [part for day, used in share.days.items() for name, value in used.items() for part in (day, name, value)]
-        arguments = (*self._who(), len(share.hour), len(unsure), *unsure, *calls, *days)
+        arguments = (*self._who(), len(share.hour), *calls, *days)
         link.run("TELL_AGENT", self._agent_keys(agent), arguments, lambda _: None)
 
     def _fail(self, problem: str) -> None:

@@ -71,7 +71,7 @@ elseif word == 'ok' or (forced and word ~= 'ended') then
   charged = 1
   redis.call('SET', KEYS[4], '1', 'PX', 600000)
   if hour >= 0 and used < hour then
-    used = used + redis.call('ZADD', KEYS[2], ms, id)
+    used = used + redis.call('ZADD', KEYS[2], ms, G .. ':' .. id)
     redis.call('PEXPIRE', KEYS[2], 3601000)
   end
   local function add(key, field, more)
@@ -106,7 +106,7 @@ local function less(key, field, by)
   redis.call('HINCRBY', key, field .. '|' .. G, -by)
 end
 if tonumber(redis.call('HGET', KEYS[1], G) or '0') == epoch then
-  redis.call('ZREM', KEYS[2], id)
+  redis.call('ZREM', KEYS[2], G .. ':' .. id)
   if counts_spend then less(KEYS[3], 's', price) end
   if counts_tool then less(KEYS[3], 'c:' .. tool, 1) end
 end
@@ -142,13 +142,19 @@ return 'ok'
 """KEYS: the run. All that the gateway has used of it, in absolute numbers."""
 
 TELL_AGENT = """
-local G, epoch, calls, unsure = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local G, epoch, calls = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if tonumber(redis.call('HGET', KEYS[1], G) or '0') > epoch then return 'stale' end
 redis.call('HSET', KEYS[1], G, ARGV[2])
 redis.call('PEXPIRE', KEYS[1], 172800000)
-local i = 5
-for _ = 1, unsure do redis.call('ZREM', KEYS[2], ARGV[i]); i = i + 1 end
-for _ = 1, calls do redis.call('ZADD', KEYS[2], 'NX', ARGV[i + 1], ARGV[i]); i = i + 2 end
+local i, mine = 4, {}
+for _ = 1, calls do
+  mine[G .. ':' .. ARGV[i]] = true
+  redis.call('ZADD', KEYS[2], 'NX', ARGV[i + 1], G .. ':' .. ARGV[i])
+  i = i + 2
+end
+for _, call in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  if string.sub(call, 1, #G + 1) == G .. ':' and not mine[call] then redis.call('ZREM', KEYS[2], call) end
+end
 if calls > 0 then redis.call('PEXPIRE', KEYS[2], 3601000) end
 while i <= #ARGV do
   local day, field, mine = KEYS[3] .. ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
