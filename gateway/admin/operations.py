@@ -120,7 +120,11 @@ class Operations(Inspection):
 
 
 def _still_held(scope: str, holding: list[KillSwitch], *, lifted: bool) -> str:
-    names = {Source.POLICY: "the kill_switch section of policy.yaml", Source.FILE: "kill_switch.yaml"}
+    names = {
+        Source.POLICY: "the kill_switch section of policy.yaml",
+        Source.FILE: "kill_switch.yaml",
+        Source.GOVERNED: "POST /v1/agents/ID/disable on the data plane (…/enable lifts it)",
+    }
     where = " and ".join(names.get(switch.source, switch.source.value) for switch in holding)
     first = f"The switch set at run time is lifted, but {scope}" if lifted else scope
     return f"{first} is still stopped by {where}: remove it there."

@@ -73,7 +73,7 @@ class Book:
                 del page.sums[old]
         total.ends[record.reason] += 1
         total.spend += record.cost_micro_usd
-        if record.decision is not Decision.DENY:
+        if record.decision is not Decision.DENY and record.reason is not Reason.DEDUP:
             known = record.tool in total.tools or len(total.tools) < MOST_TOOLS
             total.tools[record.tool if known else OTHER] += 1
 

@@ -187,7 +187,7 @@ class Overlay:
         if not self.policies and not self.tools:
             return b""
         policies = {agent: policy_document(governing.policy) for agent, governing in self.policies.items()}
-        tools = [tool._asdict() for _, tool in sorted(self.tools.items())]
+        tools = repr(sorted(self.tools.items()))  # a tuple of plain values, each
         return sha256(orjson.dumps([policies, tools], option=orjson.OPT_SORT_KEYS)).digest()
 
     def tool(self, agent: str, name: str) -> RegisteredTool | None:

@@ -50,6 +50,15 @@ class Governance:
         """Agents that are disabled."""
         return tuple(self._disabled.values())
 
+    def adopt(self, notes: Mapping[str, str]) -> None:
+        """What is stored now, in place of all that was known: another gateway may have set it. Raises StoreError, with nothing changed."""
+        overlay, disabled = Overlay(_policies(notes), _tools(notes)), _switches(notes)
+        if overlay.digest != self.overlay.digest:
+            self._take(overlay)
+        if disabled != self._disabled:
+            self._disabled = disabled
+            self._switched(self.switches)
+
     async def put_policy(self, policy: Governing) -> None:
         """In place of the agent's earlier one. Raises StoreError and FullError, with nothing changed."""
         agent, policies = policy.policy.agent_id, self.overlay.policies

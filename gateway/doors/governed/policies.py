@@ -9,25 +9,24 @@ from gateway.doors.arrival import Arrival
 from gateway.doors.governed.asking import Caller, Json, answered, not_found, unprocessable
 from gateway.doors.governed.governance import FullError, Governance
 from gateway.doors.refusal import Refusal
+from gateway.model import Effect
 from gateway.policy.governed import ApiPolicy, Governing, policy_document, read, widened
+from gateway.policy.plans.tools import FETCHED
+from gateway.policy.snapshot import Snapshot
 from gateway.state.stores import StoreError
 
 TEMPLATES: Mapping[str, Json] = {
     "strict": {"allowed_tools": [], "max_actions_per_hour": 30, "max_spend_usd_per_day": 1.0},
     "moderate": {"max_actions_per_hour": 200, "max_spend_usd_per_day": 10.0},
     "permissive": {"max_actions_per_hour": 2000, "max_spend_usd_per_day": 100.0},
-    "read_only": {
-        "allowed_tools": ["http.get", "http.head", "search.read"],
-        "max_actions_per_hour": 500,
-        "max_spend_usd_per_day": 5.0,
-    },
+    "read_only": {"max_actions_per_hour": 500, "max_spend_usd_per_day": 5.0},
     "support_bot": {
         "blocked_tools": ["payments.*", "billing.*", "shell.*", "admin.*"],
         "max_actions_per_hour": 150,
         "max_spend_usd_per_day": 50.0,
     },
 }
-"""Our own contents: the vendor does not publish his (docs/governed.md)."""
+"""Our own contents: the vendor does not publish his (docs/governed.md). `read_only` allows the reads that the policy file names."""
 
 
 class Policies:
@@ -80,7 +79,14 @@ class Policies:
             raise unprocessable(f"template must be one of {', '.join(TEMPLATES)}")
         if not isinstance(overrides, dict):
             raise unprocessable("overrides must be an object")
-        return await self.put(arrival, caller, agent, {**TEMPLATES[name], **overrides})
+        reads = {"allowed_tools": _reads(arrival.snapshot)} if name == "read_only" else {}
+        return await self.put(arrival, caller, agent, {**TEMPLATES[name], **reads, **overrides})
+
+
+def _reads(snapshot: Snapshot) -> list[str]:
+    """Tools that the policy file names or that are built in, and whose effect is read."""
+    names = FETCHED.union(snapshot.tools())
+    return sorted(name for name in names if snapshot.plan("", name).effect is Effect.READ)
 
 
 def unwritten() -> Refusal:
