@@ -197,6 +197,9 @@ class Lane:
         head = request[:end]
         if self._rollout.candidate is not None or self._known.is_odd(head):
             return False
+        known = self._known.find(head)
+        if known is not None and known.peer == client.peer:
+            return False  # its call could not be begun, and cannot be now
         understood = self._read(client, request)
         self._known.remember(head, understood)
         return understood is not None and self._begin(client, understood, request, request[end:])
