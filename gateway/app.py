@@ -25,6 +25,7 @@ from gateway.doors.governed.door import GovernedDoor
 from gateway.doors.governed.governance import Governance
 from gateway.doors.identity import DEFAULT_AGENT
 from gateway.doors.lane import Lane
+from gateway.doors.learner import Learner
 from gateway.doors.listener import Listener
 from gateway.doors.mcp.door import McpDoor
 from gateway.doors.runs import RunControl
@@ -145,7 +146,7 @@ class Gateway:
                 self.pipeline,
                 policies=self.policies,
                 rollout=self.rollout,
-                upstream_of=self.upstreams.of,
+                learner=Learner(front, self.upstreams.of),
                 buffers=self.buffers,
                 clock=clock,
             ),

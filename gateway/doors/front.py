@@ -84,7 +84,7 @@ class Front:
                 return self._probe(arrival.path)
             if arrival.path.startswith("/_gateway/runs/"):
                 return await self._runs.answer(arrival)
-            if arrival.first == GOVERNED and arrival.snapshot.governed.enabled:
+            if self._is_governed(arrival):
                 return await self._governed.answer(arrival)
             if self._rollout.candidate is not None:
                 arrival.choose(self._rollout)
@@ -115,7 +115,7 @@ class Front:
         check_http(request)
         if egress.is_proxied(request) or IDEMPOTENCY_KEY in request.headers or not self._begin(arrival):
             return None
-        if arrival.first in (MCP, GOVERNED) or arrival.path.startswith("/_gateway/runs/"):
+        if arrival.first == MCP or self._is_governed(arrival) or arrival.path.startswith("/_gateway/runs/"):
             return None
         self._door(arrival)
         return arrival
@@ -165,6 +165,9 @@ class Front:
         self._check_host(arrival)
         self._identify(arrival)
         return True
+
+    def _is_governed(self, arrival: Arrival) -> bool:
+        return arrival.first == GOVERNED and arrival.snapshot.governed.enabled
 
     def _split(self, arrival: Arrival) -> None:
         """Path, query and run prefix. The path is checked as it came, whatever door it leads to."""

@@ -6,42 +6,28 @@ is written: requests the lane did not take, and calls it has begun, whose first 
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpVersion11
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpRequestParser
 from aiohttp.web import BaseRequest, StreamResponse
 
 from gateway.doors.answers import answer, plain_bytes
-from gateway.doors.arrival import Arrival
-from gateway.doors.bodies import WHOLE_BODY
 from gateway.doors.front import Front
+from gateway.doors.lane_call import Arrived, Client, LaneCall
+from gateway.doors.learner import END_OF_HEAD, Learner
 from gateway.doors.plain import BODILESS
-from gateway.doors.refusal import Refusal
-from gateway.doors.understood import KnownRequests, Quick, QuickUpstream, Understood, head_of
+from gateway.doors.understood import KnownRequests, Understood
 from gateway.model import Moment, Reply
-from gateway.pipeline.begun import Begun
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout
-from gateway.policy.snapshot import Snapshot, UpstreamPlan
+from gateway.policy.snapshot import Snapshot
 from gateway.state.buffers import Buffers
 
-END_OF_HEAD = b"\r\n\r\n"
 SWEEP = 0.02
 """Seconds between two looks for calls whose time is up: one timer for all of them, and so late a timeout may be."""
 REST_WITHIN = 0.05
 """Seconds for the rest of a body: many clients write head and body apart. After that aiohttp, and its timers, wait for it."""
-LINE_BYTES = 16 * 1024
-"""The request line, nginx's large_client_header_buffers doubled. It differs from FIELD_BYTES: the parser's error tells only the limit."""
-FIELD_BYTES = 32 * 1024
-"""One header: bearer tokens are long."""
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
-_NOT_PLAIN = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|idempotency-key)[ \t]*:", re.IGNORECASE)
 
 
 class Policies(Protocol):
@@ -49,93 +35,6 @@ class Policies(Protocol):
 
     @property
     def snapshot(self) -> Snapshot: ...
-
-
-class Client(Protocol):
-    """The connection a call came by (listener.py)."""
-
-    transport: asyncio.Transport | None
-    peer: str | None
-    """The caller's address."""
-    lane_call: "LaneCall | None"
-    """At work for it."""
-
-    def go_ordinary(self, call: "LaneCall") -> bool:
-        """Has aiohttp take the request once more, to go on with its call. False where it takes none any more."""
-        ...
-
-    def read_anew(self, request: bytes) -> None:
-        """Has aiohttp take the request as if the lane had never seen it."""
-        ...
-
-    def answered(self, now: float) -> None:
-        """The next request may come. `now`: loop time."""
-        ...
-
-
-class LaneCall:
-    """One begun call: the Taker of its exchange, and what ends its wait when it is stopped."""
-
-    __slots__ = ("_body", "_exchange", "begun", "client", "lane", "request", "understood", "until")
-
-    def __init__(
-        self,
-        lane: "Lane",
-        client: Client,
-        understood: Understood,
-        request: bytes,
-        body: bytes,
-        begun: Begun,
-        exchange: Quick,
-    ) -> None:
-        self.lane = lane
-        self.client = client
-        self.understood = understood
-        self.request = request
-        """As it came: aiohttp reads it again where the call goes on there."""
-        self.begun = begun
-        self._body = body
-        self._exchange = exchange
-        self.until = begun.progress.until(begun.at + begun.plan.timeout)
-        """Loop time of its first timer."""
-
-    def send(self) -> bool:
-        """The first attempt. False where its connection is gone."""
-        begun = self.begun
-        left = int(begun.progress.limits.left(begun.at) * 1000)
-        last = b"Tool-Gateway-Attempt: 1\r\nTool-Gateway-Deadline-Ms: %d\r\n\r\n" % max(0, left)
-        return self._exchange.send(begun.attempt, self.understood.opening + last + self._body, self)
-
-    def take(self, reply: Reply) -> None:
-        self.lane.finish(self, reply)
-
-    def look(self) -> None:
-        self.lane.go_ordinary(self)
-
-    def interrupt(self) -> None:
-        """An operator's kill, or the shutdown."""
-        self.lane.go_ordinary(self)
-
-    def reschedule(self, when: float | None) -> None:
-        """While the lane has it, no piece of a reply is passed on."""
-
-
-class Arrived:
-    """In the place of an exchange: its reply, which takes the pipeline a second look."""
-
-    __slots__ = ("_reply",)
-
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-
-    def hand_over(self) -> None:
-        """It is here."""
-
-    async def arrive(self) -> Reply:
-        return self._reply
-
-    def abort(self) -> None:
-        """Its connection was given back."""
 
 
 class Lane:
@@ -148,33 +47,24 @@ class Lane:
         *,
         policies: Policies,
         rollout: Rollout,
-        upstream_of: Callable[[UpstreamPlan], QuickUpstream],
+        learner: Learner,
         buffers: Buffers,
         clock: Callable[[], Moment],
     ) -> None:
         self._front = front
+        self.learner = learner
         self._pipeline = pipeline
         self._policies = policies
         self._rollout = rollout
-        self._upstream_of = upstream_of
         self._buffers = buffers
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._known = KnownRequests()
         self._policy: Snapshot | None = None
         """Whose heads are known."""
-        self._parser = self._new_parser()
         self._begun: dict[LaneCall, None] = {}
         self._unsent: list[LaneCall] = []
         self._sweeper: asyncio.TimerHandle | None = None
-
-    def size_of(self, data: bytes) -> int | None:
-        """Of the whole request that begins so. None where that cannot be told, or it is not for the lane anyway."""
-        end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
-        if end < len(END_OF_HEAD) or _NOT_PLAIN.search(data, 0, end):
-            return None
-        length = _LENGTH.search(data, 0, end - 2)
-        return end + int(length[1]) if length else end
 
     def take(self, client: Client, data: bytes) -> bool:
         """Begins the call that `data` asks for, where it is one whole request with a head that is known."""
@@ -200,7 +90,7 @@ class Lane:
         known = self._known.find(head)
         if known is not None and known.peer == client.peer:
             return False  # its call could not be begun, and cannot be now
-        understood = self._read(client, request)
+        understood = self.learner.understand(client.peer, request)
         self._known.remember(head, understood)
         return understood is not None and self._begin(client, understood, request, request[end:])
 
@@ -253,7 +143,7 @@ class Lane:
 
     def _begin(self, client: Client, understood: Understood, request: bytes, body: bytes) -> bool:
         """Has the first attempt sent at the end of this turn. False, with nothing changed, where the call is not for the lane now."""
-        exchange = understood.upstream.quick()
+        exchange = understood.upstream.quick(asked=not understood.plan.repeatable)
         if exchange is None:
             return False
         if not self._buffers.take(len(body)):
@@ -296,51 +186,6 @@ class Lane:
                 call.client.read_anew(call.request)
             elif call.begun.wait.stopped is None and not call.send():
                 self.go_ordinary(call)
-
-    def _read(self, client: Client, request: bytes) -> Understood | None:
-        """By aiohttp's parser and the doors' own rules."""
-        try:
-            messages, upgraded, rest = self._parser.feed_data(request)
-            odd = len(messages) != 1 or upgraded or bool(rest) or not messages[0][1].is_eof()
-        except HttpProcessingError:
-            odd = True
-        if odd:
-            self._parser = self._new_parser()
-            return None
-        self._parser.message_consumed()
-        message, payload = messages[0]
-        if message.version != HttpVersion11 or message.should_close or message.chunked or message.method == "HEAD":
-            return None
-        length = payload.total_bytes
-        try:
-            arrival = self._front.understand(head_of(message, client.peer))
-        except Refusal:
-            return None
-        return None if arrival is None else self._plain(arrival, length)
-
-    def _plain(self, arrival: Arrival, length: int) -> Understood | None:
-        """A call that the lane can begin: of a tool that the policy allows, at an upstream, with a short body and a short answer."""
-        plan = arrival.plan
-        if plan is None or plan.upstream is None or not plan.allowed or plan.stream or plan.idempotency_key:
-            return None
-        if length > min(WHOLE_BODY, plan.max_request_bytes):
-            return None
-        call, upstream = arrival.call(hashed=""), self._upstream_of(plan.upstream)
-        try:
-            opening = upstream.opening(call.method, call.target, call.headers, length)
-        except ValueError:
-            return None
-        return Understood(arrival, call, plan, upstream, length, opening)
-
-    def _new_parser(self) -> HttpRequestParser:
-        return HttpRequestParser(
-            BaseProtocol(self._loop),
-            self._loop,
-            2 * WHOLE_BODY,
-            max_line_size=LINE_BYTES,
-            max_field_size=FIELD_BYTES,
-            auto_decompress=False,
-        )
 
     def _let_go(self, call: LaneCall) -> None:
         """It is the lane's no more."""

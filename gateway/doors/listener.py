@@ -11,7 +11,9 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.doors.bodies import WHOLE_BODY
 from gateway.doors.front import Front
-from gateway.doors.lane import END_OF_HEAD, FIELD_BYTES, LINE_BYTES, REST_WITHIN, Lane, LaneCall
+from gateway.doors.lane import REST_WITHIN, Lane
+from gateway.doors.lane_call import LaneCall
+from gateway.doors.learner import END_OF_HEAD, FIELD_BYTES, LINE_BYTES
 from gateway.small_reads import READ_AHEAD
 from gateway.state.buffers import Buffers
 
@@ -175,34 +177,38 @@ class Connection(RequestHandler):
 
     def _sort(self, lane: Lane, data: bytes, *, resting: bool) -> bool:
         """What the lane does not know is learned, waited for, or read by aiohttp. True: the lane has taken it."""
-        size = lane.size_of(data)
+        size = lane.learner.size_of(data)
         if size is not None and resting:
             if size == len(data) and lane.learn(self, data):
                 return True
-            if len(data) < size <= LARGEST_REQUEST:
-                self._hold(data)
+            if len(data) < size <= LARGEST_REQUEST and self._hold(data):
                 return False
         self._let_go()
         self._owed = None if size is None or size < len(data) else size - len(data)
         self._read(data)
         return False
 
-    def _hold(self, data: bytes) -> None:
-        """Many clients write head and body apart."""
+    def _hold(self, data: bytes) -> bool:
+        """Many clients write head and body apart. False where there is no memory to wait for the rest."""
+        if not self._listener.buffers.take(len(data) - len(self._held)):
+            return False
         self._stop_head_timer()
         self._held = data
         if self._rest_timer is None:
             self._rest_timer = self._loop.call_later(REST_WITHIN, self._rest_too_slow)
+        return True
 
     def _rest_too_slow(self) -> None:
         """aiohttp waits for the rest, and its handler's timers run."""
-        data, size = self._held, None if self._listener.lane is None else self._listener.lane.size_of(self._held)
+        data, lane = self._held, self._listener.lane
+        size = None if lane is None else lane.learner.size_of(data)
         self._let_go()
         self._owed = None if size is None else size - len(data)
         self._read(data)
 
     def _let_go(self) -> None:
         """Nothing is held any more."""
+        self._listener.buffers.give(len(self._held))
         self._held = b""
         if self._rest_timer is not None:
             self._rest_timer.cancel()

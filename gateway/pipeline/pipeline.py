@@ -123,14 +123,14 @@ class Pipeline:
         if verdict.denial is not None or verdict.report_reason is not None:
             return None
         progress = Progress(call, plan, policy, limits_of(call, plan, run))
+        if self._make_room(progress) is not None:
+            return None
         attempt = self._attempts.begin(progress, plan, call.started.mono)
         if attempt is None:
+            self._buffers.give(progress.room)
             return None
         if call.arguments is not None:
             call = progress.forget_arguments()
-        if self._make_room(progress) is not None:
-            progress.step_back()
-            return None
         self._reserve(progress, plan, run, gather=True)
         wait = self._counts.in_flight.enter(call, plan.effect)
         wait.attempting(attempt, None)

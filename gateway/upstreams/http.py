@@ -57,9 +57,11 @@ class HttpUpstream:
         """What the heads of a call's attempts begin with; each may end with headers of its own. Raises ValueError, as RequestHeads does."""
         return self._heads.head(method, target, headers, framing(method, size)).removesuffix(b"\r\n")
 
-    def quick(self) -> QuickExchange | None:
-        """An exchange that can be begun at once, where a connection is idle: to be sent or given back before anything is awaited."""
-        connection = self.pool.take_idle(asked=False)
+    def quick(self, *, asked: bool) -> QuickExchange | None:
+        """An exchange that can be begun at once, where a connection is idle: to be sent or given back before anything is awaited. `asked`:
+        the kernel is, whether it is; what may not be repeated must not find out by being sent.
+        """
+        connection = self.pool.take_idle(asked=asked)
         return None if connection is None else QuickExchange(connection, self.pool, self._known)
 
     async def probe(self) -> str | None:

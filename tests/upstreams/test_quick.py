@@ -33,7 +33,7 @@ async def warm(served: HttpUpstream) -> None:
 
 
 def begin(served: HttpUpstream) -> tuple[QuickExchange, Waiting, Attempt]:
-    exchange = served.quick()
+    exchange = served.quick(asked=False)
     assert exchange is not None
     taker, attempt = Waiting(), Attempt(1, "POST", "/q", [], b"{}")
     assert exchange.send(attempt, ASKED, taker)
@@ -55,14 +55,14 @@ async def test_a_plain_reply_is_handed_over_whole_and_its_connection_used_again(
 
 async def test_without_an_idle_connection_nothing_is_begun() -> None:
     async with loopback(always(PLAIN)) as served, upstream(served.port) as made:
-        assert made.quick() is None
+        assert made.quick(asked=False) is None
         assert served.connections == 0
 
 
 async def test_one_that_is_not_needed_is_given_back() -> None:
     async with loopback(always(PLAIN)) as served, upstream(served.port) as made:
         await warm(made)
-        exchange = made.quick()
+        exchange = made.quick(asked=False)
         assert exchange is not None
         exchange.unused()
         exchange.abort()
@@ -167,14 +167,14 @@ async def test_bytes_that_come_while_idle_end_the_connection() -> None:
         assert await taker.reply is not None
         stray.set()
         await served.closed()
-        assert made.quick() is None
+        assert made.quick(asked=False) is None
         assert len(served.requests) == 1
 
 
 async def test_a_connection_that_closes_before_the_request_is_sent_sends_nothing() -> None:
     async with loopback(always(PLAIN)) as served, upstream(served.port) as made:
         await warm(made)
-        exchange = made.quick()
+        exchange = made.quick(asked=False)
         assert exchange is not None
         await cut(served)
         attempt = Attempt(1, "POST", "/q", [], b"{}")

@@ -10,7 +10,7 @@ from aiohttp.web import Response
 from gateway.denial import Reason
 from gateway.doors.arrival import Arrival
 from gateway.doors.governed.asking import Caller, Json, answered, unprocessable
-from gateway.doors.governed.governance import Governance
+from gateway.doors.governed.governance import FullError, Governance
 from gateway.doors.governed.results import BLOCKED, EXECUTED, RISKS, verdict_of
 from gateway.model import Effect, KillSwitch, Moment, Scope
 from gateway.state.counts import Counts
@@ -79,6 +79,8 @@ class AgentControl:
         async with self._governance.lock:
             try:
                 await self._governance.disable(agent, reason, caller.by)
+            except FullError as error:
+                raise unprocessable(str(error)) from None
             except StoreError:
                 reach = "this instance; LOST at a restart, since it could not be written"
         return answered(arrival, {**self._status(agent), "reach": reach})

@@ -14,7 +14,7 @@ from gateway.policy.snapshot import RegisteredTool
 from gateway.state.stores import StoreError
 
 MOST = 1000
-"""Policies, and tools, that are kept."""
+"""Policies, tools and disabled agents that are kept, each."""
 _POLICY, _TOOL, _DISABLED = "governed.policy:", "governed.tool:", "governed.disabled:"
 PutNote = Callable[[str, str | None], Awaitable[None]]
 
@@ -83,7 +83,9 @@ class Governance:
         )
 
     async def disable(self, agent: str, reason: str, who: str) -> None:
-        """In effect at once, before it is written. Raises StoreError: then it would not survive the process."""
+        """In effect at once, before it is written. Raises StoreError: then it would not survive the process. FullError: nothing changed."""
+        if agent not in self._disabled and len(self._disabled) >= MOST:
+            raise FullError(f"{MOST} agents are disabled already")
         switch = KillSwitch(Scope("agent", agent), reason, who, self._clock().wall, source=Source.GOVERNED)
         self._disabled[agent] = switch
         self._switched(self.switches)

@@ -63,7 +63,8 @@ class Policies:
                     f"{raised} would be wider than in the policy that this agent has, which takes governed.admin_key"
                 )
             try:
-                await governance.put_policy(after)
+                if before is None or before.policy != after.policy:  # agents say it at every start
+                    await governance.put_policy(after)
             except FullError as error:
                 raise unprocessable(str(error)) from None
             except StoreError:

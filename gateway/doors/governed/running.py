@@ -20,7 +20,7 @@ from gateway.doors.governed.asking import Agents, Json, not_found, unprocessable
 from gateway.doors.governed.results import RISKS, query_of, result_of, verdict_of
 from gateway.doors.identity import RUN_ID
 from gateway.doors.refusal import Refusal
-from gateway.model import Door, Outcome, Reply, ToolCall
+from gateway.model import Door, Outcome, Reply, ToolCall, UpstreamError
 from gateway.pipeline.failures import Cut, no_memory
 from gateway.pipeline.pipeline import OpenCall, Pipeline
 from gateway.pipeline.rollout import Rollout
@@ -109,8 +109,10 @@ class Running:
             raise Refusal(Denial(Reason.REQUEST_TOO_LARGE, detail))
         if plan.registered is not None and plan.builtin:
             call = _signed(arrival, plan.registered, asked, args)
-        elif plan.builtin and asked.tool in FETCHED and plan.allowed:
-            call = self._fetched(arrival, args)
+        elif asked.tool in FETCHED and (plan.allowed or plan.report):
+            call = self._fetched(arrival, args)._replace(
+                body=b"", shown=args
+            )  # they say where to go, and nothing of them goes there
         elif plan.allowed or plan.report:
             _refuse_elsewhere(plan)
             call = _posted(arrival, plan, asked, args)
@@ -123,19 +125,16 @@ class Running:
     async def _answer(self, arrival: Arrival, plan: Plan, opened: OpenCall) -> Response:
         outcome = opened.outcome
         reply = outcome.reply
-        if reply is not None and reply.body is None:
-            pieces: list[bytes] = []
-
-            async def write(piece: bytes) -> None:
-                pieces.append(piece)
-
-            try:
-                await opened.pass_on(write, _nothing)
-            except Cut as cut:
-                outcome = outcome._replace(reply=None, denial=cut.denial, reason=cut.denial.reason)
-            else:
-                outcome = outcome._replace(reply=Reply(reply.status, reply.headers, b"".join(pieces)))
-        return _told(arrival, plan, outcome)
+        held = _Held(self._buffers)
+        try:
+            if reply is not None and reply.body is None:
+                await opened.pass_on(held.write, held.end)
+                outcome = outcome._replace(reply=Reply(reply.status, reply.headers, b"".join(held.pieces)))
+            return _told(arrival, plan, outcome)
+        except Cut as cut:
+            return _told(arrival, plan, outcome._replace(reply=None, denial=cut.denial, reason=cut.denial.reason))
+        finally:
+            held.give()
 
     def _refuse(self, arrival: Arrival, plan: Plan, denial: Denial) -> Response:
         """Before the guards, but logged and told like what they say."""
@@ -238,8 +237,28 @@ def _signed(arrival: Arrival, tool: RegisteredTool, asked: Asked, args: bytes) -
     return call._replace(rest=rest, query=query)
 
 
-async def _nothing() -> None:
-    """The answer is written when all of it is there."""
+class _Held:
+    """Where a long reply is gathered: it is answered when all of it is there."""
+
+    def __init__(self, buffers: Buffers) -> None:
+        self.pieces: list[bytes] = []
+        self._buffers = buffers
+        self._taken = 0
+
+    async def write(self, piece: bytes) -> None:
+        """Raises UpstreamError where there is no room for it."""
+        if not self._buffers.take(len(piece)):
+            what = "the gateway holds as many bytes of requests and replies as it may (GATEWAY_MAX_BUFFERED_BYTES)"
+            raise UpstreamError("response_too_large", what, sent=True)
+        self._taken += len(piece)
+        self.pieces.append(piece)
+
+    async def end(self) -> None:
+        """Nothing has to be written."""
+
+    def give(self) -> None:
+        """All of it back."""
+        self._buffers.give(self._taken)
 
 
 def _told(arrival: Arrival, plan: Plan, outcome: Outcome) -> Response:

@@ -1,0 +1,88 @@
+"""Which requests are for the fast lane (lane.py), and what they ask: found out as the ordinary way does, by the same parser and doors."""
+
+import asyncio
+import re
+from collections.abc import Callable
+
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParser
+
+from gateway.doors.arrival import Arrival
+from gateway.doors.bodies import WHOLE_BODY
+from gateway.doors.front import Front
+from gateway.doors.refusal import Refusal
+from gateway.doors.understood import QuickUpstream, Understood, head_of
+from gateway.policy.snapshot import UpstreamPlan
+
+END_OF_HEAD = b"\r\n\r\n"
+LINE_BYTES = 16 * 1024
+"""The request line, nginx's large_client_header_buffers doubled. It differs from FIELD_BYTES: the parser's error tells only the limit."""
+FIELD_BYTES = 32 * 1024
+"""One header: bearer tokens are long."""
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
+_NOT_PLAIN = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|idempotency-key)[ \t]*:", re.IGNORECASE)
+
+
+class Learner:
+    """Asked about heads that are not known yet."""
+
+    def __init__(self, front: Front, upstream_of: Callable[[UpstreamPlan], QuickUpstream]) -> None:
+        self._front = front
+        self._upstream_of = upstream_of
+        self._loop = asyncio.get_running_loop()
+        self._parser = self._new_parser()
+
+    def size_of(self, data: bytes) -> int | None:
+        """Of the whole request that begins so. None where that cannot be told, or it is not for the lane anyway."""
+        end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+        if end < len(END_OF_HEAD) or _NOT_PLAIN.search(data, 0, end):
+            return None
+        length = _LENGTH.search(data, 0, end - 2)
+        return end + int(length[1]) if length else end
+
+    def understand(self, peer: str | None, request: bytes) -> Understood | None:
+        """A whole request, by aiohttp's parser and the doors' own rules. None: it is not for the lane."""
+        try:
+            messages, upgraded, rest = self._parser.feed_data(request)
+            odd = len(messages) != 1 or upgraded or bool(rest) or not messages[0][1].is_eof()
+        except HttpProcessingError:
+            odd = True
+        if odd:
+            self._parser = self._new_parser()
+            return None
+        self._parser.message_consumed()
+        message, payload = messages[0]
+        if message.version != HttpVersion11 or message.should_close or message.chunked or message.method == "HEAD":
+            return None
+        length = payload.total_bytes
+        try:
+            arrival = self._front.understand(head_of(message, peer))
+        except Refusal:
+            return None
+        return None if arrival is None else self._plain(arrival, length)
+
+    def _plain(self, arrival: Arrival, length: int) -> Understood | None:
+        """A call that the lane can begin: of a tool that the policy allows, at an upstream, with a short body and a short answer."""
+        plan = arrival.plan
+        if plan is None or plan.upstream is None or not plan.allowed or plan.stream or plan.idempotency_key:
+            return None
+        if length > min(WHOLE_BODY, plan.max_request_bytes):
+            return None
+        call, upstream = arrival.call(hashed=""), self._upstream_of(plan.upstream)
+        try:
+            opening = upstream.opening(call.method, call.target, call.headers, length)
+        except ValueError:
+            return None
+        return Understood(arrival, call, plan, upstream, length, opening)
+
+    def _new_parser(self) -> HttpRequestParser:
+        return HttpRequestParser(
+            BaseProtocol(self._loop),
+            self._loop,
+            2 * WHOLE_BODY,
+            max_line_size=LINE_BYTES,
+            max_field_size=FIELD_BYTES,
+            auto_decompress=False,
+        )
