@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -54,6 +55,8 @@ async def test_the_designs_example(running: Running, tool: ToolServer) -> None:
         "low",
     )
     assert (res.result["status"], res.result["body"]) == (200, '{"ok": true}')
+    [received] = tool.received
+    assert (received.method, received.body) == ("GET", b"")
     record = await running.seen.ended()
     assert (record.door, record.tool, record.agent_id) == (Door.GOVERNED, "http.get", "billing-agent")
     assert (record.reason, record.cost_micro_usd) == (Reason.OK, 1000)
@@ -102,6 +105,58 @@ async def test_a_tool_that_takes_get_has_its_arguments_as_the_query(start: Start
     assert path == "/search.read"
     sent = httpx.QueryParams(query).multi_items()
     assert sorted(sent) == [("deep", '{"z":null}'), ("n", "2"), ("q", "a b&c"), ("tags", "x"), ("tags", "y")]
+
+
+async def test_arguments_reach_the_tool_as_they_are(running: Running, sdk: Sdk, tool: ToolServer) -> None:
+    args = {"n": 12345678901234567890123, "x": 1e-7, "deep": [{"ä": None, "😀": [True, ""]}], "run": "id"}
+    assert (await sdk.run(args=args)).ok
+    assert json.loads(tool.received[0].body) == args
+
+
+async def test_a_long_answer_comes_whole_and_one_that_finds_no_room_is_told(
+    start: StartGateway, tool: ToolServer
+) -> None:
+    long = {"text": "x" * 1_000_000}
+
+    async def say(request: web.Request) -> web.StreamResponse:
+        return web.json_response(long)
+
+    tool.behaviour = say
+    running = await start(policy(tool), **KEYS)
+    assert (await Sdk(running.gateway.data_url).run()).result == long
+    narrow = await start(policy(tool), GATEWAY_MAX_BUFFERED_BYTES="500000", **KEYS)
+    res = await Sdk(narrow.gateway.data_url).run()
+    assert (res.ok, res.allowed, res.policy_reason) == (False, True, "tool_error")
+    assert "GATEWAY_MAX_BUFFERED_BYTES" in res.result["detail"]
+    assert (await narrow.seen.ended()).reason is Reason.RESPONSE_TOO_LARGE
+
+
+async def test_report_mode_lets_pass_what_the_allowlist_does_not_name(start: StartGateway, tool: ToolServer) -> None:
+    running = await start(policy(tool, allowlist=[], mode="report"), **KEYS)
+    sdk = Sdk(running.gateway.data_url)
+    for name, args in [("http.get", {"url": tool.url}), ("search.read", {})]:
+        assert (await sdk.run(name, args=args)).allowed
+    await running.seen.ended(2)
+    assert {record.decision for record in running.seen.records} == {Decision.REPORT}
+
+
+async def test_runs_of_a_candidate_are_governed_too(start: StartGateway, tool: ToolServer, tmp_path: Path) -> None:
+    document = json.loads(policy(tool, rollout={"canary_percent": 100}))
+    (tmp_path / "policies").mkdir()
+    candidate = {"tools": {**document["tools"], "denylist": ["shell.*"]}}
+    (tmp_path / "policies" / "candidate.yaml").write_text(json.dumps(candidate))
+    running = await start(json.dumps(document), **KEYS)
+    rollout = running.gateway.rollout
+    assert rollout.candidate is not None
+    sdk = Sdk(running.gateway.data_url)
+    since = rollout.since
+    await sdk(lambda c: c.gov.upsert_policy({"agent_id": "a1", "blocked_tools": ["search.read"]}))
+    assert (await sdk.run("search.read", "a1", run_id="r1")).policy_reason == "tool_explicitly_blocked"
+    assert (await sdk.run("notes.write", "a1", run_id="r1")).ok
+    await running.seen.ended(2)
+    assert {record.policy for record in running.seen.records} == {rollout.candidate.snapshot.version}
+    assert {record.candidate for record in running.seen.records} == {"canary"}
+    assert rollout.since == since
 
 
 @pytest.mark.parametrize(
