@@ -242,6 +242,25 @@ async def test_a_slow_tool_is_answered_for_before_the_client_gives_up(start: Sta
     assert snapshot.plan("a", "search.read").deadline > 4.5  # of the other doors
 
 
+async def test_a_call_has_less_time_than_the_client_waits_unless_the_policy_gives_it_more(
+    start: StartGateway, tool: ToolServer
+) -> None:
+    running = await start(policy(tool, definitions={"notes.write": {"deadline_ms": 9000}}), **KEYS)
+    sdk = Sdk(running.gateway.data_url)
+    for name in ("search.read", "notes.write"):
+        assert (await sdk.run(name)).ok
+    left = [int(request.headers["Tool-Gateway-Deadline-Ms"]) for request in tool.received]
+    assert 0 < left[0] <= 4500 < left[1] <= 9000
+
+
+async def test_the_gateways_key_goes_to_no_tool(start: StartGateway, tool: ToolServer) -> None:
+    definition = {"effect": "read", "forward_authorization": True}
+    running = await start(policy(tool, definitions={"search.read": definition}), **KEYS)
+    assert (await Sdk(running.gateway.data_url).run()).ok
+    assert "authorization" not in {name.lower() for name in tool.received[0].headers}
+    assert KEYS["API_KEY"] not in str(tool.received)
+
+
 async def test_a_request_that_the_client_sends_again_is_performed_and_charged_once(
     running: Running, tool: ToolServer
 ) -> None:

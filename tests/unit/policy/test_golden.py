@@ -18,6 +18,8 @@ ENVIRON = {
     "SUPPORT_AGENT_TOKEN": "support-agent-token",
     "BILLING_API_TOKEN": "billing-api-token",
     "BROWSER_AGENT_TOKEN": "browser-agent-token",
+    "GOVERNED_API_KEY": "governed-api-key",
+    "GOVERNED_ADMIN_KEY": "governed-admin-key",
 }
 OWN = frozenset([("127.0.0.1", 8080), ("127.0.0.1", 8081)])
 
