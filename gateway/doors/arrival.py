@@ -33,7 +33,7 @@ class Arrival:
     door: Door = Door.TOOL_PATH
     agent: str = DEFAULT_AGENT
     foreign_bearer: bool = False
-    own_bearer: bool = False
+    own_token: bool = False
     """Authorization carries an agent's token: consumed here."""
     run: str = ""
     step: int | None = None
@@ -135,7 +135,7 @@ class Arrival:
         if plan is None or (not plan.allowed and not plan.report):
             return ()
         headers, none = request.headers, ()
-        dropped = WITH_AUTHORIZATION if plan.forward_authorization and not self.own_bearer else NOT_FORWARDED
+        dropped = WITH_AUTHORIZATION if plan.forward_authorization and not self.own_token else NOT_FORWARDED
         kept = end_to_end(headers.items(), headers.getall("Connection", none), dropped)
         if plan.idempotency_key:
             kept.append((IDEMPOTENCY_KEY, self.idempotency_key or made_up_key(self.call_id, self.started)))

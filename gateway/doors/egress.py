@@ -7,7 +7,7 @@ from aiohttp.web import BaseRequest
 from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival
 from gateway.doors.headers import TO_TARGETS, end_to_end
-from gateway.doors.identity import DEFAULT_AGENT, owns_bearer, proxy_caller_of, proxy_unauthenticated, run_of
+from gateway.doors.identity import DEFAULT_AGENT, carries_token, proxy_caller_of, proxy_unauthenticated, run_of
 from gateway.doors.refusal import Refusal
 from gateway.model import BodyStream, Door, Target, ToolCall
 from gateway.policy.hosts import is_own
@@ -54,9 +54,9 @@ def decode(arrival: Arrival) -> Plan:
 
 
 def destined(arrival: Arrival, body: bytes | BodyStream) -> ToolCall:
-    """The ToolCall of a proxied request, with every header that is the target's. (An agent's token never is.)"""
+    """The ToolCall of a proxied request, with every header that is the target's. (An agent's token never is.) Raises Refusal."""
     headers = arrival.request.headers
-    dropped = TO_TARGETS | {"authorization"} if owns_bearer(headers, arrival.snapshot) else TO_TARGETS
+    dropped = TO_TARGETS | {"authorization"} if carries_token(headers, arrival.snapshot) else TO_TARGETS
     kept = end_to_end(headers.items(), headers.getall("Connection", ()), dropped)
     if arrival.tool not in FETCHED:
         return arrival.call(body, headers=tuple(kept))

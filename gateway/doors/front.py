@@ -206,7 +206,7 @@ class Front:
 
     def _identify(self, arrival: Arrival) -> None:
         headers, snapshot = arrival.request.headers, arrival.snapshot
-        arrival.agent, arrival.foreign_bearer, arrival.own_bearer = caller_of(headers, snapshot, self._fixed_agent)
+        arrival.agent, arrival.foreign_bearer, arrival.own_token = caller_of(headers, snapshot, self._fixed_agent)
         prefix = arrival.run_prefix.removeprefix("/runs/") if arrival.run_prefix else None
         arrival.run = run_of(prefix, headers, snapshot.identify_by_trace)
         if not arrival.run and arrival.first == MCP:

@@ -19,9 +19,11 @@ DEFAULT_AGENT = "default"
 
 
 class Headers(Protocol):
-    """The look-up that aiohttp's case-insensitive multidict offers."""
+    """The look-ups that aiohttp's case-insensitive multidict offers."""
 
     def get(self, key: str, /) -> str | None: ...
+
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
 
 
 class Caller(NamedTuple):
@@ -30,25 +32,27 @@ class Caller(NamedTuple):
     agent: str
     foreign_bearer: bool
     """A bearer that no agent owns: only a tool that forwards Authorization may take it."""
-    own_bearer: bool
-    """The bearer is an agent's token. Such a one is never forwarded, whatever else identified the caller."""
+    own_token: bool
+    """Authorization carries an agent's token. Such a one is never forwarded, whatever else identified the caller."""
 
 
 def caller_of(headers: Headers, snapshot: Snapshot, fixed_agent: str | None) -> Caller:
     """`fixed_agent` is GATEWAY_AGENT_ID: no header can spoof it. Raises Refusal."""
-    bearer = _bearer(headers.get("Authorization"))
+    authorization = _authorization(headers)
+    bearer = None if authorization is None else _bearer(authorization)
     owner = snapshot.agent_of_token(bearer) if bearer else None
+    own_token = authorization is not None and (owner is not None or _carries_token(authorization, snapshot))
     if fixed_agent is not None:
-        return Caller(fixed_agent, False, owner is not None)
+        return Caller(fixed_agent, False, own_token)
     token = headers.get("Agent-Token")
     if token is not None:
         agent = snapshot.agent_of_token(token)
         if agent is None:
             raise _unauthenticated("Agent-Token is no agent's token; send the token that the policy gives this agent.")
-        return Caller(agent, False, owner is not None)
+        return Caller(agent, False, own_token)
     if owner is not None:
         return Caller(owner, False, True)
-    return Caller(_named_agent(headers.get("Agent-Id"), snapshot), bearer is not None, False)
+    return Caller(_named_agent(headers.get("Agent-Id"), snapshot), bearer is not None, own_token)
 
 
 def refuse_foreign_bearer() -> Refusal:
@@ -66,7 +70,10 @@ def proxy_caller_of(lines: Sequence[str], snapshot: Snapshot, fixed_agent: str |
     """
     if len(lines) > 1:
         raise proxy_unauthenticated("Proxy-Authorization stands more than once; send it once.")
-    run, token = _basic(lines[0]) if lines else ("", "")
+    credentials = _user_and_password(lines[0]) if lines else ("", "")
+    if credentials is None:
+        raise proxy_unauthenticated("Proxy-Authorization is not Basic with a user and a password.")
+    run, token = credentials
     if fixed_agent is not None or not token:
         return fixed_agent or DEFAULT_AGENT, run or None
     agent = snapshot.agent_of_token(token)
@@ -81,10 +88,10 @@ def proxy_unauthenticated(what: str, reason: Reason = Reason.UNAUTHENTICATED) ->
     return Refusal(Denial(reason, detail, status_override=407))
 
 
-def owns_bearer(headers: Headers, snapshot: Snapshot) -> bool:
-    """Does Authorization carry an agent's token? Whatever the door, such a one is never forwarded."""
-    bearer = _bearer(headers.get("Authorization"))
-    return bearer is not None and snapshot.agent_of_token(bearer) is not None
+def carries_token(headers: Headers, snapshot: Snapshot) -> bool:
+    """Does Authorization carry an agent's token? Whatever the door, such a one is never forwarded. Raises Refusal."""
+    authorization = _authorization(headers)
+    return authorization is not None and _carries_token(authorization, snapshot)
 
 
 def run_of(prefix: str | None, headers: Headers, identify_by_trace: bool) -> str:
@@ -138,23 +145,36 @@ def _named_agent(name: str | None, snapshot: Snapshot) -> str:
     return name
 
 
-def _bearer(authorization: str | None) -> str | None:
-    if authorization is None:
-        return None
+def _authorization(headers: Headers) -> str | None:
+    """What is judged must be all there is. Raises Refusal."""
+    lines = headers.getall("Authorization", ())
+    if len(lines) > 1:
+        raise Refusal(Denial(Reason.INVALID_REQUEST, "Authorization stands more than once; send it once."))
+    return lines[0] if lines else None
+
+
+def _carries_token(authorization: str, snapshot: Snapshot) -> bool:
+    """As a bearer, or as a password: what was meant for the proxy, and written into the other header."""
+    credentials = _user_and_password(authorization)
+    token = _bearer(authorization) if credentials is None else credentials[1]
+    return token is not None and snapshot.agent_of_token(token) is not None
+
+
+def _bearer(authorization: str) -> str | None:
     scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def _basic(credentials: str) -> tuple[str, str]:
-    """User and password (RFC 7617). Raises Refusal."""
+def _user_and_password(credentials: str) -> tuple[str, str] | None:
+    """Of Basic (RFC 7617); None for what is not."""
     scheme, _, encoded = credentials.partition(" ")
+    if scheme.lower() != "basic":
+        return None
     try:
         user, colon, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
-        colon = ""
-    if scheme.lower() != "basic" or not colon:
-        raise proxy_unauthenticated("Proxy-Authorization is not Basic with a user and a password.")
-    return user, password
+        return None
+    return (user, password) if colon else None
 
 
 def _in_baggage(baggage: str) -> str | None:

@@ -235,19 +235,22 @@ class Connection(RequestHandler):
     def _read(self, data: bytes) -> None:
         super().data_received(data)
         if self._messages:
-            self._doubt_upgrade()
+            self._doubt_what_follows()
         if self._waiter is None or self._messages:
             self._stop_head_timer()  # no head is waited for: what comes is a body, or stands behind a request
         elif self._head_timer is None:
             self._start_head_timer()
 
-    def _doubt_upgrade(self) -> None:
-        """aiohttp's parser loses what comes in one piece with the body of a request for an upgrade: such a request is the last one. So is
-        a CONNECT: what stands behind it is for its target, and no request.
+    def _doubt_what_follows(self) -> None:
+        """Some requests are the last ones, because aiohttp's parser does not tell well what stands behind them: it loses what comes in one
+        piece with the body of a request for an upgrade, and takes a trailer behind chunks for a header of the next request. What stands
+        behind a CONNECT is for its target, and no request.
         """
-        message, payload = self._messages[-1]
-        if payload is not EMPTY_PAYLOAD and not isinstance(message, _ErrInfo) and message.upgrade:
-            self._messages[-1] = (message._replace(should_close=True), payload)
+        for at, (message, payload) in enumerate(self._messages):
+            if payload is EMPTY_PAYLOAD or isinstance(message, _ErrInfo):
+                continue
+            if message.upgrade or message.chunked:
+                self._messages[at] = (message._replace(should_close=True), payload)
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -150,11 +150,17 @@ async def test_end_to_end_headers_pass_and_nothing_else_does(running: Running, t
     }
 
 
-async def test_an_agents_token_never_reaches_a_target(start: StartGateway, tool: ToolServer) -> None:
+@pytest.mark.parametrize("meant_for_the_proxy", ["Bearer billing-token", basic("r1:billing-token").partition(": ")[2]])
+async def test_an_agents_token_never_reaches_a_target(
+    start: StartGateway, tool: ToolServer, meant_for_the_proxy: str
+) -> None:
     running = await start(policy(tool, agents=BILLING), **TOKENS)
-    answer = await send(running, f"GET {tool.url}/", basic("r1:billing-token"), "Authorization: Bearer billing-token")
-    assert answer.status == 200
+    credentials, authorization = basic("r1:billing-token"), f"Authorization: {meant_for_the_proxy}"
+    assert (await send(running, f"GET {tool.url}/", credentials, authorization)).status == 200
     assert "Authorization" not in tool.received[0].headers
+    twice = await send(running, f"GET {tool.url}/", credentials, "Authorization: Bearer theirs", authorization)
+    refused(twice, 400, "invalid_request")
+    assert tool.calls == 1
 
 
 async def test_the_targets_answer_comes_back_whole_cookies_and_redirects_too(

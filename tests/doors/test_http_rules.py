@@ -1,6 +1,7 @@
 """HTTP that no door takes (SPEC 11): answered as a problem, logged once, the connection closed, and the tool hears nothing."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -202,6 +203,20 @@ async def test_pipelined_requests_are_answered_in_order(running: Running, tool: 
         )
         assert [(await wire.answer()).status for _ in range(3)] == [200, 403, 200]
     assert [received.path for received in tool.received] == ["/search.read?n=1", "/search.read?n=2"]
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "apart"])
+async def test_a_trailer_is_no_header_of_the_next_request(running: Running, tool: ToolServer, apart: bool) -> None:
+    """aiohttp's parser takes it for one: behind a body in chunks there is no next request."""
+    chunks = b"2\r\n{}\r\n0\r\nX-Of-Another: 1\r\n\r\n"
+    async with dial(running.gateway.data_url) as wire:
+        await wire.say(request("POST /tools/search.read", "Transfer-Encoding: chunked") + chunks)
+        if apart:
+            assert (await wire.answer()).header("Connection") == "close"
+        with suppress(ConnectionError):
+            await wire.say(request("GET /tools/search.read?q=next"))
+        await wire.rest()
+    assert [received.body for received in tool.received] == [b"{}"]
 
 
 async def test_nothing_of_a_malformed_request_reaches_the_log(running: Running) -> None:

@@ -74,7 +74,7 @@ class Running:
         if self._rollout.candidate is not None:
             arrival.choose(self._rollout)
         plan = arrival.plan = self._plan(arrival.snapshot.plan(asked.agent, asked.tool))
-        arrival.own_bearer = True  # it is the gateway's key, whatever the tool forwards
+        arrival.own_token = True  # it is the gateway's key, whatever the tool forwards
         try:
             call = self._call(arrival, plan, asked)
         except Refusal as refusal:

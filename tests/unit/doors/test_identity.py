@@ -5,9 +5,10 @@ from base64 import b64encode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from gateway.denial import Reason
-from gateway.doors.identity import owns_bearer, proxy_caller_of
+from gateway.doors.identity import caller_of, carries_token, proxy_caller_of
 from gateway.doors.refusal import Refusal
 from gateway.policy.plans.given import Given
 from gateway.policy.secrets import Reference
@@ -65,9 +66,20 @@ def test_whatever_is_sent_it_is_understood_or_asked_for_again(lines: list[str]) 
         ("bearer  billing:token", True),
         ("Bearer theirs", False),
         ("Basic billing:token", False),
+        (basic(b"anybody:billing:token"), True),
+        (basic(b"billing:token:"), False),
+        (basic(b"theirs:"), False),
         ("Bearer", False),
     ],
 )
 def test_an_agents_token_is_known_wherever_it_is_carried(authorization: str | None, own: bool) -> None:
-    headers = {} if authorization is None else {"Authorization": authorization}
-    assert owns_bearer(headers, POLICY) is own
+    headers = CIMultiDict({} if authorization is None else {"Authorization": authorization})
+    assert carries_token(headers, POLICY) is own
+
+
+@pytest.mark.parametrize("first", ["Bearer theirs", "Bearer billing:token"])
+def test_what_is_judged_is_all_that_is_forwarded(first: str) -> None:
+    headers = CIMultiDict([("Authorization", first), ("authorization", "Bearer billing:token")])
+    for judge in (carries_token, lambda given, policy: caller_of(given, policy, None)):
+        with pytest.raises(Refusal, match="invalid_request"):
+            judge(headers, POLICY)
