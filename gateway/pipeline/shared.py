@@ -137,18 +137,19 @@ class SharedCharges:
         looked = await self._fleet.look(key, budgets.max_seconds)
         if looked is not None and looked[0] != "unknown":
             now = self._clock()
-            self._learn(self._counts.ledger.take_up(key, now), looked[1], now)
+            self._learn(self._counts.ledger.take_up(key, budgets, now), looked[1], now)
 
     def _take(self, answer: Answer, call: ToolCall, plan: Plan, run: Run, now: Moment) -> Denial | None:
         if not run.window:
-            # A refused call is still reserved here, and will be given back.
-            refused = not answer.charged
-            self._learn(run, answer.run, now, more=(1, plan.price(call.spend)) if refused else (0, 0))
-        return objection(answer, call, plan, run, now)
+            self._learn(run, answer.run, now)
+        denial = objection(answer, call, plan, run, now)
+        if not run.window and not answer.charged:  # it is still reserved here, and will be given back
+            run.tool_calls += 1
+            run.spend += plan.price(call.spend)
+        return denial
 
-    def _learn(self, run: Run, seen: RunSeen, now: Moment, more: tuple[int, int] = (0, 0)) -> None:
-        calls, spend = self._fleet.pending(run.key)
-        self._counts.ledger.learn(run, seen, (calls + more[0], spend + more[1]), now)
+    def _learn(self, run: Run, seen: RunSeen, now: Moment) -> None:
+        self._counts.ledger.learn(run, seen, self._fleet.pending(run.key), now)
         if seen.ended_by is not None and run.ended is None:
             self._fleet.heard_end(run.key, seen.ended_by, seen.stop_reason or "")
             over = self._counts.ledger.end(run.key, Reason(seen.ended_by), seen.stop_reason or "", now)

@@ -7,7 +7,6 @@ The agent's anonymous calls (run id "") are counted in windows, which never end:
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from math import inf
 from typing import NamedTuple
 
 from gateway.denial import Denial, Reason
@@ -42,8 +41,6 @@ ENDS_RUN = frozenset(
 """Refusals that end the run they are made to: those with a stop_reason of the run's own. A kill switch does not (once it is lifted, the
 run goes on), nor does `max_calls` (other tools may be called), nor what the agent has used in other runs.
 """
-
-_ANY_AGE = Budgets(0, 0, inf)
 
 BudgetsOf = Callable[[RunKey], Budgets]
 """The budgets that an agent's runs have now."""
@@ -101,9 +98,9 @@ class Ledger:
             run.wall -= run.began - began
             run.began = began
 
-    def take_up(self, key: RunKey, now: Moment) -> Run:
+    def take_up(self, key: RunKey, budgets: Budgets, now: Moment) -> Run:
         """The run, also where only other gateways know it so far."""
-        return self._runs.get(key) or self._open(key, _ANY_AGE, now)[0]
+        return self._runs.get(key) or self._open(key, budgets, now)[0]
 
     def is_full(self, key: RunKey) -> bool:
         """Would a call of this run start one more than may live, or than may be kept?"""

@@ -184,7 +184,7 @@ class Own:
 
     def _count(self, ask: Ask, at: int, one: int) -> None:
         if ask.run.id:
-            run = self.run(ask.run, 0)
+            run = self.run(ask.run, at + int(ask.run_seconds * 1000))
             run.began = run.began or at
             run.steps = max(run.steps, ask.step)
             for name in _run_names(ask):

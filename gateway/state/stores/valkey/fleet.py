@@ -184,7 +184,7 @@ class Fleet:
         answer = share.answer = _answer(text)
         self._ahead = answer.at - self._wall()
         if ask.run.id:
-            run = self._own.run(ask.run, 0)
+            run = self._own.run(ask.run, self._now())
             run.steps = max(run.steps, answer.run.steps)
             run.began = answer.at - int(answer.run.elapsed * 1000)
         if answer.charged:
@@ -237,7 +237,7 @@ class Fleet:
             if agent.epoch != self._epoch:
                 self._tell_agent(ask.run.agent, agent, link)
         if ask.run.id:
-            run = self._own.run(ask.run, 0)
+            run = self._own.run(ask.run, self._now())
             fresh_run = self._is_new(run)
             if run.epoch != self._epoch:
                 self._tell_run(ask.run, run, link)
