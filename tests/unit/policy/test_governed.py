@@ -64,6 +64,15 @@ def test_what_is_not_called_wider_allows_nothing_more(one: dict[str, Any], other
     assert now[3] >= was[3]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [(["a.b"], ["a.*"]), (["a.b", "a.b.*"], ["a.*"]), (["a.*", "b.*"], ["*"])]
+)
+def test_a_family_is_wider_than_its_members(before: list[str], after: list[str]) -> None:
+    one, other = ({"agent_id": "a1", "allowed_tools": names} for names in (before, after))
+    assert widened(governing(one), governing(other)) == "allowed_tools"
+    assert widened(governing(other), governing(one)) is None
+
+
 @given(POLICIES)
 def test_the_same_policy_again_is_not_wider_and_what_is_stored_reads_back(document: dict[str, Any]) -> None:
     laid = governing(document)
