@@ -36,6 +36,17 @@ def is_shared(state: str) -> bool:
     return state.partition(":")[0] in SCHEMES
 
 
+def state_shared(state: str) -> str | None:
+    """What gateways share there and what each has by itself, for `check`; None where they share nothing."""
+    if not is_shared(state):
+        return None
+    return (
+        f"all gateways on {parse_place(state)} share agents' limits, the budgets of named runs and kill switches. Each has by itself,"
+        " so that N gateways allow N times as much: rate, max_concurrency, circuit_breaker, retries.budget_percent,"
+        " max_identical_calls, runs.max_started_per_hour, calls without a run id, and kept answers"
+    )
+
+
 def parse_place(text: str) -> Place:
     """Raises ValueError, whose text repeats nothing of the URL."""
     try:

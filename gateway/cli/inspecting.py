@@ -15,6 +15,7 @@ from gateway.cli.output import CannotError, NoError, accepted, print_json
 from gateway.cli.reaching import reach_all
 from gateway.guards.explain import explain as explain_call
 from gateway.model import Moment
+from gateway.place import state_shared
 from gateway.policy.source import Checked
 from gateway.policy.source import check as check_policy
 from gateway.settings import Settings, SettingsError, read_settings
@@ -56,17 +57,20 @@ def check(path: str | None, connect: bool, without_secrets: bool, as_json: bool)
                 "warnings": list(checked.warnings),
                 "overrides": list(snapshot.overrides) if snapshot else [],
                 "candidate": _candidate_view(checked),
+                "state": state_shared(settings.state),
                 "reach": [{"target": target, "problem": problem} for target, problem in reached],
             }
         )
     else:
-        for line in _check_lines(path, checked, reached):
+        for line in _check_lines(path, checked, reached, state_shared(settings.state)):
             click.echo(line)
     if snapshot is None or any(problem for _, problem in reached):
         raise SystemExit(1)
 
 
-def _check_lines(path: str, checked: Checked, reached: list[tuple[str, str | None]]) -> Iterator[str]:
+def _check_lines(
+    path: str, checked: Checked, reached: list[tuple[str, str | None]], shared: str | None
+) -> Iterator[str]:
     yield from checked.problems
     yield from (f"warning: {warning}" for warning in checked.warnings)
     if checked.candidate is not None:
@@ -75,6 +79,8 @@ def _check_lines(path: str, checked: Checked, reached: list[tuple[str, str | Non
     if snapshot is None:
         return
     yield from (f"override: {override}" for override in snapshot.overrides)
+    if shared:
+        yield f"state: {shared}"
     mode = " (mode: report)" if snapshot.report else ""
     yield f"{path}: ok, version {snapshot.version}{mode}"
     if checked.candidate is not None:

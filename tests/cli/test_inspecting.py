@@ -58,6 +58,16 @@ def test_check_json_says_the_same() -> None:
     assert (said.exit_code, result["ok"], result["version"], len(result["problems"])) == (1, False, None, 1)
 
 
+def test_check_says_what_each_gateway_of_a_fleet_has_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(GOOD)
+    assert "state: " not in run("check").stdout
+    monkeypatch.setenv("GATEWAY_STATE", "valkey://gateway:hunter2@cache:6379/0")
+    (line,) = [line for line in run("check").stdout.splitlines() if line.startswith("state: ")]
+    assert line.startswith("state: all gateways on valkey://cache:6379/0 share agents' limits")
+    assert "N times as much: rate, max_concurrency, circuit_breaker" in line
+    assert json.loads(run("check", "--json").stdout)["state"] == line.removeprefix("state: ")
+
+
 def test_secrets_are_asked_for_unless_told_otherwise() -> None:
     write(GOOD + "agents: {a: {token: '${env:NOWHERE_TOKEN}'}, default: {}}\n")
     assert run("check").exit_code == 1
