@@ -451,6 +451,33 @@ async def test_tools_of_an_mcp_server_are_called_by_mcp(start: StartGateway, too
     assert tool.calls == 0
 
 
+async def test_a_fetch_follows_redirects_and_keeps_cookies_to_itself(sdk: Sdk, tool: ToolServer) -> None:
+    tool.replies = [status(302, Location="/next", Set_Cookie="a=1")]
+    res = await sdk.run("http.get", args={"url": tool.url})
+    assert (res.ok, res.result["status"]) == (True, 200)
+    assert [request.path for request in tool.received] == ["/", "/next"]
+    assert "set-cookie" not in res.result["headers"]
+
+
+async def test_a_stream_of_events_is_one_answer_or_late(start: StartGateway, tool: ToolServer) -> None:
+    goes_on = asyncio.Event()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        if request.path == "/notes.write":
+            await goes_on.wait()
+        return response
+
+    tool.behaviour = stream
+    running = await start(policy(tool, definitions={"notes.write": {"deadline_ms": 300}}), **KEYS)
+    sdk = Sdk(running.gateway.data_url)
+    assert (await sdk.run()).result["body"] == "data: 1\n\n"
+    res = await sdk.run("notes.write")
+    assert (res.ok, res.policy_reason, res.result["reason"]) == (False, "tool_error", "outcome_unknown")
+
+
 async def test_a_fetch_that_no_rule_allows_is_refused(sdk: Sdk, tool: ToolServer) -> None:
     for url, reason in [("http://example.com/", "egress_not_allowed"), ("not a url", "invalid_request")]:
         res = await sdk.run("http.get", args={"url": url})

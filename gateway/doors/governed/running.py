@@ -110,9 +110,8 @@ class Running:
         if plan.registered is not None and plan.builtin:
             call = _signed(arrival, plan.registered, asked, args)
         elif asked.tool in FETCHED and (plan.allowed or plan.report):
-            call = self._fetched(arrival, args)._replace(
-                body=b"", shown=args
-            )  # they say where to go, and nothing of them goes there
+            # The arguments say where to go, and nothing of them goes there.
+            call = self._fetched(arrival, args)._replace(body=b"", shown=args)
         elif plan.allowed or plan.report:
             _refuse_elsewhere(plan)
             call = _posted(arrival, plan, asked, args)
