@@ -48,6 +48,12 @@ _FORMS = {
 }
 """What a ready-made line leaves open, in its order; call_id and args_hash are the gateway's own."""
 _NULL, _ZERO = b"null", b"0.0"
+_NAMES_IN_EVENTS = frozenset(
+    {
+        "run_id", "agent_id", "upstream", "stop_reason", "policy", "version", "previous", "candidate", "live", "listen", "admin_listen",
+    }
+)  # fmt: skip
+"""Fields of events that name something, as the same fields of calls do: their numbers stay, so that lines can be joined by them."""
 
 
 def timestamp(wall: float) -> str:
@@ -200,11 +206,14 @@ def _document(text: bytes) -> bool:
     return True
 
 
-def event_line(event: Event, scrub: Callable[[str], str]) -> bytes:
-    """A flat object: ts, event, and the event's fields; texts redacted, and shortened until the line fits."""
+def event_line(event: Event, text: Callable[[str], str], name: Callable[[str], str]) -> bytes:
+    """A flat object: ts, event, and the event's fields; `text` and `name` redact them; shortened until the line fits."""
     head = {"ts": timestamp(event.at.wall), "event": event.name}
     for longest in (4096, 1024, 256, 64):
-        fields = {clean(str(key)): _field(value, longest, scrub) for key, value in list(event.fields.items())[:64]}
+        fields = {
+            clean(str(key)): _field(value, longest, name if key in _NAMES_IN_EVENTS else text)
+            for key, value in list(event.fields.items())[:64]
+        }
         line = dumps({**head, **fields, **head})
         if len(line) <= LONGEST_LINE:
             return line

@@ -7,32 +7,25 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
 
-from gateway.model import Decision, Event, Moment, Record
-from gateway.observers import lines
-from gateway.observers.redaction.redact import SURPLUS, Redactor
-from gateway.observers.sample import FINE, Sampler, failed
+from gateway.model import Event, Moment, Record
+from gateway.observers.entries import KINDS, LINE_BYTES, Entry, Payload, Sampled, Told, Window, kind, size_of
+from gateway.observers.lines import LONGEST_LINE, META
+from gateway.observers.redaction.scrubber import SURPLUS
+from gateway.observers.sample import Sampler, failed
 from gateway.observers.sink import Sink
+from gateway.observers.wording import Wording
 from gateway.policy.snapshot import Observability
 
-KINDS = ("payload", "ok", "denial", "error", "event")
-"""What can be dropped: a line's payloads alone, or a whole line."""
 QUEUE_BYTES = 8 * 1024 * 1024
 """For call lines. As it fills, payloads are left out first, then lines of good calls, then those of denials and errors."""
 PAYLOAD_SHARE, OK_SHARE = 0.5, 0.75
-_LINE_BYTES = 1024
-"""What a queued line without its payloads counts: generous for its tuple and texts."""
-_FULL, _FULL_FOR_OK = QUEUE_BYTES - _LINE_BYTES, int(QUEUE_BYTES * OK_SHARE) - _LINE_BYTES
+_FULL, _FULL_FOR_OK = QUEUE_BYTES - LINE_BYTES, int(QUEUE_BYTES * OK_SHARE) - LINE_BYTES
 """What may be queued already where one more line comes."""
 _EVENTS = 2048
 """Events that wait at most. They are small and rare: policy, kill switch, breaker, runs that end."""
 _APART = ("kill_switch", "policy_", "rollout", "breaker", "gateway_", "state_", "run_finished")
 _BATCH_BYTES = 32 * 1024
-_BLANK = b" \t\r\n"
-_NOT_SAMPLED, _SAMPLED = b',"sampled":false}\n', b',"sampled":true%b}\n'
-_SMALLEST = 16
-"""With fewer max_logged_bytes than this no payload is worth a key."""
 _GATHER_SECONDS = 0.1
 """Lines are written in batches this far apart, so that the writer seldom competes with the event loop."""
 _TURN_SECONDS, _TURN_LINES = 0.0005, 16
@@ -41,42 +34,6 @@ threads costs more than the line does, and even asking for the time a tenth of i
 """
 _REPORT_SECONDS = 10.0
 """log_dropped lines are at least this far apart."""
-
-
-class _Window(NamedTuple):
-    """The first bytes of a payload, and whether there were more."""
-
-    text: bytes
-    cut: bool
-
-
-class _Payload(NamedTuple):
-    args: _Window
-    target: str
-    result: _Window
-    limit: int
-
-
-_Call = tuple[Any, ...]
-"""`record[META]`: all that waits of most calls."""
-
-
-class _Sampled(NamedTuple):
-    """A call whose payloads are shown."""
-
-    meta: _Call
-    payload: _Payload
-    size: int
-
-
-class _Told(NamedTuple):
-    event: Event
-    after: int
-    """So many bytes were queued before it, all told: its place among the calls."""
-
-
-_Entry = _Call | _Sampled | _Told
-_REASON, _DECISION = Record._fields.index("reason"), Record._fields.index("decision")
 
 
 class Log:
@@ -89,17 +46,15 @@ class Log:
         self._clock = clock
         self._sampler = Sampler(sample_key)
         self._observability = observability
-        self._redactor = Redactor(observability.redaction)
-        self._calls = lines.CallLines(self._redactor.scrub_name)
-        self._lines: deque[_Entry] = deque()
-        self._events: deque[_Told] = deque()
+        self._lines: deque[Entry] = deque()
+        self._events: deque[Told] = deque()
         self._added = 0
         self._taken = 0
         self._refused = _zeros()  # counted by the loop
         self._lost = _zeros()  # counted by the writer
         self._reported: Counter[str] = Counter()
         self._reported_at = float("-inf")
-        self._credit = _Credit(clock)
+        self._wording = Wording(observability, clock, self._lost)
         self._wake = threading.Event()
         self._asleep = True
         """The writer waits to be woken, or is about to."""
@@ -118,14 +73,12 @@ class Log:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be written just now (`No space left on device`); None while all is well."""
-        return self._sink.problem
+        """Why lines cannot be written just now (`No space left on device`); None while all is well."""
+        return self._sink.problem or self._wording.problem
 
     def configure(self, observability: Observability) -> None:
         """For a reload. Lines that wait are redacted by the new rules."""
-        if observability.redaction != self._observability.redaction:
-            self._redactor = Redactor(observability.redaction)
-            self._calls = lines.CallLines(self._redactor.scrub_name)
+        self._wording.configure(observability)
         self._observability = observability
 
     def start(self) -> None:
@@ -150,16 +103,16 @@ class Log:
         """On the call's path: a look-up, a slice, an append."""
         full, fine = self._added - self._taken, not failed(record)
         if full > (_FULL_FOR_OK if fine else _FULL):
-            self._refused[_kind(record)] += 1
+            self._refused[kind(record)] += 1
             return
         if self._sampler.wants(record, self._observability) and self._has_room(full):
             payload = self._windows(record)
-            size = _LINE_BYTES + len(payload.args.text) + len(payload.target) + len(payload.result.text)
+            size = LINE_BYTES + len(payload.args.text) + len(payload.target) + len(payload.result.text)
             self._added += size
-            self._lines.append(_Sampled(record[: lines.META], payload, size))
+            self._lines.append(Sampled(record[:META], payload, size))
         else:
-            self._added += _LINE_BYTES
-            self._lines.append(record[: lines.META])
+            self._added += LINE_BYTES
+            self._lines.append(record[:META])
         if self._asleep:
             self._rouse()
 
@@ -168,13 +121,13 @@ class Log:
             if len(self._events) >= _EVENTS:
                 self._refused["event"] += 1
                 return
-            self._events.append(_Told(event, self._added))
+            self._events.append(Told(event, self._added))
         else:
             if self._added - self._taken > _FULL_FOR_OK:
                 self._refused["event"] += 1
                 return
-            self._added += _LINE_BYTES
-            self._lines.append(_Told(event, self._added))
+            self._added += LINE_BYTES
+            self._lines.append(Told(event, self._added))
         self._rouse()
 
     def _rouse(self) -> None:
@@ -188,14 +141,14 @@ class Log:
         self._refused["payload"] += 1
         return False
 
-    def _windows(self, record: Record) -> _Payload:
-        limit = min(self._observability.max_logged_bytes, lines.LONGEST_LINE)
+    def _windows(self, record: Record) -> Payload:
+        limit = min(self._observability.max_logged_bytes, LONGEST_LINE)
         window = limit + SURPLUS
         args, result = record.args[:window], record.result[:window]
-        return _Payload(
-            _Window(args, len(args) < max(len(record.args), record.bytes_in)),
+        return Payload(
+            Window(args, len(args) < max(len(record.args), record.bytes_in)),
             record.target,
-            _Window(result, len(result) < max(len(record.result), record.bytes_out)),
+            Window(result, len(result) < max(len(record.result), record.bytes_out)),
             limit,
         )
 
@@ -234,23 +187,23 @@ class Log:
                 turn_ends = time.monotonic() + _TURN_SECONDS
         return True
 
-    def _next(self) -> _Entry | None:
+    def _next(self) -> Entry | None:
         """The older head of the two queues."""
         if self._events and (not self._lines or self._events[0].after <= self._taken):
             return self._events.popleft()
         if not self._lines:
             return None
         entry = self._lines.popleft()
-        self._taken += entry.size if isinstance(entry, _Sampled) else _LINE_BYTES
+        self._taken += size_of(entry)
         return entry
 
     def _write(self, batch: "_Batch") -> None:
         due = self._closing.is_set() or time.monotonic() - self._reported_at >= _REPORT_SECONDS
         if due and self._unreported():
-            told = Event("log_dropped", self._clock(), {"dropped": self._report()})
-            batch.add(_Told(told, 0), lines.event_line(told, self._redactor.scrub_text) + b"\n")
+            told = Told(Event("log_dropped", self._clock(), {"dropped": self._report()}), 0)
+            batch.add(told, self._wording.line(told))
         if batch.size and not self._sink.put(b"".join(batch.lines)):
-            self._lost.update(map(_kind, batch.entries))
+            self._lost.update(map(kind, batch.entries))
 
     def _unreported(self) -> bool:
         return self._refused + self._lost != self._reported
@@ -264,51 +217,14 @@ class Log:
 
     def _abandon(self) -> None:
         while (entry := self._next()) is not None:
-            self._lost[_kind(entry)] += 1
+            self._lost[kind(entry)] += 1
 
-    def _rendered(self, entry: _Entry) -> bytes:
+    def _rendered(self, entry: Entry) -> bytes:
         try:
-            if isinstance(entry, _Sampled):
-                return self._sampled_line(entry)
-            if isinstance(entry, _Told):
-                return lines.event_line(entry.event, self._redactor.scrub_text) + b"\n"
-            return self._calls.line(entry) + _NOT_SAMPLED
+            return self._wording.line(entry)
         except Exception:  # noqa: BLE001  one line that cannot be rendered must not end the log
-            self._lost[_kind(entry)] += 1
+            self._lost[kind(entry)] += 1
             return b""
-
-    def _sampled_line(self, entry: _Sampled) -> bytes:
-        line = self._calls.line(entry.meta)
-        if not self._credit.open(self._observability.max_log_bytes_per_second):
-            self._lost["payload"] += 1
-            return line + _NOT_SAMPLED
-        parts = self._payload_parts(entry.payload, lines.LONGEST_LINE - len(line) - len(_SAMPLED))
-        self._credit.take(sum(map(len, parts.values())))
-        shown = b"".join(b',"' + key.encode() + b'":' + value for key, value in parts.items())
-        return line + _SAMPLED % shown
-
-    def _payload_parts(self, payload: _Payload, room: int) -> dict[str, bytes]:
-        """target, args and result as JSON, each where there is one, in `room` bytes together with their keys."""
-        parts: dict[str, bytes] = {}
-        room -= len(',"target":,"args":,"result":')
-        if payload.target and payload.limit:
-            target = self._redactor.scrub_text(payload.target).encode("utf-8", "backslashreplace")
-            parts["target"] = lines.quote(target, min(lines.LONGEST_TARGET, room // 3), goes_on=False)
-            room -= len(parts["target"])
-        if payload.args.text and payload.limit >= _SMALLEST:
-            share = room // 2 if payload.result.text else room
-            parts["args"] = self._payload_value(payload.args, min(payload.limit, share))
-            room -= len(parts["args"])
-        if payload.result.text and payload.limit >= _SMALLEST:
-            parts["result"] = self._payload_value(payload.result, min(payload.limit, room))
-        return parts
-
-    def _payload_value(self, window: _Window, limit: int) -> bytes:
-        if b"\0" in window.text:
-            return b'"[binary]"'
-        text = window.text.strip(_BLANK)
-        scrubbed = self._redactor.scrub(text, stop=limit, cut=window.cut)
-        return lines.payload(scrubbed, limit, window.cut or len(text) > limit)
 
 
 def _zeros() -> Counter[str]:
@@ -316,44 +232,16 @@ def _zeros() -> Counter[str]:
     return Counter(dict.fromkeys(KINDS, 0))
 
 
-def _kind(entry: _Entry) -> str:
-    """Of what is dropped. A record is an entry, too."""
-    if isinstance(entry, _Told):
-        return "event"
-    meta = entry.meta if isinstance(entry, _Sampled) else entry
-    if meta[_DECISION] is not Decision.ALLOW:
-        return "denial"
-    return "ok" if meta[_REASON] in FINE else "error"
-
-
 class _Batch:
     """Lines that are written together."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
-        self.entries: list[_Entry] = []
+        self.entries: list[Entry] = []
         self.size = 0
 
-    def add(self, entry: _Entry, line: bytes) -> None:
+    def add(self, entry: Entry, line: bytes) -> None:
         if line:
             self.lines.append(line)
             self.entries.append(entry)
             self.size += len(line)
-
-
-class _Credit:
-    """max_log_bytes_per_second as a bucket of one second that may be overdrawn by one line."""
-
-    def __init__(self, clock: Callable[[], Moment]) -> None:
-        self._clock = clock
-        self._level = float("inf")
-        self._at = 0.0
-
-    def open(self, per_second: int) -> bool:
-        now = self._clock().mono
-        self._level = min(float(per_second), self._level + (now - self._at) * per_second)
-        self._at = now
-        return self._level > 0
-
-    def take(self, size: int) -> None:
-        self._level -= size

@@ -1,11 +1,10 @@
 """The last finished calls, for the admin plane: what a log line says of them, without payloads."""
 
 from collections import deque
-from functools import cached_property
 
 from gateway.model import Record
 from gateway.observers.lines import META, call_fields
-from gateway.observers.redaction.redact import Redactor
+from gateway.observers.redaction.scrubber import Scrubber
 from gateway.policy.snapshot import Redaction
 
 KEPT_CALLS = 1000
@@ -17,11 +16,7 @@ class Recent:
 
     def __init__(self, kept: int = KEPT_CALLS) -> None:
         self._calls: deque[tuple[object, ...]] = deque(maxlen=kept)
-
-    @cached_property
-    def _redactor(self) -> Redactor:
-        """Made for the first who asks: it takes longer than the rest of us."""
-        return Redactor(Redaction())
+        self._scrubber = Scrubber(Redaction())
 
     def call_ended(self, record: Record) -> None:
         self._calls.append(record[:META])
@@ -44,6 +39,6 @@ class Recent:
         return next((self._fields(meta) for meta in reversed(self._calls) if meta[_CALL_ID] == call_id), None)
 
     def _fields(self, meta: tuple[object, ...]) -> dict[str, object]:
-        fields, detail = call_fields(meta, self._redactor.scrub_name), meta[_DETAIL]
-        fields["detail"] = self._redactor.scrub_text(detail) if isinstance(detail, str) else None
+        fields, detail = call_fields(meta, self._scrubber.scrub_name), meta[_DETAIL]
+        fields["detail"] = self._scrubber.scrub_text(detail) if isinstance(detail, str) else None
         return fields

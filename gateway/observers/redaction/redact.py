@@ -13,12 +13,11 @@ from gateway.observers.redaction.assignments import assignments
 from gateway.observers.redaction.encodings import encoded
 from gateway.observers.redaction.jsontext import JSON_START, Mark, Name, Walk, decoded_name, readable
 from gateway.observers.redaction.keys import LONGEST_NAME, NAMED, NAMING, STEMS, normal, secret_kind
+from gateway.observers.redaction.names import NUMBERS, is_random
 from gateway.observers.redaction.rules import Rules
 from gateway.observers.redaction.spans import Span, replaced, replacement
 from gateway.policy.snapshot import Redaction
 
-SURPLUS = 1024
-"""Bytes beyond the logged ones that the redactor sees, so that a value across the edge is still recognised."""
 DEEPEST = 12
 """How often a document in a document in a document is opened."""
 DEEPEST_CODE = 3
@@ -30,10 +29,7 @@ _HEADS = rb"(?i)(?:STEMS)[\w.\x80-\xff-]*(?:\\*[\"'`]|\])?[ \t]*(?:=|:|>)|--[\w-
 """Where a value may follow a telling name: what assignments looks at closely."""
 _TOKEN_BYTES = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+/=_.%~-@:"
 """What a token, a key or an address is made of: a run of these that the window cuts is hidden whole."""
-_TRACE_ID, _TRACE_ID_LENGTH = re.compile(r"[0-9a-f]{32}"), 32
 _LINE_BREAK = re.compile(rb"[ \t\r]*\n[ \t\r\n]*")
-_NUMBERS = frozenset({"phone", "card", "iban", "national_id"})
-"""Not hidden in the names that callers choose: a run's id may be any number."""
 
 
 class Redactor:
@@ -69,13 +65,11 @@ class Redactor:
 
     def scrub_name(self, name: str) -> str:
         """For names the caller chose (a tool, a run): a credential in their place is hidden."""
-        if len(name) == _TRACE_ID_LENGTH and not self._asks and _TRACE_ID.fullmatch(name):
-            return name  # no credential we know has this form, and there may be another with each call
-        return self._scrubbed_name(name)
+        return name if not self._asks and is_random(name) else self._scrubbed_name(name)
 
     def _scrub_name(self, name: str) -> str:
         raw = name.encode("utf-8", "backslashreplace")
-        found = self._rules.spans(raw, without=_NUMBERS)
+        found = self._rules.spans(raw, without=NUMBERS)
         return replaced(raw, found, len(raw)).decode("utf-8", "replace") if found else name
 
     def _kind_of(self, name: str) -> str | None:

@@ -79,7 +79,7 @@ CREDENTIALS: tuple[Shape, ...] = (
     Shape("aws_key", rb"A(?:KIA|SIA|BIA|CCA)", rb"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b"),
     Shape(
         "aws_key",
-        rb"(?i)aws|secret",
+        rb"(?i:aws|secret)",
         rb"(?i)(?:aws|secret)[^\n]{0,30}?[^A-Za-z0-9/+]([A-Za-z0-9/+]{40})(?:[^A-Za-z0-9/+=]|\z)",
         _aws_secret,
     ),
@@ -130,12 +130,12 @@ CREDENTIALS: tuple[Shape, ...] = (
     Shape("supabase_key", rb"sbp_|sb_secret_", rb"\b(?:sbp_[0-9a-f]{40}|sb_secret_[\w-]{20,})"),
     Shape("tailscale_key", rb"tskey-", rb"\btskey-[a-z]+-[\w-]{16,}"),
     Shape("sentry_token", rb"sntry[su]_", rb"\bsntry[su]_[\w=+/-]{30,}"),
-    Shape("bearer", rb"(?i)bearer", rb"(?i)\bbearer\s+([\w.~+/=-]{8,})", _bearer),
-    Shape("basic", rb"(?i)basic", rb"(?i)\bbasic\s+([A-Za-z0-9+/]{8,}={0,2})", _basic),
+    Shape("bearer", rb"(?i:bearer)", rb"(?i)\bbearer\s+([\w.~+/=-]{8,})", _bearer),
+    Shape("basic", rb"(?i:basic)", rb"(?i)\bbasic\s+([A-Za-z0-9+/]{8,}={0,2})", _basic),
     Shape("url_credentials", rb"://[^/]*@", rb"[A-Za-z][A-Za-z0-9+.-]*://([^\s/\"'<>?#]+@)", _userinfo),
     Shape(
         "url_signature",
-        rb"(?i)[?&;](?:x-(?:amz|goog)-|[a-z_-]*sig|key=|code_v)",
+        rb"(?i:[?&;](?:x-(?:amz|goog)-|[a-z_-]*sig|key=|code_v))",
         rb"(?i)[?&;](?:x-(?:amz|goog)-(?:signature|credential|security-token)|[a-z_-]*sig(?:nature)?|key|code_verifier)"
         rb"=([^&\s\"'<>#]{16,})",
     ),

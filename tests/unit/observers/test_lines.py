@@ -61,7 +61,7 @@ def test_a_line_that_stands_half_ready_is_the_line_of_its_own_call() -> None:
     )
 )
 def test_an_event_line_is_one_harmless_line_whatever_its_fields(fields: dict[str, object]) -> None:
-    is_one_harmless_line(lines.event_line(Event("policy_rejected", Moment(0, 0), fields), same))
+    is_one_harmless_line(lines.event_line(Event("policy_rejected", Moment(0, 0), fields), same, same))
 
 
 @given(
