@@ -115,9 +115,8 @@ async def compare(rounds: int) -> None:
         port, admin_port, tool_port = free_ports(3)
         place = Place(port, admin_port, tool_port, Path(name))
         server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", tool_port)
-        command = gateway_command(place)
         policy = POLICY.replace(f"[{TOOL}]", f"[{TOOL}, bench.{TOOL}]") + f"    bench.{TOOL}: {{effect: read}}"
-        (place.folder / "policy.yaml").write_text(policy + SERVER % tool_port)
+        command = gateway_command(place, policy + SERVER % tool_port)
         with Running(command._replace(environ={**command.environ, **BUDGETS}), 1, place.folder) as running:
             await asyncio.to_thread(running.wait_for_answer, GATEWAY, place)
             report(await measure(ways(place), rounds))

@@ -83,12 +83,17 @@ def version_in_venv(folder: str, package: str) -> str:
     return found[-1].name.removesuffix(".dist-info").rpartition("-")[2]
 
 
-def gateway_command(place: Place) -> Command:
-    """As shipped: SQLite state, one log line a call to a file. Only the budgets are raised, or the rounds would end with them."""
-    (place.folder / "policy.yaml").write_text(POLICY)
+def gateway_command(place: Place, policy: str = POLICY) -> Command:
+    """As shipped: SQLite state, one log line a call to a file. Only the budgets are raised, or the rounds would end with them.
+
+    The policy has a folder of its own, as `init` makes it: files of the state that come and go beside it would be reloads.
+    """
+    policies = place.folder / "policies"
+    policies.mkdir()
+    (policies / "policy.yaml").write_text(policy)
     environ = {
         **BUDGETS,
-        "GATEWAY_POLICY": str(place.folder),
+        "GATEWAY_POLICY": str(policies),
         "GATEWAY_LISTEN": f"127.0.0.1:{place.port}",
         "GATEWAY_ADMIN_LISTEN": f"127.0.0.1:{place.admin_port}",
         "GATEWAY_ADMIN_TOKEN": "bench-token-of-no-value",

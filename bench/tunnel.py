@@ -45,9 +45,7 @@ class Moved(NamedTuple):
 
 
 def our_command(place: Place) -> Command:
-    command = gateway_command(place)
-    (place.folder / "policy.yaml").write_text(POLICY.format(port=place.tool_port))
-    return command
+    return gateway_command(place, POLICY.format(port=place.tool_port))
 
 
 def tinyproxy_command(place: Place) -> Command:
