@@ -67,12 +67,14 @@ async def start_fleet(tmp_path: Path, tool: ToolServer, valkey: ValkeyServer) ->
     stack = AsyncExitStack()
     installed: list[Installation] = []
 
-    async def start(policy: dict[str, Any] | None = None, gateways: int = 3, state: str | None = None) -> Fleet:
+    async def start(
+        policy: dict[str, Any] | None = None, gateways: int = 3, state: str | None = None, **variables: str
+    ) -> Fleet:
         fleet = [
             Installation(
                 tmp_path / f"gateway{len(installed) + number}",
                 upstream=tool.url,
-                environment={"GATEWAY_STATE": state or valkey.url},
+                environment={"GATEWAY_STATE": state or valkey.url, **variables},
             )
             for number in range(gateways)
         ]
