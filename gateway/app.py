@@ -236,7 +236,8 @@ class Gateway:
         from gateway.fleet import Member
 
         adopt = partial(self._replace_switches, Source.RUNTIME)
-        return Member(store, self.keeper, self.counts, self.pipeline, clock, adopt)
+        shared = self.governance
+        return Member(store, self.keeper, self.counts, self.pipeline, clock, adopt, shared.lock, shared.take_up)
 
     def _policy_source(self, environ: Mapping[str, str]) -> PolicySource:
         return PolicySource(

@@ -1,7 +1,7 @@
 """A gateway's membership of a fleet: what runs beside the calls where gateways share their GATEWAY_STATE. Imported only there."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from gateway.model import KillSwitch, Moment
@@ -11,6 +11,7 @@ from gateway.state.counts import Counts
 from gateway.state.stores import Store
 from gateway.state.stores.keeper import Keeper
 from gateway.state.stores.valkey.fleet import Fleet
+from gateway.state.stores.valkey.notes import SharedNotes
 from gateway.state.stores.valkey.store import ValkeyStore
 from gateway.state.stores.valkey.switches import SharedSwitches
 
@@ -29,22 +30,26 @@ class Member:
         pipeline: Pipeline,
         clock: Callable[[], Moment],
         adopt: Callable[[tuple[KillSwitch, ...]], None],
+        noting: asyncio.Lock,
+        adopt_notes: Callable[[Mapping[str, str]], None],
     ) -> None:
         if not isinstance(store, ValkeyStore):
             raise TypeError("no store that gateways share")
         self._fleet = Fleet(store.place, lambda: clock().wall)
         self._switches = SharedSwitches(store, self._fleet, adopt)
+        self._notes = SharedNotes(self._fleet, noting, adopt_notes)
         self._chores: list[asyncio.Task[None]] = []
         keeper.beside = lambda: self._fleet.problem
         pipeline.shared = SharedCharges(self._fleet, counts, clock, pipeline.run_finished)
 
     async def join(self) -> None:
         """Returns when calls can be charged and the switches are known, or when that takes too long."""
-        self._chores = [asyncio.create_task(self._fleet.run()), asyncio.create_task(self._switches.run())]
+        self._chores = [asyncio.create_task(part.run()) for part in (self._fleet, self._switches, self._notes)]
         with suppress(TimeoutError):
             async with asyncio.timeout(READY_WITHIN):
                 await self._fleet.ready.wait()
                 await self._switches.known.wait()
+                await self._notes.known.wait()
 
     async def leave(self) -> None:
         """What was given back last is told first."""

@@ -50,8 +50,14 @@ class Governance:
         """Agents that are disabled."""
         return tuple(self._disabled.values())
 
-    def adopt(self, notes: Mapping[str, str]) -> None:
-        """What is stored now, in place of all that was known: another gateway may have set it. Raises StoreError, with nothing changed."""
+    def take_up(self, notes: Mapping[str, str]) -> None:
+        """What is stored now, in place of all that was known: another gateway has set it. What cannot be read changes nothing."""
+        try:
+            self._adopt(notes)
+        except StoreError:
+            return
+
+    def _adopt(self, notes: Mapping[str, str]) -> None:
         overlay, disabled = Overlay(_policies(notes), _tools(notes)), _switches(notes)
         if overlay.digest != self.overlay.digest:
             self._take(overlay)

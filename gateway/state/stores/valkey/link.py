@@ -20,7 +20,7 @@ REPLY_WITHIN = 0.2
 SECOND_LOOK = 0.02
 CONNECT_WITHIN = 1.0
 """Seconds: nobody waits for it."""
-NAMES = ("BEGIN", "CHARGE", "REFUND", "TELL_RUN", "TELL_AGENT", "LOOK", "SWITCH", "SWITCHES")
+NAMES = ("BEGIN", "CHARGE", "REFUND", "TELL_RUN", "TELL_AGENT", "LOOK", "SWITCH", "SWITCHES", "NOTE", "NOTES")
 
 Take = Callable[[str | None], None]
 """Is handed the reply; None: there will be none. Must not raise."""

@@ -208,3 +208,22 @@ SWITCHES = """
 return (redis.call('GET', KEYS[2]) or '0') .. ' ' .. cjson.encode(redis.call('HVALS', KEYS[1]))
 """
 """The same keys. The version, and every switch."""
+
+NOTE = """
+local kept = redis.call('HGET', KEYS[1], ARGV[2])
+if ARGV[1] == 'off' then redis.call('HDEL', KEYS[1], ARGV[2])
+elseif ARGV[1] == 'on' or not kept then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) end
+local version = redis.call('INCR', KEYS[2])
+local least = tonumber(ARGV[4])
+if version <= least then version = least + 1; redis.call('SET', KEYS[2], version) end
+return version
+"""
+"""KEYS: all notes by name, and their version. `again`: after the store has lost its version."""
+
+NOTES = """
+local version = redis.call('GET', KEYS[2]) or '0'
+if version == ARGV[1] then return version end
+local flat = redis.call('HGETALL', KEYS[1])
+return version .. ' ' .. (#flat == 0 and '[]' or cjson.encode(flat))
+"""
+"""The same keys. The version, and every note where it is not the one that is known."""

@@ -26,7 +26,8 @@ from gateway.state.switches import parse_scope
 
 SWITCHES = ("tgw:switches", "tgw:switches:version")
 """All by their scope, and what changes whenever they do: a key and a channel."""
-NOTES = "tgw:notes"
+NOTES = ("tgw:notes", "tgw:notes:version")
+"""All by their name, and what changes whenever they do."""
 LOG_KEY = "tgw:log-key"
 WITHIN = 0.25
 """Seconds for one command."""
@@ -67,7 +68,7 @@ class ValkeyStore:
                 self._client.set(LOG_KEY, log_key, nx=True)
                 kept = self._client.get(LOG_KEY)
                 log_key = kept if isinstance(kept, bytes) else log_key
-                found = cast("dict[bytes, bytes]", self._client.hgetall(NOTES))
+                found = cast("dict[bytes, bytes]", self._client.hgetall(NOTES[0]))
                 notes = {name.decode(): value.decode() for name, value in found.items()}
         except StoreError:
             pass
@@ -88,11 +89,9 @@ class ValkeyStore:
         self.unlifted.pop(scope, None)
 
     def put_note(self, name: str, value: str | None) -> None:
+        how, what = ("off", "") if value is None else ("on", value.encode("utf-8", "replace").decode())
         with self._explained():
-            if value is None:
-                self._client.hdel(NOTES, name)
-            else:
-                self._client.hset(NOTES, name, value.encode("utf-8", "replace").decode())
+            self._client.eval(scripts.NOTE, 2, *NOTES, how, name, what, "0")
 
     def save(self, changes: Changes, covered: int) -> None:
         """Counts are the fleet's."""
