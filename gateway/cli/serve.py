@@ -19,6 +19,7 @@ def serve() -> int:
 
 def _run(settings: Settings) -> int:
     load_by_need("aiohttp")
+    load_by_need("yaml")
     import asyncio
 
     import uvloop

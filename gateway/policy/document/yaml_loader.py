@@ -8,7 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-import yaml
+# From its modules, since `serve` loads yaml by need: readers in Python and all that writes YAML are a quarter of it.
+from yaml._yaml import CParser
+from yaml.error import MarkedYAMLError, YAMLError
+from yaml.events import (
+    AliasEvent,
+    CollectionStartEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
 
 from gateway.policy.document.problems import MOST_PROBLEMS, Mark, Path, Place, PolicyError, Problem, dotted, shown_name
 from gateway.policy.document.scalars import Ambiguous, read_plain
@@ -55,7 +68,7 @@ def load(content: bytes, file: str) -> Document:
     try:
         for event in _events(text):
             builder.take(event)
-    except yaml.YAMLError as error:
+    except YAMLError as error:
         builder.problems.append(Problem(file, _place_of(error), "", f"not YAML: {_cause(error)}"))
         raise PolicyError(builder.problems) from None
     except _GaveUp:
@@ -89,21 +102,23 @@ def _place_at(before: str) -> Place:
     return Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
-def _place_of(error: yaml.YAMLError) -> Place:
-    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+def _place_of(error: YAMLError) -> Place:
+    mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
     return Place(mark.line + 1, mark.column + 1) if mark is not None else _START
 
 
-def _cause(error: yaml.YAMLError) -> str:
+def _cause(error: YAMLError) -> str:
     """The parser's own words, which repeat no value."""
-    problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else None
+    problem = error.problem if isinstance(error, MarkedYAMLError) else None
     if problem is None:
         return "the text cannot be read"
     return problem + next((f" ({hint})" for words, hint in _HINTS.items() if words in problem), "")
 
 
-def _events(text: str) -> Iterator[yaml.Event]:
-    yield from yaml.parse(_Pieces(text), Loader=yaml.CSafeLoader)  # type: ignore[arg-type]  # asks for a default that nobody uses
+def _events(text: str) -> Iterator[Event]:
+    parser = CParser(_Pieces(text))  # type: ignore[arg-type]  # asks for a default that nobody uses
+    while (event := parser.get_event()) is not None:
+        yield event
 
 
 class _Pieces:
@@ -147,41 +162,41 @@ class _Builder:
         self._values = 0
         self._documents = 0
 
-    def take(self, event: yaml.Event) -> None:
+    def take(self, event: Event) -> None:
         match event:
-            case yaml.DocumentStartEvent():
+            case DocumentStartEvent():
                 self._documents += 1
                 if self._documents > 1:
                     self._give_up(event, "a second YAML document: a policy is one")
-            case yaml.AliasEvent():
+            case AliasEvent():
                 self._refuse(
                     event, f"alias *{shown_name(event.anchor or '')}: aliases are not taken, write the value out"
                 )
                 self._add(event, _ALIAS)
-            case yaml.ScalarEvent():
+            case ScalarEvent():
                 self._refuse_properties(event)
                 if len(event.value) > LONGEST_TEXT:
                     self._give_up(event, f"a text of {len(event.value)} characters: at most {LONGEST_TEXT} are taken")
                 plain = not event.style
                 self._add(event, read_plain(event.value) if plain else event.value)
-            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+            case MappingStartEvent() | SequenceStartEvent():
                 self._refuse_properties(event)
                 self._open(event)
-            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+            case MappingEndEvent() | SequenceEndEvent():
                 self._frames.pop()
             case _:
                 pass
 
-    def _open(self, event: yaml.MappingStartEvent | yaml.SequenceStartEvent) -> None:
+    def _open(self, event: MappingStartEvent | SequenceStartEvent) -> None:
         if len(self._frames) >= DEEPEST:
             self._give_up(event, f"nested deeper than {DEEPEST} levels")
-        is_mapping = isinstance(event, yaml.MappingStartEvent)
+        is_mapping = isinstance(event, MappingStartEvent)
         value: dict[str, object] | list[object] = {} if is_mapping else []
         mark = Mark(_place(event)) if self._frames else self.mark
         self._add(event, value, mark)
         self._frames.append(_Frame(value, mark, awaits_key=is_mapping))
 
-    def _add(self, event: yaml.Event, value: object, mark: Mark | None = None) -> None:
+    def _add(self, event: Event, value: object, mark: Mark | None = None) -> None:
         """Puts a value where the open frame wants it: as key, under its key, or at the end of a list. A scalar has no mark."""
         self._values += 1
         if self._values > MOST_VALUES:
@@ -219,7 +234,7 @@ class _Builder:
             return None
         return value
 
-    def _refuse_properties(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
+    def _refuse_properties(self, event: ScalarEvent | CollectionStartEvent) -> None:
         if event.anchor is not None:
             self._refuse(event, f"anchor &{shown_name(event.anchor)}: anchors are not taken, remove it")
         if event.tag is not None:
@@ -236,7 +251,7 @@ class _Builder:
                 steps.append(frame.key)
         return tuple(steps)
 
-    def _refuse(self, event: yaml.Event, text: str) -> None:
+    def _refuse(self, event: Event, text: str) -> None:
         self._report(_place(event), text)
 
     def _report(self, place: Place, text: str, path: Path | None = None) -> None:
@@ -245,12 +260,12 @@ class _Builder:
         if len(self.problems) > MOST_PROBLEMS:
             raise _GaveUp
 
-    def _give_up(self, event: yaml.Event, text: str) -> NoReturn:
+    def _give_up(self, event: Event, text: str) -> NoReturn:
         self._refuse(event, text)
         raise _GaveUp
 
 
-def _place(event: yaml.Event) -> Place:
+def _place(event: Event) -> Place:
     mark = event.start_mark
     return Place(mark.line + 1, mark.column + 1) if mark is not None else _START
 
@@ -263,6 +278,6 @@ def _key_problem(value: object) -> str:
             if merge
             else f"a key must be text, got {value.kind}: quote it"
         )
-    if isinstance(value, yaml.Event):
+    if isinstance(value, Event):
         return "a key must be text, got a mapping or a list"
     return "a key must be text, got a number, true, false or null: quote it"
