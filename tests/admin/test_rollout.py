@@ -11,6 +11,7 @@ from tests.admin.admin_plane import POLICY, Operator, started
 CANARY = next(f"r{n}" for n in range(100) if is_chosen("default", f"r{n}", 50))
 LIVE = next(f"r{n}" for n in range(100) if not is_chosen("default", f"r{n}", 50))
 CANDIDATE = {"runs": {"anonymous": "deny"}, "egress": {"allow_hosts": ["a.example"]}}
+WARNED = "egress.allow_hosts: no allowlist names a tool that goes there (http.get, http.connect, …), so nobody does"
 REACH = "this instance; survives a restart as long as its state volume does"
 
 
@@ -52,7 +53,7 @@ async def test_both_sides_are_told_with_their_figures_and_differences(folder: Pa
             "errors": 1,
             "error_share": 1.0,
             "changes": ["runs.anonymous", "egress.allow_hosts"],
-            "warnings": [],
+            "warnings": [WARNED],
         }
         assert live == {"version": policies.snapshot.version, "calls": 1, "errors": 1, "error_share": 1.0}
         assert (body["state"], body["differences"]) == ("canary", {"same": 2, "canary": 1})
