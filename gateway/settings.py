@@ -3,7 +3,6 @@
 Pure: `read_settings` sees a mapping, never the process or a file. The admin token's file is read by admin/token.py.
 """
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -202,7 +201,9 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
     for name in sorted(environ):
         if not name.startswith("GATEWAY_") or name in VARIABLES or _INJECTED.fullmatch(name):
             continue
-        nearest = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.0)[0]
+        from difflib import get_close_matches  # for mistakes alone: a start without one need not have it
+
+        nearest = get_close_matches(name, VARIABLES, n=1, cutoff=0.0)[0]
         raise SettingsError(
             f"{_shown(name)[1:-1]}: no such variable; the nearest is {nearest} (expects {VARIABLES[nearest].form})"
         )

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import NamedTuple
 
 Path = tuple[str | int, ...]
@@ -138,6 +137,8 @@ def suggestion(name: str, known: Collection[str]) -> str:
     """How a line about an unknown name ends: the nearest name there is, or those there are where they are few."""
     if len(known) > _MOST_COMPARED:
         return ""
+    from difflib import get_close_matches  # for mistakes alone: a start without one need not have it
+
     by_letters = {other.lower(): other for other in sorted(known, reverse=True)}
     near = get_close_matches(name[:_LONGEST_COMPARED].lower(), list(by_letters), n=1, cutoff=0.5)
     if near:

@@ -1,7 +1,6 @@
 """JSON Schema for a tool's arguments: compiled at load with everything refused that could load and do nothing; asked per call."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +169,8 @@ def _unknown_keywords(schema: dict[str, Any]) -> Iterator[tuple[Path, str]]:
             continue
         for key, value in node.items():
             if key not in _KEYWORDS:
+                from difflib import get_close_matches  # for mistakes alone: a start without one need not have it
+
                 near = get_close_matches(key[:40], _KEYWORDS, n=1, cutoff=0.6)
                 yield (*path, key), "unknown JSON Schema keyword" + (f', did you mean "{near[0]}"?' if near else "")
             elif key == "$schema" and value != DRAFT:
