@@ -52,7 +52,7 @@ async def test_what_the_admin_key_disabled_takes_it_to_enable(sdk: Sdk, admin: S
 
 async def test_the_log_is_newest_first_without_arguments(running: Running, sdk: Sdk, tool: ToolServer) -> None:
     tool.replies = [status(500)]
-    await sdk.run("notes.write", "a1", args={"card": "4111-1111"}, spend_usd=0.5)
+    await sdk.run("notes.write", "a1", args={"card": "of-somebody"}, spend_usd=0.5)
     await sdk.run("search.read", "a1", args={"q": 1})
     await sdk.run("mail.send", "a1")
     await sdk.run("search.read", "a2")
@@ -65,7 +65,7 @@ async def test_the_log_is_newest_first_without_arguments(running: Running, sdk: 
     assert [line.risk_level for line in lines] == ["medium", "low", "medium"]
     assert lines[0].ts >= lines[1].ts >= lines[2].ts > 1e9
     assert lines[1].args_hash == running.seen.records[1].args_hash
-    assert "4111" not in str([line.raw for line in lines])
+    assert "somebody" not in str([line.raw for line in lines])
     assert [line.tool for line in await sdk(lambda c: c.gov.agent_logs("a1", limit=1))] == ["mail.send"]
     with pytest.raises(ValidationError, match="limit must be"):
         await sdk(lambda c: c.gov.agent_logs("a1", limit=501))
