@@ -16,6 +16,7 @@ from valkey.asyncio import Valkey
 from gateway.model import RunKey
 from gateway.place import parse_place
 from gateway.state.shared import Ask
+from gateway.state.stores.valkey import scripts
 from gateway.state.stores.valkey.fleet import Fleet, Share
 from tests.fleet.valkey_server import ValkeyServer
 
@@ -43,6 +44,12 @@ class Books:
         async with asyncio.timeout(15):
             for fleet in self.fleets:
                 await fleet.ready.wait()
+
+    async def all_back(self) -> None:
+        """Under a later epoch than the first."""
+        async with asyncio.timeout(15):
+            while not all(fleet.up and fleet._epoch > 1 for fleet in self.fleets):  # noqa: ASYNC110  what another process did sets no event of ours
+                await asyncio.sleep(0.01)
 
     def ask(self, *, alone: bool) -> Ask:
         return Ask(
@@ -232,4 +239,32 @@ async def test_one_misfortune_after_another(
     await books.all_up()
     books.charge(30)
     await books.settled()
+    await books.balance()
+
+
+async def test_what_nobody_asks_for_any_more_is_told_anew_too(
+    open_books: Callable[[int], Awaitable[Books]], valkey: ValkeyServer
+) -> None:
+    books = await open_books(3)
+    books.charge(60)
+    await books.settled()
+    await begin_again_empty(valkey)
+    await books.all_back()
+    await books.balance()
+
+
+async def test_what_an_earlier_connection_left_unread_is_not_listened_to(
+    open_books: Callable[[int], Awaitable[Books]], valkey: ValkeyServer
+) -> None:
+    books = await open_books(4)
+    books.charge(30)
+    await books.settled()
+    async with valkey.client() as client:
+        names = dict(await _hash(client, "tgw:{scout}:epochs"))
+        keys = [f"tgw:{{scout}}:{key}" for key in ("epochs", "hour", "day:", "call:late", "run:r1")]
+        limits = (100, -1, -1, 5, "search.read", 0, 100, -1, 60_000, -1, 60_000)
+        late = await client.execute_command(  # type: ignore[no-untyped-call]  # the client has no types there
+            "EVAL", scripts.CHARGE, len(keys), *keys, next(iter(names)), 0, "late", 0, 1, 1, *limits
+        )
+    assert late == "stale"
     await books.balance()
