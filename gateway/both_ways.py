@@ -18,7 +18,7 @@ _piece = memoryview(bytearray(PIECE))  # one for all: it is copied out before th
 class End(asyncio.BufferedProtocol):
     """One end of a tunnel: the protocol of one of its two connections. What it reads before it is joined to the other end is kept."""
 
-    __slots__ = ("_loop", "_lost", "_other", "ended", "full", "heard", "kept", "passed", "transport")
+    __slots__ = ("_loop", "_lost", "_other", "end", "full", "heard", "kept", "passed", "transport")
 
     transport: asyncio.Transport
 
@@ -30,11 +30,16 @@ class End(asyncio.BufferedProtocol):
         self.passed = 0
         """Bytes handed to the other end."""
         self.heard = loop.time()
-        """Loop time of the last of them."""
-        self.ended = False
-        """Its peer has said that it sends no more."""
+        """Loop time of the last of them, or of its peer's end."""
+        self.end: asyncio.Future[None] = loop.create_future()
+        """Done once its peer sends no more."""
         self.full = False
         """Its peer has yet to take what was written to it."""
+
+    @property
+    def ended(self) -> bool:
+        """Its peer has said that it sends no more, or its connection is gone."""
+        return self.end.done()
 
     @property
     def lost(self) -> bool:
@@ -95,7 +100,8 @@ class End(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         if not self.ended:  # uvloop says it again where reading is taken up behind it
-            self.ended = True
+            self.end.set_result(None)
+            self.heard = self._loop.time()
             if self._other is not None:
                 self._pass_end(self._other)
             self.stirred()
@@ -105,6 +111,8 @@ class End(asyncio.BufferedProtocol):
         lost, self._lost = self._lost, None
         if lost is not None:
             lost.set_result(None)
+        if not self.ended:
+            self.end.set_result(None)
         self.stirred()
         if self._other is not None and (exc is not None or not self._other.transport.is_closing()):
             self._other.cut()
@@ -162,6 +170,10 @@ class BothWays:
             return
         self._target.join(caller)
         caller.join(self._target)
+
+    async def half_closed(self) -> None:
+        if self._caller is not None:
+            await asyncio.wait((self._target.end, self._caller.end), return_when=asyncio.FIRST_COMPLETED)
 
     async def gone(self) -> None:
         await self._target.gone()

@@ -162,7 +162,7 @@ class Tunnel(Protocol):
 
     @property
     def heard(self) -> float:
-        """Loop time of the last byte, either way."""
+        """Loop time of the last byte, either way, or of one side's end."""
         ...
 
     @property
@@ -172,6 +172,10 @@ class Tunnel(Protocol):
 
     @property
     def bytes_out(self) -> int: ...
+
+    async def half_closed(self) -> None:
+        """Waits until one side sends no more. May be cancelled, and asked again."""
+        ...
 
     async def gone(self) -> None:
         """Waits until both of its connections are. May be cancelled, and asked again."""

@@ -7,6 +7,7 @@ from gateway.guards.explain import Explanation
 from gateway.model import Budgets, Event, KillSwitch, Moment, Remaining, Scope
 from gateway.pipeline.rollout import Rollout
 from gateway.policy.snapshot import Plan, Snapshot, UpstreamPlan
+from gateway.policy.targets import TUNNEL, written
 from gateway.state.agents import Agents
 from gateway.state.breaker import Breakers
 from gateway.state.pacing import is_paced
@@ -209,6 +210,9 @@ def explanation_view(explanation: Explanation, policy: str, counts_known: bool) 
             for j in explanation.judgements
         ],
         "plan": plan_view(explanation.plan),
+        "destination": None
+        if explanation.destination is None
+        else written(explanation.destination._replace(scheme=TUNNEL)),
         "policy": policy,
         "counts_known": counts_known,
     }

@@ -204,6 +204,13 @@ def _explained_by_policy(path: str | None, agent: str, tool: str, arguments: obj
     return {**explanation_view(explanation, checked.snapshot.version, counts_known=False), "asked": path}
 
 
+def _way_out(view: View) -> str:
+    """Of a built-in tool. To be allowed here is not all: no name is looked up for this."""
+    if view["destination"] is None:
+        return """built in; --args '{"url": …}' asks about a target"""
+    return f"built in, to {view['destination']}, whose address is judged when it is dialled (public, or in egress.allow_private)"
+
+
 def _explain_lines(view: View) -> Iterator[str]:
     plan = view["plan"]
     assert isinstance(plan, dict)  # noqa: S101  # for the type checker: explanation_view makes it one
@@ -216,7 +223,7 @@ def _explain_lines(view: View) -> Iterator[str]:
     yield f"rule       {plan['rule']}"
     yield f"effect     {plan['effect']}"
     upstream = plan["upstream"]
-    yield f"upstream   {upstream['url'] + plan['path'] if upstream else 'built in' if plan['builtin'] else 'none'}"
+    yield f"upstream   {upstream['url'] + plan['path'] if upstream else _way_out(view) if plan['builtin'] else 'none'}"
     retries = plan["retries"]
     again = "also after it was sent" if retries["after_it_was_sent"] else "only while nothing was sent, or after 429"
     yield f"timeouts   {plan['timeout_ms']} ms an attempt, {plan['deadline_ms']} ms in all"

@@ -50,6 +50,14 @@ def established(headers: dict[str, str]) -> bytes:
     return "\r\n".join(lines).encode()
 
 
+ADVICE = {
+    "sni_mismatch": "Ask for a tunnel to the very host that is meant",
+    "host_mismatch": "Ask for a tunnel to the very host that is meant",
+    "unknown_protocol": "Speak HTTPS or plain HTTP through it; repeating the call as it was will not help",
+}
+"""For each kind of Finding, what to do next."""
+
+
 class Caller(End):
     """The caller's end of a tunnel. aiohttp's protocol learns that the connection is gone once the call has ended: it would cancel it."""
 
@@ -86,7 +94,7 @@ class Caller(End):
             raise self._ended("request_timeout", rule) from None
         self._protocol = finding.protocol
         if finding.kind is not None:
-            raise self._ended(finding.kind, f"{finding.rule}. Ask for a tunnel to the very host that is meant")
+            raise self._ended(finding.kind, f"{finding.rule}. {ADVICE[finding.kind]}")
         return True
 
     def refuse(self, arrival: Arrival, denial: Denial, headers: dict[str, str], policy: str) -> None:

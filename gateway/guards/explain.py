@@ -26,6 +26,8 @@ class Explanation(NamedTuple):
     judgements: tuple[Judgement, ...]
     denial: Denial | None
     report_reason: Reason | None
+    destination: Target | None
+    """Where a call of a built-in tool would go, as far as was said. The address behind it is judged when it is dialled, not here."""
 
 
 def explain(agent: str, tool: str, arguments: object, run: str, plan: Plan, counts: Counts, now: Moment) -> Explanation:
@@ -56,7 +58,7 @@ def explain(agent: str, tool: str, arguments: object, run: str, plan: Plan, coun
         Judgement(guard.__module__.rpartition(".")[2], guard(call, plan, counts, now)) for guard in GUARDS
     )
     denial, report_reason = judge(call, plan, counts, now)
-    return Explanation(plan, judgements, denial, report_reason)
+    return Explanation(plan, judgements, denial, report_reason, destination)
 
 
 def _destination(tool: str, arguments: object) -> Target | None:

@@ -9,6 +9,7 @@ from gateway.policy.snapshot import Plan
 
 NOT_ALLOWED = frozenset({"egress_not_allowed", "sni_mismatch", "host_mismatch", "unknown_protocol"})
 """Kinds of UpstreamError that say: policy does not let this leave. The last three tell what was wrong inside of a tunnel."""
+ELSEWHERE = "Use another source; repeating the call will not help."
 LOOK_FIRST = "It may have run: check its effect before you repeat it."
 RETRY_LATER = 1.0
 """Seconds: what an overloaded answer suggests; in-flight calls last about that long."""
@@ -49,7 +50,9 @@ def explain(error: UpstreamError, plan: Plan) -> Denial:
     """What the caller is told when no attempt is left. A write that was sent is never called failed: nobody knows."""
     run_over = isinstance(error, TimedOut) and error.timer is Timer.RUN
     stop_reason = Reason.MAX_SECONDS.value if run_over else None
-    if error.kind in NOT_ALLOWED:
+    if error.kind == "egress_not_allowed":
+        return Denial(Reason.EGRESS_NOT_ALLOWED, f"{sentence(error.detail)} {ELSEWHERE}")
+    if error.kind in NOT_ALLOWED:  # inside of a tunnel: each of those says itself what to do
         return Denial(Reason.EGRESS_NOT_ALLOWED, sentence(error.detail))
     if error.kind == "response_too_large":
         return Denial(Reason.RESPONSE_TOO_LARGE, f"{sentence(error.detail)} The tool has run; ask it for less.")

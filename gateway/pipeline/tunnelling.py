@@ -16,6 +16,8 @@ Check = Callable[[], Awaitable[bool]]
 """Waits for the caller's first bytes. False: it closed without any. Raises UpstreamError where they are not for the tunnel's target."""
 Join = Callable[[], None]
 """Lets the bytes through."""
+HALF_CLOSED = 30.0
+"""Seconds of silence, behind the end of one side. That its caller has left altogether looks the same, until something is sent to it."""
 
 
 async def carry(
@@ -26,16 +28,18 @@ async def carry(
     Its caller saw all that came through, so that no outcome is unknown.
     """
     progress.limits = progress.limits._replace(deadline=inf)
-    wait.tunnel = tunnel
+    wait.tunnel, silence = tunnel, plan.stream_idle
     try:
         with wait.limit(progress.until()):
             if not await _may_pass(progress, plan, check):
                 return
         join()
-        await _gone(progress, plan, wait, tunnel, clock)
+        await _heard_within(silence, tunnel.half_closed, progress, wait, tunnel, clock)
+        silence = min(silence, HALF_CLOSED)
+        await _heard_within(silence, tunnel.gone, progress, wait, tunnel, clock)
         return
     except TimeoutError:
-        denial = failures.explain(failures.timed_out(progress.timer, plan, sent=False, silence=plan.stream_idle), plan)
+        denial = failures.explain(failures.timed_out(progress.timer, plan, sent=False, silence=silence), plan)
     except UpstreamError as error:
         progress.errors.append(error.kind)
         denial = failures.explain(error, plan)
@@ -59,14 +63,23 @@ async def _may_pass(progress: Progress, plan: Plan, check: Check) -> bool:
         return True
 
 
-async def _gone(progress: Progress, plan: Plan, wait: Wait, tunnel: Tunnel, clock: Callable[[], Moment]) -> None:
-    """No timer is moved with each piece: when one fires, the tunnel says when it last heard something."""
+async def _heard_within(
+    silence: float,
+    end: Callable[[], Awaitable[None]],
+    progress: Progress,
+    wait: Wait,
+    tunnel: Tunnel,
+    clock: Callable[[], Moment],
+) -> None:
+    """Waits for `end` as long as the tunnel is never silent for so many seconds. Raises TimeoutError.
+
+    No timer is moved with each piece: when one fires, the tunnel says when it last heard something.
+    """
     while True:
-        silent_at = tunnel.heard + plan.stream_idle
         try:
-            with wait.limit(progress.until(silent_at)):
-                await tunnel.gone()
+            with wait.limit(progress.until(tunnel.heard + silence)):
+                await end()
             return
         except TimeoutError:
-            if progress.timer is not Timer.ATTEMPT or tunnel.heard + plan.stream_idle <= clock().mono:
+            if progress.timer is not Timer.ATTEMPT or tunnel.heard + silence <= clock().mono:
                 raise

@@ -71,7 +71,7 @@ class Outward:
         allow_private = _networks(plan.egress.allow_private)
         for address in addresses:
             if self._listeners.own(address, target.port):
-                raise _refused(target, "it is the gateway itself, to be called directly, without a proxy (NO_PROXY)")
+                raise _refused(target, "it is the gateway itself, which is called directly, without a proxy (NO_PROXY)")
             if forbidden(address, allow_private) is not None:
                 raise _refused(
                     target, "it does not lead to a public address, and egress.allow_private does not list it"
@@ -85,6 +85,7 @@ class Outward:
 
 
 def _refused(target: Target, rule: str) -> UpstreamError:
+    """The rule alone. What a caller does next, failures.py adds; an operator reads this in `check --connect`."""
     return UpstreamError(
         "egress_not_allowed", f"{target.host} port {target.port} may not be reached: {rule}", sent=False
     )

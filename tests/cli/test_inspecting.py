@@ -207,6 +207,15 @@ def test_explain_tells_where_a_built_in_tool_may_go(tool: str, url: str, said: s
     assert ("egress_not_allowed" in found.stdout) == (said != "ALLOWED")
 
 
+def test_explain_says_that_it_looks_no_address_up() -> None:
+    write(WAYS_OUT)
+    url = "https://api.example.com/x?key=hunter2"
+    asked = run("explain", "--agent", "scout", "--tool", "http.get", "--args", json.dumps({"url": url}))
+    assert "to api.example.com:443, whose address is judged when it is dialled" in asked.stdout
+    assert "hunter2" not in asked.stdout
+    assert "--args" in run("explain", "--agent", "scout", "--tool", "http.get").stdout
+
+
 def test_explain_takes_no_url_that_no_door_would() -> None:
     write(WAYS_OUT)
     for tool, url in (("http.get", "http://hunter2@api.example.com/"), ("http.connect", "api.example.com")):

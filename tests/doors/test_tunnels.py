@@ -15,6 +15,7 @@ import trustme
 from gateway.both_ways import PIECE, BothWays
 from gateway.denial import Reason
 from gateway.model import Decision, Door, Effect
+from gateway.pipeline import tunnelling
 from gateway.upstreams.resolver import Resolver
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.wire import PATIENCE, Answer, Wire, ask, dial
@@ -323,6 +324,7 @@ async def test_anything_else_is_refused(start: StartGateway) -> None:
         record = await through.running.seen.ended()
         assert (record.reason, record.errors) == (Reason.EGRESS_NOT_ALLOWED, ("unknown_protocol",))
         assert "TLS or HTTP/1.1" in (record.detail or "")
+        assert "Speak HTTPS or plain HTTP through it" in (record.detail or "")
         assert await closed(await through.server.wire()) == b""
 
 
@@ -455,6 +457,29 @@ async def test_silence_ends_it(start: StartGateway) -> None:
         assert (record.reason, record.stop_reason) == (Reason.TOOL_TIMEOUT, None)
         assert record.detail is not None
         assert "went silent for 200 ms" in record.detail
+
+
+@pytest.mark.parametrize("by_target", [True, False])
+async def test_behind_the_end_of_one_side_less_silence_ends_it(
+    start: StartGateway, monkeypatch: pytest.MonkeyPatch, by_target: bool
+) -> None:
+    """A caller that has left altogether sends no more than one that is done asking."""
+    monkeypatch.setattr(tunnelling, "HALF_CLOSED", 1.0)
+    async with tunnel(start) as through:
+        await through.begin()
+        one, other = (through.far, through.caller) if by_target else (through.caller, through.far)
+        one.writer.write_eof()
+        assert await other.reader.read() == b""
+        for _ in range(4):
+            await asyncio.sleep(0.3)  # no wait for anything: these are the pauses that are asked about
+            await other.say(b".")
+        assert await one.reader.readexactly(4) == b"...."
+        with pytest.raises(ConnectionResetError):
+            await one.reader.read()
+        record = await through.running.seen.ended()
+        assert (record.reason, record.stop_reason) == (Reason.TOOL_TIMEOUT, None)
+        assert "went silent for 1000 ms" in (record.detail or "")
+        await through.connections_are_gone()
 
 
 @pytest.mark.parametrize("by_target", [True, False])

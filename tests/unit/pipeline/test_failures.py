@@ -37,6 +37,14 @@ def test_what_the_caller_hears(error: UpstreamError, plan: object, reason: Reaso
     assert explain(error, plan).reason is reason  # type: ignore[arg-type]  # parametrized
 
 
+def test_a_way_that_is_closed_says_what_to_do_instead() -> None:
+    told = explain(UpstreamError("egress_not_allowed", "x port 80 may not be reached: it is inner", sent=False), READ)
+    assert (
+        told.detail
+        == "x port 80 may not be reached: it is inner. Use another source; repeating the call will not help."
+    )
+
+
 def test_the_timer_that_fired_is_named() -> None:
     assert "timeout of 8000 ms" in explain(timed_out(Timer.ATTEMPT, READ, sent=True), READ).detail
     assert "deadline of 25000 ms" in explain(timed_out(Timer.DEADLINE, READ, sent=True), READ).detail

@@ -32,6 +32,9 @@ class Talking:
             self._last = asyncio.get_running_loop().time()
         return self._last
 
+    async def half_closed(self) -> None:
+        await asyncio.Event().wait()
+
     async def gone(self) -> None:
         await asyncio.Event().wait()
 
