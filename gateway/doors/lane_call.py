@@ -23,7 +23,7 @@ class Owner(Protocol):
 
 
 class Client(Protocol):
-    """The connection a call came by (listener.py)."""
+    """The connection a call came by (junction.py)."""
 
     transport: asyncio.Transport | None
     peer: str | None

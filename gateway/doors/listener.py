@@ -1,36 +1,22 @@
-"""The data plane's connections: aiohttp's own, with a bound on their number and on the time a request's head may take."""
+"""The data plane's listener: it makes a connection of every accepted socket, and bounds their number."""
 
-import asyncio
-from http import HTTPStatus
+from aiohttp.web import BaseRequest, Server, StreamResponse
+from aiohttp.web_protocol import RequestHandler
 
-from aiohttp import web_protocol
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web import BaseRequest, Response, Server, StreamResponse
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
-
-from gateway.doors.bodies import WHOLE_BODY
+from gateway.doors.connection import IDLE_KEEPALIVE
 from gateway.doors.front import Front
-from gateway.doors.lane import REST_WITHIN, Lane
-from gateway.doors.lane_call import LaneCall
-from gateway.doors.learner import END_OF_HEAD, FIELD_BYTES, LINE_BYTES
+from gateway.doors.junction import Junction
+from gateway.doors.lane import Lane
+from gateway.doors.learner import FIELD_BYTES, LINE_BYTES
 from gateway.small_reads import READ_AHEAD
 from gateway.state.buffers import Buffers
 
-IDLE_KEEPALIVE = 75.0
-"""Seconds an idle connection is kept (SPEC 1), as nginx does."""
 LINGER = 2.0
 """Seconds to drain a body that a denial did not read, so that the client can read the denial before its write fails."""
 
-LARGEST_REQUEST = FIELD_BYTES + WHOLE_BODY
-"""Bytes of a request that is waited for before it is known whether the lane takes it."""
-
-web_protocol.MAX_MSG_QUEUE_SIZE = 4
-"""Requests sent on without waiting for answers that are parsed ahead. aiohttp's 32 are 200 KB a connection, and it has no option for it."""
-
 
 class Listener(Server):
-    """Makes a Connection for every accepted socket, and counts them."""
+    """Constructed once, by app.py."""
 
     def __init__(
         self, front: Front, lane: Lane, *, buffers: Buffers, max_connections: int, read_timeout: float
@@ -57,11 +43,11 @@ class Listener(Server):
         self.closed = False
 
     def __call__(self) -> RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Junction(self, loop=self._loop, **self._kwargs)
 
     async def _serve(self, request: BaseRequest) -> StreamResponse:
         """aiohttp's handler: for a new call, or to go on with one that the lane has begun."""
-        connection: Connection = request.protocol  # type: ignore[assignment]  # __call__ makes no others
+        connection: Junction = request.protocol  # type: ignore[assignment]  # __call__ makes no others
         call, connection.handed_over = connection.handed_over, None
         if call is None:
             return await self.front(request)
@@ -76,284 +62,3 @@ class Listener(Server):
     def crowded(self) -> bool:
         """Is this connection one too many? (It is counted already.)"""
         return len(self._connections) > self.max_connections
-
-
-class Connection(RequestHandler):
-    """One client connection."""
-
-    __slots__ = (
-        "_head_timer", "_held", "_listener", "_owed", "_reader_timer", "_rest_timer", "_unread",
-        "handed_over", "lane_call", "peer",
-    )  # fmt: skip
-
-    def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, **kwargs: object) -> None:
-        super().__init__(listener, loop=loop, **kwargs)  # type: ignore[arg-type]  # aiohttp types its options one by one
-        self._listener = listener
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._reader_timer: asyncio.TimerHandle | None = None
-        self._unread = 0
-        """Bytes of a whole answer that its reader has yet to take. Its call has ended; those of one at work are in the call's room."""
-        self.peer: str | None = None
-        self.lane_call: LaneCall | None = None
-        self.handed_over: LaneCall | None = None
-        """Begun by the lane; its request is on its way through aiohttp."""
-        self._held = b""
-        """The beginning of a request that the lane waits for."""
-        self._rest_timer: asyncio.TimerHandle | None = None
-        self._owed: int | None = 0
-        """Bytes that belong to the request aiohttp reads and have not come. None: it cannot be told where the next request begins."""
-
-    @property
-    def read_timeout(self) -> float:
-        """Seconds (GATEWAY_READ_TIMEOUT)."""
-        return self._listener.read_timeout
-
-    async def take_over(self, protocol: asyncio.BaseProtocol) -> tuple[asyncio.Transport, bytes]:
-        """Behind a CONNECT `protocol` reads and writes, which hands on the connection's end. The transport, and what came already.
-
-        Raises ConnectionResetError where it is gone.
-        """
-        await self._drain_helper()  # an earlier answer may still be on its way
-        if self.transport is None:
-            raise ConnectionResetError("the caller is gone")
-        early, self._message_tail = self._message_tail, b""
-        self.transport.set_protocol(protocol)
-        self.transport.resume_reading()  # aiohttp holds it where much came early
-        return self.transport, early
-
-    async def start(self) -> None:
-        """aiohttp's loop over the requests. Closing waits until the last bytes are out: for ever, where they are not read."""
-        transport = self.transport
-        try:
-            await super().start()
-        finally:
-            if transport is not None and transport.get_write_buffer_size():
-                self._loop.call_later(self._listener.read_timeout, transport.abort)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        if self.transport is not None:
-            self.transport.set_write_buffer_limits(0)  # whoever writes waits until all is with the kernel
-            name = self.transport.get_extra_info("peername")
-            self.peer = str(name[0]) if isinstance(name, tuple) else None if name is None else str(name)
-        if self._listener.closed and self.transport is not None:
-            self.transport.abort()
-        elif self._listener.crowded:
-            self._listener.refused += 1
-            self._fail(HTTPStatus.SERVICE_UNAVAILABLE)
-        else:
-            self._start_head_timer()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._stop_head_timer()
-        self._stop_reader_timer()
-        self._let_go()
-        self._count_unread(0)
-        for call in (self.lane_call, self.handed_over):
-            if call is not None:
-                call.lane.abandon(call)
-        self.handed_over = None
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Whole requests, one at a time, are offered to the lane; aiohttp gets the rest."""
-        lane = self._listener.lane
-        if lane is None or self._owed != 0 or not data:  # aiohttp calls it with b"" to read on
-            if data:
-                self._owed = None if not self._owed or self._owed < len(data) else self._owed - len(data)
-            self._read(data)
-            return
-        if self._held:
-            data = self._held + data
-        elif self.lane_call is not None:  # the next request, before this one is answered
-            lane.go_ordinary(self.lane_call)
-        resting = self._waiter is not None and not self._messages and not self._paused and not self._force_close
-        if not (resting and lane.take(self, data)) and not self._sort(lane, data, resting=resting):
-            return
-        if self._head_timer is not None:
-            self._stop_head_timer()
-        if self._held:
-            self._let_go()
-
-    def _sort(self, lane: Lane, data: bytes, *, resting: bool) -> bool:
-        """What the lane does not know is learned, waited for, or read by aiohttp. True: the lane has taken it."""
-        size = lane.learner.size_of(data)
-        if size is not None and resting:
-            if size == len(data) and lane.learn(self, data):
-                return True
-            if len(data) < size <= LARGEST_REQUEST and self._hold(data):
-                return False
-        self._let_go()
-        self._owed = None if size is None or size < len(data) else size - len(data)
-        self._read(data)
-        return False
-
-    def _hold(self, data: bytes) -> bool:
-        """Many clients write head and body apart. False where there is no memory to wait for the rest."""
-        if not self._listener.buffers.take(len(data) - len(self._held)):
-            return False
-        self._stop_head_timer()
-        self._held = data
-        if self._rest_timer is None:
-            self._rest_timer = self._loop.call_later(REST_WITHIN, self._rest_too_slow)
-        return True
-
-    def _rest_too_slow(self) -> None:
-        """aiohttp waits for the rest, and its handler's timers run."""
-        data, lane = self._held, self._listener.lane
-        size = None if lane is None else lane.learner.size_of(data)
-        self._let_go()
-        self._owed = None if size is None else size - len(data)
-        self._read(data)
-
-    def _let_go(self) -> None:
-        """Nothing is held any more."""
-        self._listener.buffers.give(len(self._held))
-        self._held = b""
-        if self._rest_timer is not None:
-            self._rest_timer.cancel()
-            self._rest_timer = None
-
-    def go_ordinary(self, call: LaneCall) -> bool:
-        """For the lane: aiohttp takes the request, whose handler then goes on with the call."""
-        if self._force_close or self._close or self.transport is None:
-            return False
-        self.handed_over = call
-        self._read(call.request)
-        return True
-
-    def read_anew(self, request: bytes) -> None:
-        """For the lane: it has changed its mind."""
-        self._read(request)
-
-    def answered(self, now: float) -> None:
-        """For the lane: from now on the connection is idle."""
-        close_time = self._next_keepalive_close_time = now + self._keepalive_timeout
-        if self._keepalive_handle is None:
-            self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
-
-    def _read(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._messages:
-            self._doubt_what_follows()
-        if self._waiter is None or self._messages:
-            self._stop_head_timer()  # no head is waited for: what comes is a body, or stands behind a request
-        elif self._head_timer is None:
-            self._start_head_timer()
-
-    def _doubt_what_follows(self) -> None:
-        """Some requests are the last ones, because aiohttp's parser does not tell well what stands behind them: it loses what comes in one
-        piece with the body of a request for an upgrade, and takes a trailer behind chunks for a header of the next request. What stands
-        behind a CONNECT is for its target, and no request.
-        """
-        for at, (message, payload) in enumerate(self._messages):
-            if payload is EMPTY_PAYLOAD or isinstance(message, _ErrInfo):
-                continue
-            if message.upgrade or message.chunked:
-                self._messages[at] = (message._replace(should_close=True), payload)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._start_reader_timer(self.transport)
-        if self._current_request is None and self.transport is not None:
-            self._count_unread(self.transport.get_write_buffer_size())
-
-    def resume_writing(self) -> None:
-        self._stop_reader_timer()
-        self._count_unread(0)
-        super().resume_writing()
-
-    def handle_error(
-        self,
-        request: BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002  the parser's own text may repeat bytes of the request
-    ) -> StreamResponse:
-        """Malformed HTTP, no HTTP at all, or a fault of ours: answered and logged in our form."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer is under way and can only be cut")
-        response: Response = self._listener.front.broken(request, status_of(status, exc), exc)
-        response.force_close()
-        return response
-
-    def _start_head_timer(self) -> None:
-        self._head_timer = self._loop.call_later(self._listener.read_timeout, self._head_too_slow)
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _head_too_slow(self) -> None:
-        self._fail(HTTPStatus.REQUEST_TIMEOUT)
-
-    def _process_keepalive(self) -> None:
-        """Looks at an idle connection now and then: has part of a head come behind the last request? Is its time up?
-
-        The first look is at half of the read timeout, so that with a whole one a head that drips from then on is still in time.
-        """
-        self._keepalive_handle = None
-        if self._force_close or not self._keepalive or self._waiter is None or self._messages or self.lane_call:
-            return
-        now, first_look, pause = self._loop.time(), self._next_keepalive_close_time, self._keepalive_timeout
-        end = first_look - pause + IDLE_KEEPALIVE
-        next_look = first_look if now < first_look else min(now + pause, max(end, now))
-        if self._head_timer is not None:
-            next_look = max(next_look, now + pause)  # part of a head has come, and its own timer runs
-        elif now >= first_look and self._within_head():
-            self._head_too_slow()
-            return
-        elif now >= end:
-            self.force_close()
-            return
-        self._keepalive_handle = self._loop.call_at(next_look, self._process_keepalive)
-
-    def _within_head(self) -> bool:
-        """Between two requests a parser skips empty lines, anywhere else they end or break a head. Not to be survived by one."""
-        if self._parser is None or self._upgraded:
-            return False
-        try:
-            messages, _, _ = self._parser.feed_data(END_OF_HEAD)
-        except HttpProcessingError:
-            return True
-        return bool(messages)
-
-    def _start_reader_timer(self, transport: asyncio.WriteTransport | None) -> None:
-        if transport is not None:
-            seconds = self._listener.read_timeout
-            self._reader_timer = self._loop.call_later(seconds, self._reader_too_slow, transport)
-
-    def _stop_reader_timer(self) -> None:
-        if self._reader_timer is not None:
-            self._reader_timer.cancel()
-            self._reader_timer = None
-
-    def _count_unread(self, size: int) -> None:
-        self._listener.buffers.owe(size - self._unread)
-        self._unread = size
-
-    def _reader_too_slow(self, transport: asyncio.WriteTransport) -> None:
-        """A call that is still at work ends by its own deadline; for a whole answer nothing else would."""
-        if self._current_request is None:
-            transport.abort()
-        else:
-            self._start_reader_timer(transport)
-
-    def _fail(self, status: HTTPStatus) -> None:
-        """Answers, logs and closes the way aiohttp does where its parser fails, in the place of a request that never came."""
-        error = HttpProcessingError(code=status)
-        self._messages.append((_ErrInfo(status, error, ""), EMPTY_PAYLOAD))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
-def status_of(status: int, error: BaseException | None) -> int:
-    """aiohttp says 400 to all it cannot parse; the closer status where HTTP has one."""
-    if isinstance(error, LineTooLong):
-        return (
-            HTTPStatus.REQUEST_URI_TOO_LONG
-            if error.args[1] == LINE_BYTES
-            else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        )
-    return status

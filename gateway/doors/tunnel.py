@@ -18,7 +18,7 @@ from gateway.pipeline.pipeline import OpenCall
 from gateway.policy.first_bytes import Protocol, judge
 
 if TYPE_CHECKING:
-    from gateway.doors.listener import Connection  # which knows the front, which knows this
+    from gateway.doors.connection import Connection  # which knows the front, which knows this
 
 ACCESS_DENIED = bytes((21, 3, 3, 0, 2, 2, 49))
 """A TLS record with a fatal alert (RFC 8446, 6.2): the caller's TLS library can then say more than that the connection was closed."""
