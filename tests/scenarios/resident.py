@@ -28,6 +28,11 @@ def most_resident(pid: int) -> int:
     return _status(pid, "VmHWM")
 
 
+def has_loaded(pid: int, library: str) -> bool:
+    """Is a file of that name mapped into the process?"""
+    return library in Path(f"/proc/{pid}/maps").read_text()
+
+
 def _status(pid: int, key: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(key + ":"):

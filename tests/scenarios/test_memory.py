@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Protocol
+from uuid import uuid4
 
 import pytest
 from aiohttp import web
@@ -11,8 +12,8 @@ from aiohttp import web
 from gateway.pipeline.attempts import HELD_REPLY
 from tests.doors.conftest import StartGateway, policy_of
 from tests.doors.tool_server import Behaviour, ToolServer, hang
-from tests.scenarios.installation import Installation, call, eventually
-from tests.scenarios.resident import MB, SlowReader, most_resident, needs_proc, resident
+from tests.scenarios.installation import POLICY, Installation, call, eventually
+from tests.scenarios.resident import MB, SlowReader, has_loaded, most_resident, needs_proc, resident
 
 pytestmark = needs_proc
 
@@ -209,3 +210,20 @@ async def test_what_a_reader_leaves_of_a_whole_answer_is_counted_until_it_is_gon
     await eventually(lambda: buffers.held == 0)
     async with running.agent.post(f"/tools/{READ}", json={}) as answer:
         assert answer.status == 200
+
+
+async def test_a_gateway_at_rest_does_not_hold_what_redacts_until_a_payload_is_logged(
+    installation: Installation, tool: ToolServer
+) -> None:
+    installation.write_policy(POLICY | {"observability": {"result_sample_rate": 0}})
+    process = await installation.begin()
+    async with installation.agent() as agent:
+        assert await call(agent, READ, run=str(uuid4())) == (200, "ok")
+        await eventually(lambda: installation.lines("tool_call"))
+        assert has_loaded(process.pid, "_sqlite3")
+        assert not has_loaded(process.pid, "_re2")
+        status, _ = await call(agent, "not.allowed", json={"password": "hunter2"})
+        await eventually(lambda: len(installation.lines("tool_call")) == 2)
+    assert status == 403
+    assert installation.lines("tool_call")[1]["args"] == {"password": "[redacted]"}
+    assert has_loaded(process.pid, "_re2")

@@ -1,19 +1,18 @@
 import json
 import os
+import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway.denial import Reason
 from gateway.model import Decision, Event, Moment
 from gateway.observers import log as log_module
 from gateway.observers.log import Log
-from gateway.observers.redaction.redact import Redactor
 from gateway.policy.snapshot import Observability, Redaction
 from tests.unit.observers.observer_records import record
 from tests.unit.observers.planted_secrets import CREDENTIALS, PERSONAL
@@ -268,8 +267,32 @@ def test_a_file_that_cannot_be_opened_is_said_at_the_start(tmp_path: Path) -> No
         a_log(tmp_path / "missing" / "gateway.log").start()
 
 
-@given(st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
-def test_no_trace_id_looks_like_a_credential(trace_id: str) -> None:
-    """They pass unlooked at, unless the policy has patterns of its own: then the long way is taken."""
-    assert Redactor(Redaction(patterns={"never": "[^\\x00-\\x{10FFFF}]"})).scrub_name(trace_id) == trace_id
-    assert Redactor(Redaction(patterns={"hex": "[0-9a-f]{32}"})).scrub_name(trace_id) == "[redacted:hex]"
+def test_nothing_is_written_unredacted_where_what_redacts_cannot_be_loaded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = a_log(path)
+    with monkeypatch.context() as broken:
+        broken.setitem(sys.modules, "gateway.observers.redaction.redact", None)
+        log.start()
+        log.call_ended(record(call_id="c-1", args=b"hunter2"))
+        log.call_ended(record(call_id="c-2"))
+        log.happened(Event("kill_switch", NOW, {"reason": "hunter2"}))
+        until(lambda: log.dropped["ok"] and log.dropped["event"])
+        assert str(log.problem).startswith("redaction cannot be loaded (ModuleNotFoundError)")
+    log.call_ended(record(call_id="c-3", args=b"password=hunter2"))
+    log.close(5)
+    assert log.problem is None
+    assert b"hunter2" not in path.read_bytes()
+    told = lines_of(path)
+    assert [line["call_id"] for line in told if line["event"] == "tool_call"] == ["c-2", "c-3"]
+    dropped = [line["dropped"] for line in told if line["event"] == "log_dropped"]
+    assert sum((Counter(each) for each in dropped), Counter()) == {"ok": 1, "event": 1}
+
+
+def test_names_in_events_stay_the_names_that_their_calls_have(path: Path) -> None:
+    run, secret = "task-4111111111111111", CREDENTIALS["github"]
+    named = Event("run_finished", NOW, {"run_id": run, "agent_id": secret, "reason": "4111111111111111"})
+    call, event = written(path, record(run_id=run, agent_id=secret), named)
+    assert call["run_id"] == event["run_id"] == run
+    assert call["agent_id"] == event["agent_id"] == "[redacted:github_token]"
+    assert event["reason"] == "[redacted:card]"
