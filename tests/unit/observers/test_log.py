@@ -290,8 +290,8 @@ def test_nothing_is_written_unredacted_where_what_redacts_cannot_be_loaded(
 
 
 def test_names_in_events_stay_the_names_that_their_calls_have(path: Path) -> None:
-    run, secret = "task-4111111111111111", CREDENTIALS["github"]
-    named = Event("run_finished", NOW, {"run_id": run, "agent_id": secret, "reason": "4111111111111111"})
+    run, secret = "4111111111111111", CREDENTIALS["github"]
+    named = Event("run_finished", NOW, {"run_id": run, "agent_id": secret, "reason": run})
     call, event = written(path, record(run_id=run, agent_id=secret), named)
     assert call["run_id"] == event["run_id"] == run
     assert call["agent_id"] == event["agent_id"] == "[redacted:github_token]"

@@ -40,9 +40,9 @@ def test_no_trace_id_and_no_uuid_looks_like_a_credential(name: str) -> None:
     assert PATTERNS_OF_ITS_OWN.scrub_name(name) == name
 
 
-@pytest.mark.parametrize("kind", CREDENTIALS)
-def test_a_credential_in_a_name_is_hidden_before_anything_is_loaded(kind: str) -> None:
-    name = f"run {CREDENTIALS[kind]}"
+@pytest.mark.parametrize("secret", [*CREDENTIALS.values(), PERSONAL["email"]], ids=[*CREDENTIALS, "email"])
+def test_a_credential_in_a_name_is_hidden_before_anything_is_loaded(secret: str) -> None:
+    name = f"run {secret}"
     assert Scrubber(Redaction()).scrub_name(name) == REDACTOR.scrub_name(name) != name
 
 
