@@ -39,6 +39,7 @@ class Member:
         self._switches = SharedSwitches(store, self._fleet, adopt)
         self._notes = SharedNotes(self._fleet, noting, adopt_notes)
         self._chores: list[asyncio.Task[None]] = []
+        self._keeper = keeper
         keeper.beside = lambda: self._fleet.problem
         pipeline.shared = SharedCharges(self._fleet, counts, clock, pipeline.run_finished)
 
@@ -54,6 +55,8 @@ class Member:
     async def leave(self) -> None:
         """What was given back last is told first."""
         await self._fleet.flush()
+        problem = self._fleet.problem
+        self._keeper.beside = lambda: problem  # letting the connection go is none
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import signal
 from collections import Counter
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from tests.doors.tool_server import ToolServer
 from tests.fleet.conftest import Start
 from tests.fleet.valkey_server import ValkeyServer
-from tests.scenarios.installation import POLICY, call, eventually
+from tests.scenarios.installation import POLICY, call, ended, eventually
 
 CALLS_12: dict[str, Any] = {"runtime": {"env": {"AGENT_MAX_TOOL_CALLS": 12}}}
 
@@ -170,11 +171,13 @@ async def test_report_mode_lets_pass_what_the_fleet_objects_to_and_says_so(
     assert [line["report_reason"] for line in told] == ["max_tool_calls"] * 2
 
 
-async def test_a_process_that_comes_back_finds_what_it_had_used(start_fleet: Start) -> None:
+async def test_a_process_that_comes_back_finds_what_it_had_used_and_its_end_was_no_outage(start_fleet: Start) -> None:
     fleet = await start_fleet(CALLS_12, gateways=1)
     for _ in range(7):
         assert await call(fleet.agents[0], "search.read", "r1") == (200, "ok")
-    await fleet.gateways[0].destroy()
+    (process,) = fleet.gateways[0]._processes
+    assert (await ended(process, signal.SIGTERM)).code == 0
+    assert not fleet.gateways[0].lines("state_unavailable")
     await fleet.gateways[0].begin()
     async with fleet.gateways[0].agent() as agent:
         found = Counter([await call(agent, "search.read", "r1") for _ in range(6)])
