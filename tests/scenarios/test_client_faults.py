@@ -105,7 +105,6 @@ REFUSED = {
         b"get /tools/search.read HTTP/1.1",
         b"FOO /tools/notes.write HTTP/1.1",
         b"GET /tools/search.read?a\rb HTTP/1.1",
-        b"GET http://u:p@127.0.0.1/tools/search.read HTTP/1.1",
         b"GET HTTP/1.1",
     ),
     **fields(b"X-A", b"X A: b", b" X-A: b", b"X-A: a\r\n\tb", b"X-A: a\rb: c", b"X-A: b\n", b"X-A: a\x7f", b"X(A): b", b"Host : localhost"),
@@ -152,12 +151,17 @@ async def test_what_two_servers_could_read_differently_is_refused(gateway: Hosti
 @pytest.mark.parametrize("case", TAKEN)
 async def test_what_only_looks_odd_goes_on_as_exactly_one_well_formed_request(gateway: Hostile, case: str) -> None:
     answers = answers_in(await until_closed(gateway.running.gateway.data_url, TAKEN[case] + NEXT))
-    assert [answer.status for answer in answers] == [200, 200]
+    in_chunks = case.startswith(
+        ("chunks", "Transfer-Encoding")
+    )  # behind which aiohttp would take a trailer for the next request's
+    assert [(answer.status, answer.header("Connection")) for answer in answers] == (
+        [(200, "close")] if in_chunks else [(200, None), (200, "close")]
+    )
     assert gateway.upstream.flaws == []
-    taken, after = gateway.upstream.heard
+    taken, *after = gateway.upstream.heard
     assert taken.target in (f"/{READ}", f"/{WRITE}")
     assert taken.body == (b"{}" if taken.method == "POST" else b"")
-    assert after.target == f"/{READ}?next"
+    assert [each.target for each in after] == ([] if in_chunks else [f"/{READ}?next"])
 
 
 async def test_a_request_for_an_upgrade_with_a_body_is_the_last_on_its_connection(gateway: Hostile) -> None:

@@ -55,7 +55,7 @@ OBSTACLES = {
     "unknown variable": (setting("GATEWAY_POLICI", "x"), "GATEWAY_POLICI: no such variable; the nearest is GATEWAY_POLICY"),
     "bad value": (setting("GATEWAY_DRAIN_SECONDS", "soon"), 'GATEWAY_DRAIN_SECONDS: expected a number of seconds .* got "soon"'),
     "bad budget": (setting("AGENT_MAX_STEPS", "0"), "AGENT_MAX_STEPS: expected an integer 1"),
-    "store to come": (setting("GATEWAY_STATE", "valkey://h:1/0"), "GATEWAY_STATE: valkey: is not supported by this version"),
+    "store that is none": (setting("GATEWAY_STATE", "mysql://h:1/0"), "GATEWAY_STATE: expected memory:, sqlite:PATH or valkey://"),
     "no policy": (no_policy, r"policy\.yaml.*(no such file|does not exist|missing)"),
     "policy with a mistake": (
         policy("tools:\n  allowlist: []\n  retries:\n    max: two\n"),
