@@ -25,7 +25,7 @@ from gateway.policy.snapshot import Snapshot
 from gateway.state.buffers import Buffers
 
 SWEEP = 0.02
-"""Seconds between two looks for calls whose time is up: one timer for all of them, and so late a timeout may be."""
+"""Seconds between two looks for calls that are due: one timer for all of them, and so late a timeout may be."""
 REST_WITHIN = 0.05
 """Seconds for the rest of a body: many clients write head and body apart. After that aiohttp, and its timers, wait for it."""
 
@@ -194,7 +194,7 @@ class Lane:
         call.client.lane_call = None
 
     def _sweep(self) -> None:
-        now = self._loop.time()
-        for call in [call for call in self._begun if call.until is not None and call.until <= now]:
-            self.go_ordinary(call)
         self._sweeper = self._loop.call_later(SWEEP, self._sweep) if self._begun else None
+        now = self._loop.time()
+        for call in [call for call in self._begun if call.is_due(now)]:
+            self.go_ordinary(call)

@@ -47,7 +47,7 @@ class Client(Protocol):
 class LaneCall:
     """One begun call: the Taker of its exchange, and what ends its wait when it is stopped."""
 
-    __slots__ = ("_body", "_exchange", "begun", "client", "lane", "request", "understood", "until")
+    __slots__ = ("_body", "_exchange", "_until", "begun", "client", "lane", "request", "understood")
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class LaneCall:
         self.begun = begun
         self._body = body
         self._exchange = exchange
-        self.until = begun.progress.until(begun.at + begun.plan.timeout)
+        self._until = begun.progress.until(begun.at + begun.plan.timeout)
         """Loop time of its first timer."""
 
     def send(self) -> bool:
@@ -76,6 +76,10 @@ class LaneCall:
         left = int(begun.progress.limits.left(begun.at) * 1000)
         last = b"Tool-Gateway-Attempt: 1\r\nTool-Gateway-Deadline-Ms: %d\r\n\r\n" % max(0, left)
         return self._exchange.send(begun.attempt, self.understood.opening + last + self._body, self)
+
+    def is_due(self, now: float) -> bool:
+        """Its time is up; or its reply comes in pieces, and the silence between them is to be timed. `now`: loop time."""
+        return (self._until is not None and self._until <= now) or self._exchange.arriving
 
     def take(self, reply: Reply) -> None:
         self.lane.finish(self, reply)

@@ -12,7 +12,6 @@ from aiohttp.http_parser import HttpRequestParser
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import WHOLE_BODY
 from gateway.doors.front import Front
-from gateway.doors.refusal import Refusal
 from gateway.doors.understood import QuickUpstream, Understood, head_of
 from gateway.policy.snapshot import UpstreamPlan
 
@@ -22,7 +21,11 @@ LINE_BYTES = 16 * 1024
 FIELD_BYTES = 32 * 1024
 """One header: bearer tokens are long."""
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
-_NOT_PLAIN = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|idempotency-key)[ \t]*:", re.IGNORECASE)
+_NOT_PLAIN = re.compile(
+    rb"\r\n(?:(?:transfer-encoding|expect|upgrade|idempotency-key)[ \t]*:|content-length(?!:[ \t]*[0-9]{1,9}[ \t]*\r\n))",
+    re.IGNORECASE,
+)
+"""Nor is a length that _LENGTH does not find: the parser may read one all the same."""
 
 
 class Learner:
@@ -59,22 +62,21 @@ class Learner:
         length = payload.total_bytes
         try:
             arrival = self._front.understand(head_of(message, peer))
-        except Refusal:
+            return None if arrival is None else self._plain(arrival, length)
+        except Exception:  # noqa: BLE001  a Refusal, or a fault of ours: the ordinary way comes to the same, and tells it
             return None
-        return None if arrival is None else self._plain(arrival, length)
 
     def _plain(self, arrival: Arrival, length: int) -> Understood | None:
-        """A call that the lane can begin: of a tool that the policy allows, at an upstream, with a short body and a short answer."""
+        """A call that the lane can begin: of a tool that the policy allows, at an upstream, with a short body and a short answer. Raises
+        ValueError where its head cannot be written.
+        """
         plan = arrival.plan
         if plan is None or plan.upstream is None or not plan.allowed or plan.stream or plan.idempotency_key:
             return None
         if length > min(WHOLE_BODY, plan.max_request_bytes):
             return None
         call, upstream = arrival.call(hashed=""), self._upstream_of(plan.upstream)
-        try:
-            opening = upstream.opening(call.method, call.target, call.headers, length)
-        except ValueError:
-            return None
+        opening = upstream.opening(call.method, call.target, call.headers, length)
         return Understood(arrival, call, plan, upstream, length, opening)
 
     def _new_parser(self) -> HttpRequestParser:

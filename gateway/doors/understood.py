@@ -35,6 +35,9 @@ class Quick(Exchange, Protocol):
 
     def unused(self) -> None: ...
 
+    @property
+    def arriving(self) -> bool: ...
+
 
 class QuickUpstream(Protocol):
     """What the lane needs of an upstream (upstreams/http.py)."""

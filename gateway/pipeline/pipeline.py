@@ -125,13 +125,18 @@ class Pipeline:
         progress = Progress(call, plan, policy, limits_of(call, plan, run))
         if self._make_room(progress) is not None:
             return None
-        attempt = self._attempts.begin(progress, plan, call.started.mono)
+        try:
+            attempt = self._attempts.begin(progress, plan, call.started.mono)
+            if attempt is not None:
+                self._reserve(progress, plan, run, gather=True)
+        except BaseException:
+            self._undo(progress)
+            raise
         if attempt is None:
-            self._buffers.give(progress.room)
+            self._undo(progress)
             return None
         if call.arguments is not None:
             call = progress.forget_arguments()
-        self._reserve(progress, plan, run, gather=True)
         wait = self._counts.in_flight.enter(call, plan.effect)
         wait.attempting(attempt, None)
         return Begun(progress, plan, wait, attempt, call.started.mono)
@@ -144,12 +149,18 @@ class Pipeline:
         """As if it had never begun: its charge could not be written down."""
         progress = begun.progress
         begun.exchange.abort()
-        progress.step_back()
+        progress.refuse(failures.not_durable())  # it will be made again, which is no repeat to the loop guard
         if progress.reservation is not None:
             progress.reservation.durable = False
-        self._refund_unsent(progress)
-        self._buffers.give(progress.room + begun.size)
+        self._undo(progress)
+        self._buffers.give(begun.size)
         self._counts.in_flight.leave(begun.wait, self._clock().mono)
+
+    def _undo(self, progress: Progress) -> None:
+        """Of a call that nothing was sent of: it holds nothing any more."""
+        progress.step_back()
+        self._refund_unsent(progress)
+        self._buffers.give(progress.room)
 
     def complete(self, begun: Begun, reply: Reply, body: bytes, now: Moment) -> Outcome | None:
         """A begun call has a whole reply, which may be answered now; then it is to be settled. None: it takes a second look to say what

@@ -159,6 +159,11 @@ class Connection(BaseProtocol):
     # -- may another exchange follow?
 
     @property
+    def arriving(self) -> bool:
+        """Some of the reply that was asked for has come, and more is waited for."""
+        return bool(self._held)
+
+    @property
     def open(self) -> bool:
         """As far as the loop has heard."""
         return self.transport is not None and not self.transport.is_closing()

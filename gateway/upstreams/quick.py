@@ -43,6 +43,11 @@ class QuickExchange:
         if self._connection.open:
             self._pool.rest(self._connection)
 
+    @property
+    def arriving(self) -> bool:
+        """Part of the reply is here."""
+        return self._connection.arriving
+
     def hand_over(self) -> None:
         if not self._over and self._answer is None and self._attempt is not None:
             self._answer = self._connection.look_closer()

@@ -112,7 +112,7 @@ class Running:
         for plan in self.gateway.policies.snapshot.upstreams.values():
             pool = self.gateway.upstreams.of(plan).pool
             try:
-                opened = [await pool.take() for _ in range(min(connections, plan.max_connections) - pool.idle)]
+                opened = [await pool.take() for _ in range(min(connections, plan.max_connections))]
             except UpstreamError:
                 continue  # nobody listens there
             for connection in opened:

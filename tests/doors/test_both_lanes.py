@@ -182,6 +182,17 @@ async def test_a_request_that_comes_again_comes_to_the_same(both: Twins, said: S
     assert_alike(*await both.play(in_run([said] * times)))
 
 
+async def test_where_the_next_request_begins_is_told_by_one_of_them_only(both: Twins) -> None:
+    """A length that the lane does not read; then the end of that body, which looks like a head with a length, and in one piece with it part
+    of the next request.
+    """
+    looks_whole = b"\r\nContent-Length: 9\r\n\r\n"
+    head = b"POST /tools/search.read HTTP/1.1\r\nHost: localhost\r\nContent-Length: %010d\r\n\r\n" % len(looks_whole)
+    first = Said((head, looks_whole + b"GET /heal"))
+    known = Said((request("POST /tools/search.read", body=b"{}"),))
+    assert_alike(*await both.play([known, known, first, known]))
+
+
 # -- replies
 
 STATUS_LINES = ["HTTP/1.1 200 OK"] * 20 + [

@@ -4,11 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from gateway.denial import Reason
+from gateway.upstreams.quick import QuickExchange
 from tests.doors.conftest import FAST, POLICY, Running, StartGateway, nothing_is_left, policy_of
 from tests.doors.wire import Wire, ask, dial, request
 from tests.upstreams.loopback import Loopback, Request, always, loopback
@@ -176,6 +178,43 @@ async def test_a_call_that_comes_to_nothing_has_a_timeout(start: StartGateway) -
 
 
 @only_fast
+async def test_a_reply_that_stalls_has_no_more_time_than_any_other(start: StartGateway) -> None:
+    """From its first bytes on, the timeout is the longest silence between two pieces: not that and the time until the timeout before."""
+    policy = policy_of({READ: {"effect": "read", "timeout_ms": 1000, "deadline_ms": 9000, "retries": {"max": 0}}})
+    async with slow_upstream(start, policy) as (running, upstream, slow, wire):
+        await wire.say(CALL)
+        await (await slow.asked.get()).say(REPLY[:-1])
+        assert (await wire.answer()).status == 504
+        record = await running.seen.ended(1)
+        assert (record.reason, record.errors) == (Reason.TOOL_TIMEOUT, ("timeout",))
+        assert 1000 <= record.duration_ms < 1900
+        await upstream.closed()
+
+
+@only_fast
+async def test_a_fault_with_one_call_leaves_the_others_their_timeouts(
+    start: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = policy_of({READ: {"effect": "read", "timeout_ms": 100, "retries": {"max": 0}}})
+    hand_over, faults = QuickExchange.hand_over, [LookupError]
+
+    def at_first_a_fault(exchange: QuickExchange) -> None:
+        if faults:
+            raise faults.pop()
+        hand_over(exchange)
+
+    monkeypatch.setattr(QuickExchange, "hand_over", at_first_a_fault)
+    async with slow_upstream(start, policy) as (running, _, slow, lost):
+        await running.warm(2)
+        async with dial(running.gateway.data_url) as other:
+            for wire in (lost, other):
+                await wire.say(CALL)
+                await slow.asked.get()
+            assert (await other.answer()).status == 504
+            lost.leave()
+
+
+@only_fast
 async def test_without_memory_for_it_a_call_is_refused(start: StartGateway) -> None:
     async with slow_upstream(start) as (running, upstream, slow, wire):
         buffers = running.gateway.buffers
@@ -217,22 +256,28 @@ async def test_what_a_slow_reader_has_not_taken_is_counted(start: StartGateway) 
 
 
 @only_fast
-@pytest.mark.parametrize(("part", "hits"), [("begin", 1), ("complete", 1)])
+@pytest.mark.parametrize(
+    "part", ["listener.front.understand", "pipeline.begin", "pipeline._reserve", "pipeline.complete"]
+)
 async def test_a_fault_of_the_lane_leaves_the_call_to_the_ordinary_way(
-    start: StartGateway, part: str, hits: int, monkeypatch: pytest.MonkeyPatch
+    start: StartGateway, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No connection is lost by it, and nothing is held."""
-
-    def fault(*_: object) -> None:
-        raise LookupError
-
     async with loopback(always(REPLY)) as upstream:
         running = await start(GATEWAY_UPSTREAM=f"http://127.0.0.1:{upstream.port}")
-        monkeypatch.setattr(running.gateway.pipeline, part, fault)
+        owner, _, name = part.rpartition(".")
+        usual = attrgetter(part)(running.gateway)
+
+        def fault(*given: object, gather: bool = name != "_reserve") -> object:
+            if gather:
+                raise LookupError
+            return usual(*given)  # it is the ordinary way's as well
+
+        monkeypatch.setattr(attrgetter(owner)(running.gateway), name, fault)
         async with dial(running.gateway.data_url) as wire:
             for call in range(2):
                 await wire.say(CALL)
                 assert (await wire.answer()).status == 200
                 assert (await running.seen.ended(call + 1)).reason is Reason.OK
-        assert (upstream.connections, len(upstream.requests), running.fast) == (hits, 2, 0)
+        assert (upstream.connections, len(upstream.requests), running.fast) == (1, 2, 0)
         await nothing_is_left(running.gateway)
