@@ -1,17 +1,22 @@
 """Calls that are begun without a task: left, killed, answered and handed over between any two turns of the loop, they give back all."""
 
 import asyncio
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.bounds import BreakerBounds
 from gateway.model import Attempt, Outcome, Reply
 from gateway.pipeline.begun import Begun
-from tests.unit.fake_time import in_fake_time, settled
-from tests.unit.made_up import a_call
+from gateway.state.breaker import BreakerState
+from gateway.state.inflight import CUT_BY_SHUTDOWN
+from tests.unit.fake_time import in_fake_time, now, settled
+from tests.unit.made_up import UPSTREAM, a_call, a_plan
 from tests.unit.pipeline.test_cancelled_anywhere import (
+    BUDGETS,
     RUNS,
     TURNS,
     World,
@@ -171,3 +176,74 @@ async def _play(story: list[tuple[str, int]], dice: Random) -> None:
     _the_books_are_right(lane)
     assert lane.sent <= {record.call_id for record in lane.records if record.cost_micro_usd}
     assert not [half_open for half_open in lane.counts.breakers._open.values() if half_open.latest is not None]
+
+
+def one_more(lane: Lane) -> Begun | None:
+    """A call like the others, begun."""
+    call = a_call("r0", id=f"l{len(lane.begun)}", started=moment(), args_hash="h", body=BODY)
+    lane.buffers.take(len(BODY))
+    begun = lane.pipeline.begin(call, lane.plan, "p")
+    if begun is None:
+        lane.buffers.give(len(BODY))
+        return None
+    lane.begun.append(call.id)
+    begun.exchange = FakeExchange(lane, begun.attempt)
+    return begun
+
+
+async def a_probe() -> tuple[Lane, Begun]:
+    """Begun while the upstream's breaker is half-open."""
+    bounds = BreakerBounds(failures=1, open_for=2.0)
+    lane = Lane(Random(0))
+    lane.plan = a_plan(upstream=replace(UPSTREAM, breaker=bounds), budgets=BUDGETS)
+    trial = lane.counts.breakers.begin(UPSTREAM.name, bounds, now())
+    assert trial is not None
+    trial.failed(now(), 0.5)
+    assert one_more(lane) is None
+    await asyncio.sleep(2.5)
+    probe = one_more(lane)
+    assert probe is not None
+    assert one_more(lane) is None, "there is one probe at a time"
+    return lane, probe
+
+
+@in_fake_time
+async def test_a_probe_whose_charge_was_not_written_down_makes_way_for_the_next() -> None:
+    lane, probe = await a_probe()
+    lane.pipeline.withdraw(probe)
+    assert one_more(lane) is not None
+
+
+@in_fake_time
+async def test_a_probe_that_is_answered_closes_the_breaker() -> None:
+    lane, probe = await a_probe()
+    probe.attempt.sent = True
+    assert lane.pipeline.complete(probe, WHOLE, b"whole", moment()) is not None
+    lane.pipeline.settle(probe.progress, probe.wait, moment())
+    assert lane.counts.breakers.state(UPSTREAM.name, now()) is BreakerState.CLOSED
+    assert [one_more(lane) is not None for _ in range(2)] == [True, True]
+
+
+@in_fake_time
+async def test_a_call_that_was_stopped_is_not_answered_with_the_reply_that_came_all_the_same() -> None:
+    lane = Lane(Random(0))
+    lane.plan = a_plan(budgets=BUDGETS)
+    begun = one_more(lane)
+    assert begun is not None
+    begun.attempt.sent = True
+    begun.wait.stop(CUT_BY_SHUTDOWN)
+    assert lane.pipeline.complete(begun, WHOLE, b"whole", moment()) is None
+    outcome = await lane.pipeline.resume(begun, lane._answer)
+    assert outcome.denial is not None
+
+
+@in_fake_time
+async def test_a_call_whose_charge_was_not_written_down_is_no_repeat_of_itself() -> None:
+    """It is made again in the ordinary way, and that one is counted, or refused with a Retry-After."""
+    lane = Lane(Random(0))
+    lane.plan = a_plan(budgets=BUDGETS, max_identical_calls=1)
+    for _ in range(3):
+        begun = one_more(lane)
+        assert begun is not None
+        lane.pipeline.withdraw(begun)
+    _nothing_is_held(lane)
