@@ -1,15 +1,18 @@
 """What only the fast lane has to get right: calls that leave it, at any moment."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
+from gateway.app import clock
 from gateway.denial import Reason
+from gateway.state.stores.journal import FileJournal
 from gateway.upstreams.quick import QuickExchange
 from tests.doors.conftest import FAST, POLICY, Running, StartGateway, nothing_is_left, policy_of
 from tests.doors.wire import Wire, ask, dial, request
@@ -281,3 +284,67 @@ async def test_a_fault_of_the_lane_leaves_the_call_to_the_ordinary_way(
                 assert (await running.seen.ended(call + 1)).reason is Reason.OK
         assert (upstream.connections, len(upstream.requests), running.fast) == (1, 2, 0)
         await nothing_is_left(running.gateway)
+
+
+def journal_of(running: Running) -> FileJournal:
+    journal = running.gateway.counts.ledger.journal
+    assert isinstance(journal, FileJournal)
+    return journal
+
+
+@asynccontextmanager
+async def full_disk(running: Running) -> AsyncIterator[None]:
+    """The kernel has no room for what is written to the journal's file; the next file takes over afterwards, and not before."""
+    running.gateway._chores[1].cancel()  # which asks for the next file once a second
+    file = journal_of(running)._file
+    assert file is not None
+    assert file.descriptor is not None
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, file.descriptor)
+    os.close(full)
+    yield
+    while journal_of(running).problem:
+        await running.gateway.keeper.flush(running.gateway.counts.ledger, clock())
+
+
+async def tool_calls(running: Running, run: str) -> int:
+    async with running.agent.get(f"/_gateway/runs/{run}") as answer:
+        return int((await answer.json())["counts"]["tool_calls"])
+
+
+@only_fast
+@pytest.mark.parametrize(("prefer", "end"), [("deny", (503, "state_unavailable")), ("allow", (200, "ok"))])
+async def test_charges_of_one_turn_that_cannot_be_written_down(
+    start: StartGateway, tmp_path: Path, prefer: str, end: tuple[int, str]
+) -> None:
+    """Nothing of these calls is sent, charged or taken for a repeat; or, where the policy prefers that, all of them are performed."""
+    policy = policy_of({READ: {"effect": "read", "max_identical_calls": 9}}, state={"on_unavailable": prefer})
+    call = request(f"POST /tools/{READ}", "Agent-Run-Id: r1", body=b"{}")
+    async with loopback(always(REPLY)) as upstream, AsyncExitStack() as stack:
+        running = await start(
+            policy,
+            GATEWAY_UPSTREAM=f"http://127.0.0.1:{upstream.port}",
+            GATEWAY_STATE=f"sqlite:{tmp_path / 'state.db'}",
+        )
+        await running.warm(8)
+        wires = [await stack.enter_async_context(dial(running.gateway.data_url)) for _ in range(8)]
+
+        async def ask_all() -> list[tuple[int, str | None]]:
+            """In one turn of the loop, which is the gateway's as well."""
+            for wire in wires:
+                wire.writer.write(call)
+            answers = [await wire.answer() for wire in wires]
+            return [(answer.status, answer.header("Tool-Gateway-Reason")) for answer in answers]
+
+        await wires[0].say(call)
+        assert (await wires[0].answer()).status == 200
+        sent = 1
+        async with full_disk(running):
+            assert await ask_all() == [end] * 8
+            sent += 0 if prefer == "deny" else 8
+            assert (len(upstream.requests), await tool_calls(running, "r1")) == (sent, sent)
+        if prefer == "deny":
+            assert await ask_all() == [(200, "ok")] * 8
+            sent += 8
+        assert (len(upstream.requests), await tool_calls(running, "r1"), running.fast) == (sent, sent, sent)
+        assert upstream.connections == 8
