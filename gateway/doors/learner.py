@@ -50,6 +50,7 @@ class Learner:
         try:
             messages, upgraded, rest = self._parser.feed_data(request)
             odd = len(messages) != 1 or upgraded or bool(rest) or not messages[0][1].is_eof()
+            odd = odd or messages[0][0].should_close  # behind such a one this parser takes no other
         except HttpProcessingError:
             odd = True
         if odd:
@@ -57,7 +58,7 @@ class Learner:
             return None
         self._parser.message_consumed()
         message, payload = messages[0]
-        if message.version != HttpVersion11 or message.should_close or message.chunked or message.method == "HEAD":
+        if message.version != HttpVersion11 or message.chunked or message.method == "HEAD":
             return None
         length = payload.total_bytes
         try:

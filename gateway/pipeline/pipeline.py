@@ -191,9 +191,12 @@ class Pipeline:
     def abandon(self, begun: Begun) -> None:
         """The caller of a begun call is gone."""
         begun.exchange.abort()
-        begun.progress.sent = begun.attempt.sent
-        begun.progress.leave()
-        self.settle(begun.progress, begun.wait)
+        progress = begun.progress
+        progress.sent = begun.attempt.sent
+        if not progress.sent:
+            progress.attempts = 0  # what was begun was never made
+        progress.leave()
+        self.settle(progress, begun.wait)
 
     def _open(self, progress: Progress, plan: Plan, wait: Wait | None) -> OpenCall:
         """For the answer."""

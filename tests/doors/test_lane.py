@@ -111,6 +111,19 @@ async def test_a_known_head_is_judged_by_the_policy_in_force(start: StartGateway
 
 
 @only_fast
+@pytest.mark.parametrize(
+    "last", [request("GET /healthz", "Connection: close"), b"GET /healthz HTTP/1.0\r\n\r\n", b"no HTTP\r\n\r\n"]
+)
+async def test_the_last_request_of_one_caller_closes_the_lane_to_no_other(start: StartGateway, last: bytes) -> None:
+    async with loopback(always(REPLY)) as upstream:
+        running = await start(GATEWAY_UPSTREAM=f"http://127.0.0.1:{upstream.port}")
+        await ask(running.gateway.data_url, last)
+        for _ in range(2):
+            assert (await ask(running.gateway.data_url, CALL)).status == 200
+        assert running.fast == 2
+
+
+@only_fast
 async def test_a_thousand_at_once_against_a_budget_of_twelve(start: StartGateway) -> None:
     async with loopback(always(REPLY)) as upstream:
         running = await start(GATEWAY_UPSTREAM=f"http://127.0.0.1:{upstream.port}", GATEWAY_MAX_IN_FLIGHT="2000")

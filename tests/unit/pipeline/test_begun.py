@@ -238,6 +238,19 @@ async def test_a_call_that_was_stopped_is_not_answered_with_the_reply_that_came_
 
 
 @in_fake_time
+async def test_a_call_that_is_left_before_it_was_sent_made_no_attempt_and_costs_nothing() -> None:
+    lane = Lane(Random(0))
+    lane.plan = a_plan(budgets=BUDGETS, cost=1)
+    begun = one_more(lane)
+    assert begun is not None
+    lane.pipeline.abandon(begun)
+    (record,) = lane.records
+    assert (record.attempts, record.cost_micro_usd) == (0, 0)
+    _nothing_is_held(lane)
+    _the_books_are_right(lane)
+
+
+@in_fake_time
 async def test_a_call_whose_charge_was_not_written_down_is_no_repeat_of_itself() -> None:
     """It is made again in the ordinary way, and that one is counted, or refused with a Retry-After."""
     lane = Lane(Random(0))
