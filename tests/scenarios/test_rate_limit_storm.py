@@ -82,7 +82,9 @@ async def test_a_pause_that_the_upstream_asks_for_is_kept_by_all(
     assert len(upstream.arrived) < OFFERED * SECONDS / 2, "what cannot be taken is not even sent"
     # Between two pauses one goes first, then two, then four: what is refused is what was on its way when the first 429 came.
     assert len(upstream.refused) <= upstream.taken
-    assert ends[200, "ok"] == upstream.taken >= TAKES * (1 + SECONDS / (seconds + 1) / 2)
+    late = ends[504, "tool_timeout"]  # its turn came in the last moment of its deadline
+    assert late <= 2
+    assert ends[200, "ok"] + late == upstream.taken >= TAKES * (1 + SECONDS / (seconds + 1) / 2)
     assert {reason for _, reason in ends} <= {"ok", "tool_error", "rate_limited", "overloaded"}
 
 
