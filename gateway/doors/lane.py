@@ -91,7 +91,7 @@ class Lane:
         if known is not None and known.peer == client.peer:
             return False  # its call could not be begun, and cannot be now
         understood = self.learner.understand(client.peer, request)
-        self._known.remember(head, understood)
+        self._known.sight(head, understood)
         return understood is not None and self._begin(client, understood, request, request[end:])
 
     def finish(self, call: LaneCall, reply: Reply) -> None:

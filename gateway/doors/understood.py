@@ -19,6 +19,8 @@ from gateway.policy.snapshot import Plan, Snapshot
 
 MOST_HEADS = 256
 """Remembered before the older half of them is forgotten."""
+MOST_SIGHTED = 4096
+"""Heads that came once: a number each."""
 LONGEST_HEAD = 4096
 """Bytes: longer ones are understood anew each time, or an agent could fill memory with them."""
 _BODY = ToolCall._fields.index("body")
@@ -107,6 +109,7 @@ class KnownRequests:
     def __init__(self) -> None:
         self._young: dict[bytes, Understood | None] = {}
         self._old: dict[bytes, Understood | None] = {}
+        self._sighted: set[int] = set()
 
     def is_odd(self, head: bytes) -> bool:
         """Known not to be plain."""
@@ -118,6 +121,18 @@ class KnownRequests:
         if found is None and (found := self._old.get(head)) is not None:
             self.remember(head, found)
         return found
+
+    def sight(self, head: bytes, understood: Understood | None) -> None:
+        """Remembers a plain head when it comes for the second time: one that never comes again, say for its trace id, would only be in the
+        way, and what hangs on it is work for the garbage collector.
+        """
+        mark = hash(head)
+        if understood is None or mark in self._sighted:
+            self.remember(head, understood)
+            return
+        if len(self._sighted) >= MOST_SIGHTED:
+            self._sighted.clear()
+        self._sighted.add(mark)
 
     def remember(self, head: bytes, understood: Understood | None) -> None:
         """Another one, or another word on it."""

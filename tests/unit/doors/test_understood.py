@@ -11,7 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from gateway.doors.arrival import Arrival
-from gateway.doors.understood import LONGEST_HEAD, MOST_HEADS, KnownRequests, Understood, head_of
+from gateway.doors.understood import LONGEST_HEAD, MOST_HEADS, MOST_SIGHTED, KnownRequests, Understood, head_of
 from gateway.model import Door
 from tests.unit.made_up import NOON, a_plan, later
 
@@ -106,3 +106,19 @@ def test_the_call_made_of_a_known_head_is_the_one_the_doors_make(
     made = Understood(known, known.call(), a_plan(arguments=asked), NOTHING, len(body), b"").call("c2", body, later(1))
     assert made == an_arrival(asked, query=query, method=method).call(body)
     assert type(made) is type(an_arrival().call())
+
+
+def test_a_plain_head_is_remembered_when_it_comes_again() -> None:
+    known = KnownRequests()
+    known.sight(HEAD, understood())
+    assert known.find(HEAD) is None
+    known.sight(HEAD, understood())
+    assert known.find(HEAD) is not None
+
+
+def test_heads_that_never_come_again_leave_a_number_each_and_no_more_than_so_many() -> None:
+    known, one = KnownRequests(), understood()
+    for number in range(3 * MOST_SIGHTED):
+        known.sight(head(number), one)
+    assert not known._young
+    assert len(known._sighted) <= MOST_SIGHTED
