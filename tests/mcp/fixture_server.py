@@ -6,7 +6,8 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Any
 
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context, MCPServer
@@ -43,6 +44,8 @@ class Counts:
             await self._changed.wait_for(lambda: self._counts[name] >= count)
 
 
+BEGUN = "tests.mcp.begun"
+"""In a request's ASGI scope: set once a piece of its answer's body is out."""
 A_MINUTE = CacheHint(ttl_ms=60_000, scope="public")
 """What it says of its list of tools (2026-07-28): clients that believe it do not ask again."""
 
@@ -141,6 +144,9 @@ async def sample(said: Annotated[CreateMessageResult, Resolve(ask_a_model)]) -> 
 async def resume(ctx: Context) -> str:
     """Cuts the stream on purpose: who calls gets the result only by resuming (not on 2026-07-28)."""
     await counts.add("resume")
+    request: Any = ctx.request_context.request
+    with suppress(TimeoutError):  # else the server may cut a stream whose first event, which has the id, is not out yet
+        await asyncio.wait_for(request.scope[BEGUN].wait(), 5)
     await ctx.close_sse_stream()
     await counts.reached("streams resumed", 1)
     return "resumed"
@@ -189,14 +195,19 @@ async def wait_or_count(request: Request) -> Response:
 def noticing(application: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     """Counts what arrives, by HTTP method, and which streams are resumed."""
 
-    async def noticed(scope: dict[str, object], receive: object, send: object) -> None:
+    async def noticed(scope: dict[str, Any], receive: object, send: Callable[..., Awaitable[None]]) -> None:
         if scope["type"] == "http" and scope["path"] == "/mcp":
             await counts.add(f"HTTP {scope['method']}")
-            headers = scope["headers"]
-            assert isinstance(headers, list)
-            if any(name == b"last-event-id" for name, _ in headers):
+            if any(name == b"last-event-id" for name, _ in scope["headers"]):
                 await counts.add("streams resumed")
-        await application(scope, receive, send)
+        begun = scope[BEGUN] = asyncio.Event()
+
+        async def sent(message: dict[str, Any]) -> None:
+            await send(message)
+            if message.get("body"):
+                begun.set()
+
+        await application(scope, receive, sent)
 
     return noticed
 
