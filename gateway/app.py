@@ -1,4 +1,4 @@
-"""The composition root: the only file that constructs things and starts listeners. What happens when is in lifecycle.py."""
+"""The composition root: constructs the parts and starts the listeners. What happens when is in lifecycle.py."""
 
 import asyncio
 import gc
@@ -6,9 +6,8 @@ import os
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,22 +17,14 @@ from gateway.admin.api import make_admin
 from gateway.admin.connection import Connection
 from gateway.admin.operations import Operations
 from gateway.admin.token import AdminToken
-from gateway.admin.views import switch_event
-from gateway.doors.fetch import destined
-from gateway.doors.front import Front, local_name
-from gateway.doors.governed.door import GovernedDoor
+from gateway.data_plane import DataPlane
 from gateway.doors.governed.governance import Governance
 from gateway.doors.identity import DEFAULT_AGENT
-from gateway.doors.lane import Lane
-from gateway.doors.learner import Learner
-from gateway.doors.listener import Listener
-from gateway.doors.mcp.door import McpDoor
-from gateway.doors.runs import RunControl
-from gateway.guards.interruption import interrupt_killed
 from gateway.housekeeping import Housekeeping
+from gateway.in_force import InForce
 from gateway.lifecycle import Lifecycle, Phase
 from gateway.listening import StartError, listen, raise_descriptor_limit, too_few_descriptors, url_of
-from gateway.model import Attempt, Door, Event, KillSwitch, Moment, Observer, Reply, Source, ToolCall
+from gateway.model import Event, Moment, Observer, Source
 from gateway.observers.book import Book
 from gateway.observers.fanout import Observers
 from gateway.observers.log import Log
@@ -44,22 +35,16 @@ from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import NOTE, Rollout
 from gateway.place import is_shared
 from gateway.policy.document.problems import PolicyError
-from gateway.policy.snapshot import Observability, Plan, Snapshot
+from gateway.policy.snapshot import Observability
 from gateway.policy.source import PolicySource
 from gateway.settings import VARIABLES, Address, Settings, SettingsError
-from gateway.small_reads import SmallReads
 from gateway.state.breaker import Change
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.rollout import RolledBack
 from gateway.state.stores import Saved, Store, StoreError
 from gateway.state.stores.keeper import Keeper, open_store
-from gateway.upstreams.fetch import Fetch
-from gateway.upstreams.http import Upstreams
-from gateway.upstreams.listeners import Listeners
-from gateway.upstreams.outward import Outward
-from gateway.upstreams.resolver import Resolver
-from gateway.upstreams.tunnel import Tunnels
+from gateway.ways_out import WaysOut
 
 if TYPE_CHECKING:
     from gateway.fleet import Member
@@ -118,42 +103,23 @@ class Gateway:
         self.book = Book()
         unreachable = Unreachable(self.log.happened)
         self.observers = Observers(self.log, self.recent, self.metrics, unreachable, self.rollout, self.book, *watching)
-        self._listeners = Listeners()
-        self.upstreams = Upstreams(Resolver(), self._listeners)
-        self.outward = Outward(Resolver(), self._listeners)
-        self.fetch = Fetch(self.outward)
-        self.tunnels = Tunnels(self.outward)
+        self.ways_out = WaysOut()
+        self.in_force = self._in_force()
         self.policies = self._policy_source(environ)
         self.buffers = Buffers(settings.max_buffered_bytes)
         self.pipeline = Pipeline(
             counts=self.counts,
             buffers=self.buffers,
-            send=self._send,
+            send=self.ways_out.send,
             observer=self.observers,
             clock=clock,
             dice=random.random,
         )
         self.member = self._membership(store)
-        self.mcp = self._mcp_door()
         self.operations = self._operations()
         self.housekeeping = Housekeeping(self.counts, self.keeper, self.pipeline, self.rollout, self.operations, clock)
+        self.data_plane = self._data_plane()
         self._servers: list[asyncio.Server] = []
-        front = self._front()
-        self.listener = Listener(
-            front,
-            Lane(
-                front,
-                self.pipeline,
-                policies=self.policies,
-                rollout=self.rollout,
-                learner=Learner(front, self.upstreams.of),
-                buffers=self.buffers,
-                clock=clock,
-            ),
-            buffers=self.buffers,
-            max_connections=settings.max_connections,
-            read_timeout=settings.read_timeout,
-        )
         self._admin: web.AppRunner | None = None
         self._chores: list[asyncio.Task[None]] = []
 
@@ -165,9 +131,9 @@ class Gateway:
         if self.member is not None:
             await self.member.join()
         asked = self.settings.max_connections
-        self.listener.max_connections = granted = raise_descriptor_limit(asked)
+        self.data_plane.listener.max_connections = granted = raise_descriptor_limit(asked)
         await self._start_admin()
-        await self._listen(self.settings.listen, "GATEWAY_LISTEN", lambda: SmallReads(self.listener()))
+        await self._listen(self.settings.listen, "GATEWAY_LISTEN", self.data_plane.protocol)
         self._chores = [
             asyncio.create_task(self.policies.watch()),
             asyncio.create_task(self.housekeeping.run()),
@@ -214,14 +180,14 @@ class Gateway:
         """
         for server in self._servers:
             server.close()
-        await self.listener.shutdown(0.5)
+        await self.data_plane.listener.shutdown(0.5)
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         if self._admin is not None:
             await self._admin.cleanup()
-        await self.mcp.close()
-        await self.upstreams.close()
+        await self.data_plane.close()
+        await self.ways_out.close()
         if self.member is not None:
             await self.member.leave()
         await self.keeper.close(self.counts.ledger, clock())
@@ -235,9 +201,39 @@ class Gateway:
             return None
         from gateway.fleet import Member
 
-        adopt = partial(self._replace_switches, Source.RUNTIME)
+        adopt = partial(self.in_force.switches, Source.RUNTIME)
         shared = self.governance
         return Member(store, self.keeper, self.counts, self.pipeline, clock, adopt, shared.lock, shared.take_up)
+
+    def _in_force(self) -> InForce:
+        return InForce(
+            live=lambda: self.policies.snapshot,
+            rollout=self.rollout,
+            counts=self.counts,
+            upstreams=self.ways_out.upstreams,
+            log=self.log,
+            metrics=self.metrics,
+            book=self.book,
+            observer=self.observers,
+            default_agent=self.settings.agent_id or DEFAULT_AGENT,
+            clock=clock,
+        )
+
+    def _data_plane(self) -> DataPlane:
+        return DataPlane(
+            settings=self.settings,
+            counts=self.counts,
+            buffers=self.buffers,
+            policies=self.policies,
+            rollout=self.rollout,
+            pipeline=self.pipeline,
+            governance=self.governance,
+            book=self.book,
+            keeper=self.keeper,
+            upstreams=self.ways_out.upstreams,
+            ready=lambda: self.operations.unready is None,
+            clock=clock,
+        )
 
     def _policy_source(self, environ: Mapping[str, str]) -> PolicySource:
         return PolicySource(
@@ -252,16 +248,16 @@ class Gateway:
             overlay=self.governance.overlay,
             emit=self.observers.happened,
             clock=clock,
-            on_snapshot=self._adopt,
+            on_snapshot=self.in_force.policy,
             on_candidate=lambda candidate: self.rollout.offer(candidate, clock()),
-            on_file_switches=lambda switches: self._replace_switches(Source.FILE, switches),
+            on_file_switches=partial(self.in_force.switches, Source.FILE),
         )
 
     def _rollout(self, saved: Saved) -> Rollout:
         return Rollout(
             live=lambda: self.policies.snapshot,
             emit=self._happened,
-            changed=self._keep_what_is_named,
+            changed=lambda: self.in_force.names(),  # noqa: PLW0108  which is made later
             rolled_back=RolledBack.of(saved.notes.get(NOTE)),
         )
 
@@ -270,24 +266,8 @@ class Gateway:
             saved.notes,
             put_note=self.keeper.put_note,
             changed=lambda overlay: self.policies.govern(overlay),  # noqa: PLW0108  which are made later
-            switched=lambda switches: self._replace_switches(Source.GOVERNED, switches),
+            switched=lambda switches: self.in_force.switches(Source.GOVERNED, switches),
             clock=clock,
-        )
-
-    def _governed_door(self) -> GovernedDoor:
-        return GovernedDoor(
-            governance=self.governance,
-            book=self.book,
-            pipeline=self.pipeline,
-            rollout=self.rollout,
-            counts=self.counts,
-            buffers=self.buffers,
-            fetched=destined,
-            snapshot=lambda: self.policies.snapshot,
-            reach=self.keeper.reach,
-            fixed_agent=self.settings.agent_id,
-            clock=clock,
-            read_timeout=self.settings.read_timeout,
         )
 
     def _operations(self) -> Operations:
@@ -300,40 +280,12 @@ class Gateway:
             recent=self.recent,
             observer=self.observers,
             run_finished=self.pipeline.run_finished,
-            connections=self.upstreams.status,
+            connections=self.ways_out.upstreams.status,
             log=self.log,
             counted=self.metrics.families,
             listening=lambda: (self.data_url, self.admin_url),
             clock=clock,
             started=clock(),
-        )
-
-    def _mcp_door(self) -> McpDoor:
-        return McpDoor(
-            pipeline=self.pipeline,
-            counts=self.counts,
-            buffers=self.buffers,
-            send_apart=lambda attempt, plan: self.upstreams.of(plan).send_apart(attempt),
-            snapshot_of=self.rollout.snapshot_of,
-            clock=clock,
-            read_timeout=self.settings.read_timeout,
-        )
-
-    def _front(self) -> Front:
-        listen = self.settings.listen
-        return Front(
-            snapshot=lambda: self.policies.snapshot,
-            pipeline=self.pipeline,
-            rollout=self.rollout,
-            mcp=self.mcp,
-            governed=self._governed_door(),
-            runs=RunControl(self.counts, self.pipeline, self.rollout, clock, read_timeout=self.settings.read_timeout),
-            buffers=self.buffers,
-            clock=clock,
-            ready=lambda: self.operations.unready is None,
-            fixed_agent=self.settings.agent_id,
-            on_loopback=listen.path is None and local_name(listen.host) and is_loopback(listen.host),
-            read_timeout=self.settings.read_timeout,
         )
 
     def _open_log(self) -> None:
@@ -363,48 +315,7 @@ class Gateway:
         server = await listen(address, variable, protocol)
         self._servers.append(server)
         if address.path is None:
-            for host, port, *_ in (listening.getsockname() for listening in server.sockets):
-                self._listeners.add(ip_address(host), port)
-
-    def _send(self, attempt: Attempt, plan: Plan, call: ToolCall) -> Awaitable[Reply]:
-        """The pipeline's one way out."""
-        if call.destination is not None:
-            if call.tool == "http.connect":
-                return self.tunnels.open(attempt, plan, call.destination)
-            fetched = call.door is Door.FETCH or (call.door is Door.GOVERNED and plan.registered is None)
-            way = self.fetch if fetched else self.outward
-            return way.send(attempt, plan, call.destination)
-        if plan.upstream is None:
-            raise AssertionError("the guard `configured` lets no call without an upstream pass")
-        return self.upstreams.of(plan.upstream).send(attempt)
-
-    def _adopt(self, snapshot: Snapshot) -> None:
-        """A new policy is in force."""
-        self.log.configure(snapshot.observability)
-        self.counts.answers.bound(*snapshot.idempotency)
-        self.book.open = snapshot.governed.enabled
-        self._keep_what_is_named()
-        agents = (self.settings.agent_id or DEFAULT_AGENT, *snapshot.agents())
-        self.metrics.adopt(tools=snapshot.tools(), agents=agents, upstreams=sorted(snapshot.upstreams))
-        self._replace_switches(Source.POLICY, snapshot.switches)
-
-    def _keep_what_is_named(self) -> None:
-        """By the policy, or by a candidate on trial: connections and queues of the others end when they are idle."""
-        snapshots = [self.policies.snapshot]
-        if self.rollout.candidate is not None:
-            snapshots.append(self.rollout.candidate.snapshot)
-        self.upstreams.adopt(*snapshots)
-        self.counts.breakers.keep({plan.name for snapshot in snapshots for plan in snapshot.upstreams.values()})
-        self.counts.pacers.adopt(self.rollout.pace_of, clock().mono)
-
-    def _replace_switches(self, source: Source, switches: tuple[KillSwitch, ...]) -> None:
-        now = clock()
-        added, removed = self.counts.switches.replace(source, switches, now)
-        for switch in removed:
-            self.observers.happened(switch_event("off", switch, now))
-        for switch in added:
-            self.observers.happened(switch_event("on", switch, now))
-        interrupt_killed(self.counts, added, now)
+            self.ways_out.refuse(server)
 
     def _state_changed(self, problem: str | None) -> None:
         if problem is None:
@@ -442,8 +353,3 @@ class Gateway:
 
     def _happened(self, event: Event) -> None:
         self.observers.happened(event)
-
-
-def is_loopback(host: str) -> bool:
-    """Does a listener on this host take connections of this machine only?"""
-    return host == "localhost" or (local_name(host) and ip_address(host).is_loopback)

@@ -110,7 +110,7 @@ class Running:
     async def warm(self, connections: int = 1) -> None:
         """Every upstream of the policy gets so many idle connections: for the fast lane, which opens none."""
         for plan in self.gateway.policies.snapshot.upstreams.values():
-            pool = self.gateway.upstreams.of(plan).pool
+            pool = self.gateway.ways_out.upstreams.of(plan).pool
             try:
                 opened = [await pool.take() for _ in range(min(connections, plan.max_connections))]
             except UpstreamError:
@@ -185,7 +185,7 @@ async def start(request: pytest.FixtureRequest, tmp_path: Path, tool: ToolServer
             seen = Seen()
             gateway = Gateway(read_settings(environ), environ, seen)
             if lane == ORDINARY:
-                gateway.listener.lane = None
+                gateway.data_plane.listener.lane = None
             await gateway.start()
             stack.push_async_callback(gateway.stop)
             stack.push_async_callback(nothing_is_left, gateway)

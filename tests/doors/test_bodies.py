@@ -255,7 +255,7 @@ async def test_beyond_max_connections_a_connection_is_told_so_and_closed(start: 
             assert await third.rest() == b""
         assert (answer.status, answer.problem()["reason"]) == (503, "overloaded")
         assert answer.header("Retry-After") == "1"
-        assert running.gateway.listener.refused == 1
+        assert running.gateway.data_plane.listener.refused == 1
         await one.say(request(f"GET /tools/{READ}"))
         assert (await one.answer()).status == 200
     assert running.seen.records[-2].reason is Reason.OVERLOADED

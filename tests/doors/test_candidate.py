@@ -255,7 +255,7 @@ async def test_its_connections_live_as_long_as_it_does(start: StartGateway, fold
     running = await start(live_policy(definitions, upstreams=upstreams))
 
     def connected() -> set[object]:
-        known = {status["upstream"] for status in running.gateway.upstreams.status()}
+        known = {status["upstream"] for status in running.gateway.ways_out.upstreams.status()}
         return known - {"default"}  # which no tool names
 
     for run in (CANARY[0], LIVE[0]):

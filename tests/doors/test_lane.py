@@ -175,7 +175,7 @@ async def test_a_call_at_work_is_told_of_the_shutdown(start: StartGateway) -> No
         await wire.say(CALL)
         await slow.asked.get()
         running.gateway.counts.in_flight.cut_all()
-        await running.gateway.listener.shutdown(0.5)
+        await running.gateway.data_plane.listener.shutdown(0.5)
         answer = await wire.answer()
         assert (answer.status, (await running.seen.ended(1)).reason) == (503, Reason.DRAINING)
 
@@ -273,7 +273,7 @@ async def test_what_a_slow_reader_has_not_taken_is_counted(start: StartGateway) 
 
 @only_fast
 @pytest.mark.parametrize(
-    "part", ["listener.front.understand", "pipeline.begin", "pipeline._reserve", "pipeline.complete"]
+    "part", ["data_plane.listener.front.understand", "pipeline.begin", "pipeline._reserve", "pipeline.complete"]
 )
 async def test_a_fault_of_the_lane_leaves_the_call_to_the_ordinary_way(
     start: StartGateway, part: str, monkeypatch: pytest.MonkeyPatch

@@ -394,7 +394,7 @@ async def test_a_reader_that_is_behind_is_cut_without_waiting_for_it(start: Star
         assert (await running.seen.ended()).reason is Reason.KILL_SWITCH
         await upstream.closed()
         async with asyncio.timeout(5):
-            while running.gateway.listener.connections:  # noqa: ASYNC110  the listener has no event for it
+            while running.gateway.data_plane.listener.connections:  # noqa: ASYNC110  the listener has no event for it
                 await asyncio.sleep(0.005)
 
 

@@ -98,7 +98,7 @@ class Tunnel:
 
     async def connections_are_gone(self) -> None:
         async with asyncio.timeout(PATIENCE):
-            while self.running.gateway.listener.connections:  # noqa: ASYNC110  there is no event for it
+            while self.running.gateway.data_plane.listener.connections:  # noqa: ASYNC110  there is no event for it
                 await asyncio.sleep(0.005)
 
 
@@ -207,12 +207,12 @@ async def test_what_comes_before_the_answer_is_neither_lost_nor_left_lying(start
     head = HEAD[:-2] + b"X: " + b"x" * 12_000 + b"\r\n\r\n"
     async with target() as server:
         running = await start(policy(server.port))
-        slow = running.gateway.outward._resolver = Slow()
+        slow = running.gateway.ways_out.outward._resolver = Slow()
         async with dial(running.gateway.data_url) as wire:
             await wire.say(connect(f"localhost:{server.port}"))
             await slow.asked.wait()
             await wire.say(head[:6_000])
-            (connection,) = running.gateway.listener.connections
+            (connection,) = running.gateway.data_plane.listener.connections
             while connection.transport is not None and connection.transport.is_reading():  # noqa: ASYNC110  no event for it
                 await asyncio.sleep(0.005)
             await wire.say(head[6_000:])
@@ -508,7 +508,7 @@ async def test_a_gateway_that_stops_takes_its_tunnels_along(start: StartGateway)
     async with tunnel(start) as through:
         await through.begin()
         async with asyncio.timeout(PATIENCE):
-            await through.running.gateway.listener.shutdown(0.1)
+            await through.running.gateway.data_plane.listener.shutdown(0.1)
         await closed(through.caller)
         await closed(through.far)
         await through.running.seen.ended()

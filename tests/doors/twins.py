@@ -141,7 +141,7 @@ class Twins(NamedTuple):
 
     async def _play(self, running: Running, conversation: Sequence[Said], script: Sequence[Spoken]) -> Came:
         for plan in running.gateway.policies.snapshot.upstreams.values():
-            for connection in [*running.gateway.upstreams.of(plan).pool._idle]:
+            for connection in [*running.gateway.ways_out.upstreams.of(plan).pool._idle]:
                 connection.abort()  # the upstream may be about to close it
         if running is self.fast:
             await running.warm()

@@ -124,7 +124,7 @@ async def nothing_leaks(running: Running, upstream: Loopback, others: set[asynci
     """No call, no held byte, no connection that is neither idle nor closed, no task."""
     await nothing_is_left(running.gateway)
     for _ in range(300):
-        status = next(one for one in running.gateway.upstreams.status() if one["upstream"] == "tools")
+        status = next(one for one in running.gateway.ways_out.upstreams.status() if one["upstream"] == "tools")
         tasks = {task for task in asyncio.all_tasks() if task not in upstream._tasks | others}
         open_ones = (status["connections"], status["waiting"], upstream._open)
         if open_ones == (status["idle"], 0, status["idle"]) and not tasks:

@@ -251,7 +251,7 @@ async def test_answers_that_nobody_reads_do_not_hold_a_connection(start: StartGa
         running = await start(policy, GATEWAY_UPSTREAM=url, GATEWAY_READ_TIMEOUT="0.5", AGENT_MAX_TOOL_CALLS=PLENTY)
         with await asking_without_reading(running.gateway.data_url, request(f"GET /tools/{READ}") * 500):
             await upstream.seen(10)
-            await all_closed(running.gateway.listener)
+            await all_closed(running.gateway.data_plane.listener)
             await nothing_is_left(running.gateway)
         assert len(upstream.requests) < 500
 
@@ -320,6 +320,6 @@ async def test_500_slow_clients_are_closed_in_time_and_harm_nobody(start: StartG
         assert {(record.reason, record.status) for record in ends} == {(Reason.TOOL_TIMEOUT, 200)}
         assert max(record.duration_ms for record in ends) < (DEADLINE + MARGIN) * 1000
         assert len(ends) == EACH
-        await all_closed(running.gateway.listener)
+        await all_closed(running.gateway.data_plane.listener)
         for reader in readers:
             reader.close()

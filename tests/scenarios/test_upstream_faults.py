@@ -144,7 +144,7 @@ async def put_out_of_reach(start: StartGateway, outage: str, *, calls: int, conc
     place = Place()
     begin(place)
     running = await start(policy(place.url, connect_timeout_ms=ms(CONNECT_TIMEOUT)), lane=ORDINARY, **UNLIMITED)
-    running.gateway.upstreams._resolver = place.names
+    running.gateway.ways_out.upstreams._resolver = place.names
     url = running.gateway.data_url
     tools = iter([READ, WRITE] * (calls // 2))
     found: list[Told] = []
@@ -160,7 +160,7 @@ async def put_out_of_reach(start: StartGateway, outage: str, *, calls: int, conc
     records = {record.call_id: record for record in running.seen.records}
     for told in found:
         is_as_promised(Row(outage, says(), Ends(promised, promised)), told, promised, records[told.call_id])
-    status = next(one for one in running.gateway.upstreams.status() if one["upstream"] == "tools")
+    status = next(one for one in running.gateway.ways_out.upstreams.status() if one["upstream"] == "tools")
     assert (status["connections"], status["waiting"]) == (0, 0)
     async with place.recovered(), dial(url) as wire:
         for tool in (READ, WRITE):

@@ -1,0 +1,126 @@
+"""The data plane's doors, wired: all that agents reach, from the sockets' protocol to the pipeline."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from gateway.doors.fetch import destined
+from gateway.doors.front import Front, local_name
+from gateway.doors.governed.door import GovernedDoor
+from gateway.doors.governed.governance import Governance
+from gateway.doors.lane import Lane
+from gateway.doors.learner import Learner
+from gateway.doors.listener import Listener
+from gateway.doors.mcp.door import McpDoor
+from gateway.doors.runs import RunControl
+from gateway.model import Moment
+from gateway.observers.book import Book
+from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.rollout import Rollout
+from gateway.policy.source import PolicySource
+from gateway.settings import Settings
+from gateway.small_reads import SmallReads
+from gateway.state.buffers import Buffers
+from gateway.state.counts import Counts
+from gateway.state.stores.keeper import Keeper
+from gateway.upstreams.http import Upstreams
+
+
+@dataclass(kw_only=True)
+class DataPlane:
+    """Constructed once, by app.py: `protocol` is what each accepted connection is given."""
+
+    settings: Settings
+    counts: Counts
+    buffers: Buffers
+    policies: PolicySource
+    rollout: Rollout
+    pipeline: Pipeline
+    governance: Governance
+    book: Book
+    keeper: Keeper
+    upstreams: Upstreams
+    ready: Callable[[], bool]
+    clock: Callable[[], Moment]
+
+    def __post_init__(self) -> None:
+        self._mcp = self._mcp_door()
+        front = self._front()
+        self.listener = Listener(
+            front,
+            Lane(
+                front,
+                self.pipeline,
+                policies=self.policies,
+                rollout=self.rollout,
+                learner=Learner(front, self.upstreams.of),
+                buffers=self.buffers,
+                clock=self.clock,
+            ),
+            buffers=self.buffers,
+            max_connections=self.settings.max_connections,
+            read_timeout=self.settings.read_timeout,
+        )
+
+    def protocol(self) -> asyncio.BaseProtocol:
+        return SmallReads(self.listener())
+
+    async def close(self) -> None:
+        """The upstream streams of MCP sessions; `listener.shutdown` comes first."""
+        await self._mcp.close()
+
+    def _front(self) -> Front:
+        return Front(
+            snapshot=lambda: self.policies.snapshot,
+            pipeline=self.pipeline,
+            rollout=self.rollout,
+            mcp=self._mcp,
+            governed=self._governed_door(),
+            runs=self._run_control(),
+            buffers=self.buffers,
+            clock=self.clock,
+            ready=self.ready,
+            fixed_agent=self.settings.agent_id,
+            on_loopback=self._on_loopback(),
+            read_timeout=self.settings.read_timeout,
+        )
+
+    def _mcp_door(self) -> McpDoor:
+        return McpDoor(
+            pipeline=self.pipeline,
+            counts=self.counts,
+            buffers=self.buffers,
+            send_apart=lambda attempt, plan: self.upstreams.of(plan).send_apart(attempt),
+            snapshot_of=self.rollout.snapshot_of,
+            clock=self.clock,
+            read_timeout=self.settings.read_timeout,
+        )
+
+    def _governed_door(self) -> GovernedDoor:
+        return GovernedDoor(
+            governance=self.governance,
+            book=self.book,
+            pipeline=self.pipeline,
+            rollout=self.rollout,
+            counts=self.counts,
+            buffers=self.buffers,
+            fetched=destined,
+            snapshot=lambda: self.policies.snapshot,
+            reach=self.keeper.reach,
+            fixed_agent=self.settings.agent_id,
+            clock=self.clock,
+            read_timeout=self.settings.read_timeout,
+        )
+
+    def _run_control(self) -> RunControl:
+        return RunControl(self.counts, self.pipeline, self.rollout, self.clock, read_timeout=self.settings.read_timeout)
+
+    def _on_loopback(self) -> bool:
+        listen = self.settings.listen
+        return listen.path is None and local_name(listen.host) and is_loopback(listen.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Does a listener on this host take connections of this machine only?"""
+    return host == "localhost" or (local_name(host) and ip_address(host).is_loopback)
