@@ -309,6 +309,17 @@ class Outcome(NamedTuple):
     """The policy is in report mode (header Tool-Gateway-Mode)."""
 
 
+class Try(NamedTuple):
+    """One attempt within its call, in milliseconds. What lies between the end of the one before (or the call's start) and `began_ms` was
+    waited: queue, pause, backoff.
+    """
+
+    began_ms: float
+    """Since the call's start."""
+    took_ms: float
+    """To its failure or, the last one's, to the end of the call."""
+
+
 class Record(NamedTuple):
     """All that observers learn of a call, once, after it ended. `args` and `result` are raw windows: only the log's redactor reads them.
 
@@ -346,6 +357,14 @@ class Record(NamedTuple):
     upstream: str | None = None
     detail: str | None = None
     """The denial's sentence."""
+    rule: str | None = None
+    """What the allowlists say of the tool (Plan.rule); None where no plan was found."""
+    remaining: Remaining | None = None
+    """Of the run's budgets, when the call was answered."""
+    tries: tuple[Try, ...] = ()
+    """Each attempt, where one was followed by something: a repeat, or its refusal. () of a call with one attempt, whose times
+    are `waited_ms` and the rest of `duration_ms`.
+    """
     args: bytes = b""
     target: str = ""
     """Rest and query as the caller wrote them."""

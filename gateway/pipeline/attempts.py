@@ -80,6 +80,7 @@ class Attempts:
             if isinstance(came_back, Reply):
                 progress.errors.append(f"status_{came_back.status}")
                 came_back.close()
+            progress.tried(self._clock().mono)
             progress.step_back()
             objection = await self._pause(pause, progress, plan, wait)
             if objection:
@@ -170,6 +171,7 @@ class Attempts:
         reply: Reply | None = None
         try:
             with wait.attempting(attempt, progress.until(now + plan.timeout)):
+                progress.began = now
                 progress.attempts = attempt.number  # a call that was stopped just before has made one less
                 reply = await arrive()
                 if (reply.length or 0 if reply.body is None else len(reply.body)) > plan.max_response_bytes:

@@ -4,7 +4,7 @@ from math import inf
 from typing import Protocol
 
 from gateway.denial import Denial, Reason
-from gateway.model import Decision, Moment, Outcome, Record, Remaining, Reply, ToolCall
+from gateway.model import Decision, Moment, Outcome, Record, Remaining, Reply, ToolCall, Try
 from gateway.pipeline.limits import Limits, Timer
 from gateway.policy.snapshot import Plan
 from gateway.state.breaker import Trial
@@ -36,6 +36,10 @@ class Progress:
     reply: Reply | None = None
     remaining: Remaining | None = None
     attempts: int = 0
+    began: float = 0.0
+    """Loop time at which the attempt began that is at work, or was last; unsaid (0.0) where a call's only one was begun by the lane."""
+    tries: list[Try] | None = None
+    """The attempts that something followed."""
     sent: bool = False
     """An attempt may have been seen by the upstream: the charge stays."""
     waited: float = 0.0
@@ -142,10 +146,23 @@ class Progress:
         self.denial = denial
         self.step_back()
 
+    def tried(self, now: float) -> None:
+        """An attempt has failed, and another is to follow."""
+        if self.tries is None:
+            self.tries = []
+        self.tries.append(self._try(now))
+
     def judge_wait(self, now: float) -> None:
         """Before the answer: does the wait that a denial asks for end within the run?"""
         if self.denial is not None:
             self.denial = self.limits.within_run(self.denial, now)
+
+    def _try(self, now: float) -> Try:
+        return Try((self.began - self.call.started.mono) * 1000, (now - self.began) * 1000)
+
+    def _all_tries(self, before: list[Try], now: float) -> tuple[Try, ...]:
+        """With the one that ended with the call, if it was made."""
+        return (*before, self._try(now)) if self.attempts > len(before) else tuple(before)
 
     def _result(self) -> bytes:
         """What the log may show of the reply."""
@@ -191,6 +208,9 @@ class Progress:
                 self.report_reason,
                 plan.upstream.name if plan is not None and plan.upstream is not None else None,
                 None if denial is None else denial.detail,
+                plan.rule if plan is not None else None,
+                self.remaining,
+                () if self.tries is None else self._all_tries(self.tries, now.mono),
                 call.shown if call.shown is not None else whole or b"",
                 f"{call.rest}?{call.query}" if call.query else call.rest,
                 self._result(),
