@@ -35,6 +35,11 @@ def standing(operations: Operations) -> list[Family]:
         gauge("runs_active", "Runs and anonymous windows that have not ended.", counts.ledger.live),
         gauge("policy_stale", "1 while the files on disk are not the policy in force.", bool(policies.problems)),
         gauge("state_up", "1 while what must outlive the process can be written.", operations.keeper.problem is None),
+        gauge(
+            "candidate_rolled_back",
+            "1 while candidate.yaml is ignored, since it was rolled back.",
+            operations.rollout.ignored is not None,
+        ),
         Family("policy_info", "gauge", "The policy in force.", ("version",), [((policies.snapshot.version,), 1)]),
         Family("retries_refused", "counter", "Retries beyond a budget.", (), [((), counts.retry_budgets.refused)]),
         Family(

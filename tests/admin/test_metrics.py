@@ -71,6 +71,18 @@ async def test_a_breaker_of_the_candidates_own_can_be_alerted_on(tmp_path: Path)
     ]
 
 
+async def test_a_candidate_that_was_rolled_back_can_be_alerted_on(tmp_path: Path) -> None:
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "policy.yaml").write_text(POLICY)
+    (policies / "candidate.yaml").write_text('egress: {allow_hosts: ["a.example"]}')
+    async with started(tmp_path) as operator:
+        before = await scraped(operator)
+        await operator.post("/v1/rollout", {"action": "rollback", "reason": "test"})
+        after = await scraped(operator)
+    assert [value(series, "candidate_rolled_back") for series in (before, after)] == [0, 1]
+
+
 async def test_a_scraper_needs_neither_token_nor_a_known_host_name(operator: Operator) -> None:
     series = await scraped(operator, {"Host": "tools.example.com", "Authorization": "Bearer wrong"})
     assert value(series, "state_up") == 1
