@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from gateway.model import Record
+from gateway.model import Record, Try
 from gateway.pipeline.progress import RESULT_WINDOW
 from tests.doors.conftest import FAST, ORDINARY, Running, StartGateway, nothing_is_left
 from tests.doors.wire import PATIENCE
@@ -263,7 +263,11 @@ def _timeless(record: Record) -> Record:
     """Without times and ids; a streamed reply's window holds whole pieces, and their sizes are chance."""
     nothing: Any = None
     window = record.result[:RESULT_WINDOW]
-    return record._replace(at=nothing, call_id="", duration_ms=0, waited_ms=0, result=window)
+    left = record.remaining and record.remaining._replace(seconds=0)
+    tries = (Try(0, 0),) * len(record.tries)
+    return record._replace(
+        at=nothing, call_id="", duration_ms=0, waited_ms=0, result=window, remaining=left, tries=tries
+    )
 
 
 def _alike(data: bytes, differs: Sequence[tuple[re.Pattern[bytes], bytes]]) -> bytes:
