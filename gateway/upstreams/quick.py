@@ -16,14 +16,14 @@ class QuickExchange:
 
     __slots__ = ("_answer", "_attempt", "_connection", "_known", "_over", "_pool", "_taker")
 
-    _taker: Taker
-
     def __init__(self, connection: Connection, pool: Pool, known: KnownHeads) -> None:
         self._connection = connection
         self._pool = pool
         self._known = known
         self._attempt: Attempt | None = None
         """Once it is sent."""
+        self._taker: Taker | None = None
+        """Until it is told: two that hold each other stay, with all of the call, until the garbage collector comes."""
         self._answer: asyncio.Future[Head] | None = None
         self._over = False
 
@@ -49,6 +49,7 @@ class QuickExchange:
         return self._connection.arriving
 
     def hand_over(self) -> None:
+        self._taker = None
         if not self._over and self._answer is None and self._attempt is not None:
             self._answer = self._connection.look_closer()
 
@@ -60,6 +61,7 @@ class QuickExchange:
         return going_on(self._connection, answer, self._attempt, self._pool.give)
 
     def abort(self) -> None:
+        self._taker = None
         if self._over:
             return
         if self._attempt is None:
@@ -71,15 +73,18 @@ class QuickExchange:
                 self._answer.exception()  # nobody else will ask
 
     def answered(self, head: ReplyHead, body: bytes) -> None:
-        self._over = True
+        taker, self._taker, self._over = self._taker, None, True
         self._pool.give(self._connection)
-        self._taker.take(Reply(head.status, head.headers, body, length=len(body), head=head))
+        if taker is not None:
+            taker.take(Reply(head.status, head.headers, body, length=len(body), head=head))
 
     def odd(self, came: bytes) -> None:
-        connection = self._connection
+        connection, taker, self._taker = self._connection, self._taker, None
+        if taker is None:
+            return
         answer = self._answer = connection.look_closer()
         if not answer.done() or answer.exception() is not None or not connection.whole:
-            self._taker.look()
+            taker.look()
             return
         self._over = True
         message, length, _ = answer.result()
@@ -88,4 +93,4 @@ class QuickExchange:
         reply.head = ReplyHead(reply.status, reply.headers)
         if plain and length is not None and message.code not in (204, 304):
             self._known.remember(came[: len(came) - length], Known(reply.head, length))
-        self._taker.take(reply)
+        taker.take(reply)
