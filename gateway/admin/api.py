@@ -6,10 +6,12 @@ import json
 from aiohttp import web
 
 from gateway.admin.gate import Gate
+from gateway.admin.live import Live
 from gateway.admin.metrics import CONTENT_TYPE, scrape
 from gateway.admin.operations import Conflict, NotFound, Operations
 from gateway.admin.problems import Refused
 from gateway.admin.token import AdminToken
+from gateway.admin.wanted import wanted_of
 from gateway.model import RunKey
 
 _LARGEST_POLICY = 8 << 20
@@ -24,7 +26,8 @@ _LONGEST_REASON = 500
 def make_admin(operations: Operations, token: AdminToken, hosts: frozenset[str]) -> web.Application:
     """The admin plane. `hosts` are the names it answers to beside IP addresses and localhost."""
     app = web.Application(middlewares=[Gate(token, hosts, operations.clock, operations.failed).admit])
-    api = _Api(operations)
+    api, live = _Api(operations), Live(operations)
+    app.on_shutdown.append(live.close)
     app.add_routes(
         [
             web.get("/healthz", api.healthz),
@@ -41,6 +44,7 @@ def make_admin(operations: Operations, token: AdminToken, hosts: frozenset[str])
             web.get("/v1/runs/{agent}/{run}", api.run),
             web.post("/v1/runs/{agent}/{run}/stop", api.stop),
             web.get("/v1/calls", api.calls),
+            web.get("/v1/calls/stream", live.stream, allow_head=False),
             web.get("/v1/calls/{call}", api.call),
             web.get("/v1/upstreams", api.upstreams),
             web.get("/v1/explain", api.explain),
@@ -116,8 +120,7 @@ class _Api:
         return web.json_response(_found(await self._do.stop_run(_run_key(request)), "run"))
 
     async def calls(self, request: web.Request) -> web.Response:
-        query = request.query
-        return web.json_response(self._do.calls(query.get("agent"), query.get("run"), _limit(request)))
+        return web.json_response(self._do.calls(wanted_of(request.query), _limit(request)))
 
     async def call(self, request: web.Request) -> web.Response:
         return web.json_response(_found(self._do.call(request.match_info["call"]), "call"))

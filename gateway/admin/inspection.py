@@ -16,6 +16,7 @@ from gateway.admin.views import (
     switch_view,
     upstream_view,
 )
+from gateway.admin.wanted import Wanted
 from gateway.guards.explain import explain
 from gateway.model import Family, Moment, Observer, RunKey
 from gateway.pipeline.rollout import Rollout
@@ -31,12 +32,24 @@ MOST_AGENTS = 100
 MOST_QUEUES = 100
 
 
+class FollowedCalls(Protocol):
+    """Calls as they end. `close` it when done."""
+
+    def take(self, most: int) -> tuple[int | None, list[View]]:
+        """How many were lost on the way (None: nobody knows), and the oldest that were not taken yet."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Calls(Protocol):
     """The latest calls, as the log shows them."""
 
-    def calls(self, limit: int, *, agent: str | None, run: str | None) -> list[View]: ...
+    def calls(self, limit: int, wanted: Wanted) -> list[View]: ...
 
     def call(self, call_id: str) -> View | None: ...
+
+    def follow(self, wanted: Wanted, wake: Callable[[], None], after: str | None) -> FollowedCalls: ...
 
 
 class Lines(Protocol):
@@ -167,12 +180,17 @@ class Inspection:
         run = self._find(key, now)
         return None if run is None else self._run_view(run, now)
 
-    def calls(self, agent: str | None, run: str | None, limit: int) -> View:
+    def calls(self, wanted: Wanted, limit: int) -> View:
         """The latest ended first."""
-        return {"calls": self.recent.calls(limit, agent=agent, run=run)}
+        return {"calls": self.recent.calls(limit, wanted)}
 
     def call(self, call_id: str) -> View | None:
+        """Its whole story."""
         return self.recent.call(call_id)
+
+    def follow(self, wanted: Wanted, wake: Callable[[], None], after: str | None) -> FollowedCalls:
+        """Those that end from now on, or ended behind the call `after`. `wake` is called when there is one to take."""
+        return self.recent.follow(wanted, wake, after)
 
     def upstreams(self) -> View:
         """Those that are named, with their breakers, and the connections of those in use."""

@@ -1,44 +1,99 @@
-"""The last finished calls, for the admin plane: what a log line says of them, without payloads."""
+"""The last finished calls, for the admin plane, and those who follow them: what a log line says of a call, without payloads."""
 
 from collections import deque
+from collections.abc import Callable
+from itertools import islice
 
 from gateway.model import Record
+from gateway.observers.following import Follower, Meta, Wanted
 from gateway.observers.lines import META, call_fields
 from gateway.observers.redaction.scrubber import Scrubber
+from gateway.observers.story import DECIDED_BY, remaining_view, tries_of
 from gateway.policy.snapshot import Redaction
 
 KEPT_CALLS = 1000
-_CALL_ID, _DETAIL = Record._fields.index("call_id"), Record._fields.index("detail")
+_CALL_ID = Record._fields.index("call_id")
+
+View = dict[str, object]
 
 
 class Recent:
     """An Observer with a bounded memory, oldest forgotten first. Nothing is put into words before someone asks."""
 
     def __init__(self, kept: int = KEPT_CALLS) -> None:
-        self._calls: deque[tuple[object, ...]] = deque(maxlen=kept)
+        self._calls: deque[Meta] = deque(maxlen=kept)
+        self._followers: tuple[Follower, ...] = ()
         self._scrubber = Scrubber(Redaction())
 
     def call_ended(self, record: Record) -> None:
-        self._calls.append(record[:META])
+        meta = record[:META]
+        self._calls.append(meta)
+        for follower in self._followers:
+            follower.see(meta)
 
     def happened(self, event: object) -> None:
         """Events are not kept here."""
 
-    def calls(self, limit: int = 100, *, agent: str | None = None, run: str | None = None) -> list[dict[str, object]]:
+    def calls(self, limit: int = 100, wanted: Wanted = lambda _meta: True) -> list[View]:
         """Newest first, at most `limit`."""
-        found: list[dict[str, object]] = []
+        return [self.told(meta) for meta in islice(filter(wanted, reversed(self._calls)), limit)]
+
+    def call(self, call_id: str) -> View | None:
+        """Its whole story."""
+        return next((self._story(meta) for meta in reversed(self._calls) if meta[_CALL_ID] == call_id), None)
+
+    def follow(self, wanted: Wanted, wake: Callable[[], None], after: str | None = None) -> "Following":
+        """From now on, or from behind the call `after` on, if that is still kept."""
+        follower = Follower(wanted, wake)
+        if after is not None:
+            follower.catch_up(self._since(after))
+        self._followers += (follower,)
+        return Following(self, follower)
+
+    def leave(self, follower: Follower) -> None:
+        self._followers = tuple(other for other in self._followers if other is not follower)
+
+    def _since(self, call_id: str) -> list[Meta] | None:
+        missed: list[Meta] = []
         for meta in reversed(self._calls):
-            if len(found) >= limit:
-                break
-            fields = self._fields(meta)
-            if (agent is None or fields["agent_id"] == agent) and (run is None or fields["run_id"] == run):
-                found.append(fields)
-        return found
+            if meta[_CALL_ID] == call_id:
+                return missed[::-1]
+            missed.append(meta)
+        return None
 
-    def call(self, call_id: str) -> dict[str, object] | None:
-        return next((self._fields(meta) for meta in reversed(self._calls) if meta[_CALL_ID] == call_id), None)
-
-    def _fields(self, meta: tuple[object, ...]) -> dict[str, object]:
-        fields, detail = call_fields(meta, self._scrubber.scrub_name), meta[_DETAIL]
-        fields["detail"] = self._scrubber.scrub_text(detail) if isinstance(detail, str) else None
+    def told(self, meta: Meta) -> View:
+        """Of whatever is shown of a call, these are the same everywhere."""
+        record = Record(*meta)  # type: ignore[arg-type]  # whose beginning it was
+        fields = call_fields(meta, self._scrubber.scrub_name)
+        fields["upstream"] = record.upstream
+        fields["detail"] = self._scrubber.scrub_text(record.detail) if record.detail else None
         return fields
+
+    def _story(self, meta: Meta) -> View:
+        record = Record(*meta)  # type: ignore[arg-type]  # as above
+        answered = f"status_{record.status}" if record.status and record.detail is None else record.reason
+        return {
+            **self.told(meta),
+            "decided_by": DECIDED_BY[record.report_reason or record.reason],
+            "rule": record.rule,
+            "tries": tries_of(
+                record.tries, record.attempts, record.errors, answered, record.waited_ms, record.duration_ms
+            ),
+            "remaining": remaining_view(record.remaining),
+        }
+
+
+class Following:
+    """What one who follows holds: `close` it when done."""
+
+    def __init__(self, recent: Recent, follower: Follower) -> None:
+        self._recent = recent
+        self._follower = follower
+
+    def take(self, most: int) -> tuple[int | None, list[View]]:
+        """How many were lost on the way (None: nobody knows), and the oldest calls that were not taken yet."""
+        lost, metas = self._follower.take(most)
+        return lost, [self._recent.told(meta) for meta in metas]
+
+    def close(self) -> None:
+        self._recent.leave(self._follower)
