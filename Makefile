@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench competitors chaos conformance format system lock clean
+.PHONY: help run test soak bench competitors chaos conformance docs format system lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 20
@@ -47,6 +47,10 @@ chaos: $(VENV)/.dev ## five minutes of faults, crashes and reloads under load; w
 
 conformance: $(VENV)/.dev $(MCP)/conformance/node_modules/.done ## the public MCP suite against a server, directly and through the gateway: what passes must go on passing
 	$(BIN)/python -m tests.mcp.conformance
+
+docs: $(VENV)/.dev ## the pages that are made from the code, then the site, into var/site
+	$(BIN)/python -m scripts.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.dev ## write what `make test` checks
 	$(BIN)/ruff format .

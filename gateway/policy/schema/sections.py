@@ -64,8 +64,11 @@ class RunBudgets(Section):
     """Limits of one run; absent ones come from the next weaker source."""
 
     AGENT_MAX_STEPS: Budget | None = None
+    """Turns of the agent's loop; 25 where nothing says otherwise."""
     AGENT_MAX_TOOL_CALLS: Budget | None = None
+    """Calls of tools; 12 where nothing says otherwise."""
     AGENT_MAX_SECONDS: Annotated[int, integer(1, 604_800)] | None = None
+    """From the first call or step; 60 where nothing says otherwise."""
 
 
 class Runtime(Section):
@@ -214,6 +217,7 @@ class Upstream(Section):
     """Set on every attempt. ${env:NAME} and ${file:PATH} stand for secrets."""
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     max_connections: Annotated[int, integer(1, 10_000)] = 100
+    """At once; attempts beyond them wait for one."""
     connect_timeout_ms: Milliseconds = 2000
     """For connecting, TLS included."""
     keepalive_ms: Annotated[int, integer(0, 3_600_000)] = 4000
@@ -240,6 +244,7 @@ class Egress(Section):
     allow_hosts: tuple[HostRule, ...] = ()
     """Names and addresses that http.* tools may go to."""
     ports: tuple[Annotated[int, integer(1, 65_535)], ...] = (443, 80)
+    """Of those hosts."""
     allow_private: tuple[Block, ...] = ()
     """Blocks of addresses that are not public but may be gone to."""
 
@@ -256,7 +261,9 @@ class Agent(Section):
     budgets: RunBudgets = RunBudgets()
     """Limits of its runs."""
     max_actions_per_hour: Count | None = None
+    """Admitted calls, whatever the run."""
     max_spend_usd_per_day: Usd | None = None
+    """What its calls may cost, in a day of UTC."""
     max_calls_per_tool: Mapping[ToolPattern, Count] = NO_ENTRIES
     """A day, by tool or pattern."""
 
@@ -285,6 +292,7 @@ class Idempotency(Section):
     """How long answers are kept for a replay."""
 
     ttl_hours: Annotated[int, integer(1, 720)] = 24
+    """After the answer."""
     max_bytes: ByteSize = 64 << 20
     """Of all kept answers together."""
 
@@ -293,10 +301,15 @@ class KillSwitches(Section):
     """The operator's stop: the policy's section of this name, and the file kill_switch.yaml."""
 
     disable_all: bool = False
+    """Every call."""
     disable_writes: bool = False
+    """Calls of tools whose effect is not read."""
     disable_tools: tuple[ToolPattern, ...] = ()
+    """These, by name or pattern."""
     disable_agents: tuple[Identifier, ...] = ()
+    """All calls of these."""
     disable_runs: tuple[RunScope, ...] = ()
+    """All calls of these: a run id of any agent's, or AGENT/ID."""
     reason: Text = ""
     """What denials and the log say."""
     until: Time | None = None
@@ -309,6 +322,7 @@ class Redaction(Section):
     """What is hidden beside the built-in keys and shapes."""
 
     enabled: bool = True
+    """Without it payloads are logged as they are: for machines that hold nothing real."""
     keys: tuple[Text, ...] = ()
     """Names whose values are hidden."""
     patterns: Mapping[Identifier, Text] = NO_ENTRIES
@@ -327,6 +341,7 @@ class Observability(Section):
     max_logged_bytes: Annotated[int, integer(0, 8192)] = 2048
     """Of arguments and of a result, each."""
     max_log_bytes_per_second: Annotated[int, integer(0, 1 << 30)] = 262_144
+    """Of arguments and results; beyond them lines go without."""
     redaction: Redaction = Redaction()
 
 
