@@ -1,31 +1,65 @@
 """Where the store is, from GATEWAY_STATE. Pure: settings check the form with it, and nothing here connects."""
 
+import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-SCHEMES = {"valkey": False, "redis": False, "valkeys": True, "rediss": True}
-"""And whether they mean TLS."""
-FORM = "valkey://[user:password@]host:port[/db] (redis://; with TLS valkeys:// or rediss://, which take ?ca_file=PATH)"
+TLS = {"valkey": False, "redis": False, "valkeys": True, "rediss": True}
+PORTS = {"": 6379, "sentinel": 26379, "cluster": 6379}
+"""By topology, as it follows the scheme's plus: where nothing follows, the URL names the one server."""
+SCHEMES = frozenset(f"{kind}+{topology}".rstrip("+") for kind in TLS for topology in PORTS)
+FORM = (
+    "valkey://[user:password@]host[:port][/db], valkey+sentinel://host[:port],…/name[/db] or valkey+cluster://host[:port],…"
+    " (or redis; with TLS valkeys or rediss, which take ?ca_file=PATH)"
+)
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+"""What a Sentinel takes for the name of a primary."""
+_OF_TLS = ("ca_file", "client_cert_file", "client_key_file")
+_OF_SENTINELS = ("sentinel_username", "sentinel_password")
+
+
+class Node(NamedTuple):
+    """A server's address."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Place(NamedTuple):
-    """One server. Never shown but as `str`."""
+    """One server, what Sentinels say is the primary, or a cluster. Never shown but as `str`."""
 
     scheme: str
-    host: str
-    port: int
+    nodes: tuple[Node, ...]
+    """The server; the Sentinels; some nodes of the cluster, which know the others."""
+    name: str
+    """Under which the Sentinels know the primary, else ""."""
     db: int
     username: str | None
     password: str | None
-    ca_file: str | None
+    options: dict[str, str]
+    """What stands behind the question mark, each known and in its place."""
 
     @property
     def tls(self) -> bool:
-        return SCHEMES[self.scheme]
+        return TLS[self.scheme.partition("+")[0]]
+
+    @property
+    def topology(self) -> str:
+        """`sentinel`, `cluster`, or "" for one server."""
+        return self.scheme.partition("+")[2]
+
+    def key(self, name: str) -> str:
+        """A key or channel of the gateways as it is named there. In a cluster all are in one slot, whose number of a database is a part
+        of the name: charges, what is told anew after a loss and what is set for all then have one server and one order.
+        """
+        return name.replace(":", f":{{{self.db}}}:", 1) if self.topology == "cluster" else name
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}/{self.db}"
+        name = f"/{self.name}" if self.name else ""
+        return f"{self.scheme}://{','.join(map(str, self.nodes))}{name}/{self.db}"
 
     def __repr__(self) -> str:
         return str(self)
@@ -50,18 +84,57 @@ def state_shared(state: str) -> str | None:
 def parse_place(text: str) -> Place:
     """Raises ValueError, whose text repeats nothing of the URL."""
     try:
-        url = urlsplit(text)
-        host, port = url.hostname, url.port or 6379
-        options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query)))
+        place = _parsed(text)
     except ValueError:
-        raise ValueError(FORM) from None
-    db = url.path.removeprefix("/") or "0"
-    known = url.scheme in SCHEMES and host and not url.fragment and db.isascii() and db.isdigit() and int(db) < 1 << 20
-    ca_file = options.pop("ca_file", None)
-    if not known or not host or options or (ca_file is not None and not (SCHEMES[url.scheme] and ca_file)):
+        place = None
+    if place is None:
         raise ValueError(FORM)
-    username = unquote(url.username) if url.username else None
-    password = unquote(url.password) if url.password else None
-    if username and not password:
-        raise ValueError(FORM)
-    return Place(url.scheme, host, port, int(db), username, password, ca_file)
+    return place
+
+
+def _parsed(text: str) -> Place | None:
+    """None, or a ValueError, where it is none. By hand: urlsplit takes one host."""
+    scheme, _, rest = text.partition("://")
+    if scheme not in SCHEMES or "#" in rest:
+        return None
+    address, _, query = rest.partition("?")
+    authority, _, path = address.partition("/")
+    user, _, hosts = authority.rpartition("@")
+    username, _, password = map(unquote, user.partition(":"))
+    topology = scheme.partition("+")[2]
+    name, _, number = path.partition("/") if topology == "sentinel" else ("", "", path)
+    nodes = tuple(_node(host, PORTS[topology]) for host in hosts.split(","))
+    db = number or "0"
+    options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    place = Place(
+        scheme,
+        nodes,
+        name,
+        int(db) if db.isascii() and db.isdigit() else -1,
+        username or None,
+        password or None,
+        options,
+    )
+    return place if _is_sound(place) else None
+
+
+def _is_sound(place: Place) -> bool:
+    options, several = place.options, bool(place.topology)
+    known = (*(_OF_TLS if place.tls else ()), *(_OF_SENTINELS if place.topology == "sentinel" else ()))
+    return (
+        (several or len(place.nodes) == 1)
+        and 0 <= place.db < 1 << 20
+        and (place.topology != "sentinel" or _NAME.fullmatch(place.name) is not None)
+        and (place.username is None or place.password is not None)
+        and all(name in known and value for name, value in options.items())
+        and ("sentinel_username" not in options or "sentinel_password" in options)
+        and ("client_cert_file" in options) == ("client_key_file" in options)
+    )
+
+
+def _node(text: str, usual: int) -> Node:
+    """Raises ValueError."""
+    url = urlsplit(f"//{text}")
+    if not url.hostname or url.netloc != text:
+        raise ValueError
+    return Node(url.hostname, url.port or usual)

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.place import parse_place
+from gateway.place import Node, parse_place
 
 
 @pytest.mark.parametrize(
@@ -12,8 +12,12 @@ from gateway.place import parse_place
         ("valkeys://cache:6380?ca_file=/etc/ca.pem", "valkeys://cache:6380/0"),
         ("rediss://gateway:hunter2@cache:6380/1", "rediss://cache:6380/1"),
         ("valkey://:hunter2@cache", "valkey://cache:6379/0"),
+        ("valkey+sentinel://a,b:7000/mymaster", "valkey+sentinel://a:26379,b:7000/mymaster/0"),
+        ("rediss+sentinel://u:hunter2@[::1],b/my.master-1/2?sentinel_password=hunter2", "rediss+sentinel://[::1]:26379,b:26379/my.master-1/2"),
+        ("valkey+cluster://a:7000,[::1]:7001", "valkey+cluster://a:7000,[::1]:7001/0"),
+        ("valkeys+cluster://u:hunter2@a/3", "valkeys+cluster://a:6379/3"),
     ],
-)
+)  # fmt: skip
 def test_a_place_is_shown_without_who_asks(text: str, shown: str) -> None:
     place = parse_place(text)
     assert str(place) == repr(place) == f"{place}" == shown
@@ -24,10 +28,24 @@ def test_user_and_password_may_hold_any_sign() -> None:
     assert (place.username, place.password) == ("the@gateway", "p:ss/w%rd")
 
 
-def test_a_file_of_authorities_belongs_to_tls() -> None:
-    assert parse_place("valkeys://cache?ca_file=/etc/ca.pem").ca_file == "/etc/ca.pem"
-    assert parse_place("valkeys://cache").tls
-    assert not parse_place("redis://cache").tls
+def test_sentinels_have_a_user_of_their_own() -> None:
+    place = parse_place("valkey+sentinel://u:p@a,b/m?sentinel_username=s&sentinel_password=p%26w")
+    assert (place.username, place.password, place.name) == ("u", "p", "m")
+    assert place.options == {"sentinel_username": "s", "sentinel_password": "p&w"}
+    assert place.nodes == (Node("a", 26379), Node("b", 26379))
+
+
+def test_files_of_certificates_belong_to_tls() -> None:
+    assert parse_place("valkeys://cache?ca_file=/etc/ca.pem").options == {"ca_file": "/etc/ca.pem"}
+    assert parse_place("rediss+cluster://a?client_cert_file=c&client_key_file=k").tls
+    assert not parse_place("redis+sentinel://cache/m").tls
+
+
+def test_all_keys_of_a_cluster_are_in_one_slot_and_begin_as_elsewhere() -> None:
+    names = ["tgw:{scout}:run:r1", "tgw:born", "tgw:notes:version"]
+    assert [parse_place("valkey+sentinel://a/m/3").key(name) for name in names] == names
+    place = parse_place("valkey+cluster://a/3")
+    assert [place.key(name) for name in names] == ["tgw:{3}:{scout}:run:r1", "tgw:{3}:born", "tgw:{3}:notes:version"]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +54,10 @@ def test_a_file_of_authorities_belongs_to_tls() -> None:
         "valkey:", "valkey://", "valkey:///0", "valkey://cache:port", "valkey://cache:99999", "valkey://cache/x", "valkey://cache/-1",
         "valkey://cache/1/2", "valkey://cache#0", "valkey://cache?db=1", "valkey://cache?ca_file=/ca.pem", "valkeys://cache?ca_file=",
         "valkey://hunter2@cache", "http://cache", "valkey://[::1", "valkey://cache?hunter2",
+        "valkey://a,b", "valkey+sentinel://a", "valkey+sentinel://a/", "valkey+sentinel://a/my%20master", "valkey+sentinel://a/m/x",
+        "valkey+sentinel://a,/m", "valkey+sentinel://a/m/0/1", "valkey+sentinel://a/m?sentinel_username=hunter2",
+        "valkey+cluster://", "valkey+cluster://a,,b", "valkey+cluster://a/m", "valkey+cluster://a?sentinel_password=hunter2",
+        "valkeys://a?client_cert_file=c", "valkey+sentinels://a/m", "valkey+://a", "sentinel+valkey://a/m",
     ],
 )  # fmt: skip
 def test_what_is_no_place_is_told_the_form_and_nothing_of_itself(text: str) -> None:

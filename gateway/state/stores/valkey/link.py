@@ -7,19 +7,21 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
-from valkey.asyncio.connection import Connection, SSLConnection
-from valkey.exceptions import AuthenticationError, ReadOnlyError, ResponseError, ValkeyError
+from valkey.asyncio.connection import Connection
+from valkey.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 
 from gateway.place import Place
 from gateway.state.stores.valkey import scripts
+from gateway.state.stores.valkey.primary import ASKED_WITHIN, FAILURES, NoPrimary, connect, disconnect, find
 
 REPLY_WITHIN = 0.2
 """Seconds. No call waits beyond 0.25 for its charge (SPEC 1), and some of that is the gateway's own."""
 SECOND_LOOK = 0.02
 CONNECT_WITHIN = 1.0
-"""Seconds: nobody waits for it."""
+"""Seconds: nobody waits for it. What Sentinels and nodes of a cluster take that do not answer comes on top."""
+WATCHED_EVERY = 1.0
+"""Seconds between two looks at who the Sentinels say is the primary."""
 NAMES = ("BEGIN", "CHARGE", "REFUND", "TELL_RUN", "TELL_AGENT", "LOOK", "SWITCH", "SWITCHES", "NOTE", "NOTES")
 
 Take = Callable[[str | None], None]
@@ -31,28 +33,14 @@ class Unreachable(Exception):
     """One sentence part: what is wrong with the store."""
 
 
-def connection_to(place: Place) -> Connection:
-    """Not open yet."""
-    kind = partial(SSLConnection, ssl_ca_certs=place.ca_file) if place.tls else Connection
-    return kind(
-        host=place.host,
-        port=place.port,
-        db=place.db,
-        username=place.username,
-        password=place.password,
-        socket_timeout=None,
-        socket_connect_timeout=CONNECT_WITHIN,
-        lib_name=None,
-        lib_version=None,
-    )
-
-
 class Link:
     """One connection, from `open` to `fail`. Not to be used again."""
 
     def __init__(self, place: Place, lost: Callable[[str], None]) -> None:
         self.problem: str | None = None
-        self._connection = connection_to(place)
+        self._place = place
+        self._connection: Connection | None = None
+        self._renamed = place.topology == "cluster"
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[float, Take]] = deque()
@@ -66,26 +54,30 @@ class Link:
     async def open(self) -> None:
         """Raises Unreachable."""
         try:
-            async with asyncio.timeout(CONNECT_WITHIN):
-                await self._connection.connect()  # type: ignore[no-untyped-call]  # the client has no types there
+            async with asyncio.timeout(CONNECT_WITHIN + ASKED_WITHIN * len(self._place.nodes)):
+                connection = self._connection = await connect(self._place)
                 for name in NAMES:
-                    await self._connection.send_command("SCRIPT", "LOAD", getattr(scripts, name))
-                    self._hashes[name] = _text(await self._connection.read_response())
-        except (TimeoutError, OSError, ValkeyError) as error:
+                    await connection.send_command("SCRIPT", "LOAD", getattr(scripts, name))
+                    self._hashes[name] = _text(await connection.read_response())
+        except FAILURES as error:
             await self._close()
             raise Unreachable(explained(error)) from None
         except asyncio.CancelledError:
             await self._close()
             raise
-        self._tasks = [asyncio.create_task(self._writing()), asyncio.create_task(self._reading())]
+        self._tasks = [asyncio.create_task(self._writing(connection)), asyncio.create_task(self._reading(connection))]
+        if self._place.topology == "sentinel":
+            self._tasks.append(asyncio.create_task(self._watching(connection)))
 
     def run(self, script: str, keys: tuple[str, ...], arguments: Arguments, take: Take) -> None:
         """One script, by its name. They are run in the order in which they are asked for."""
-        if self.problem is not None:
+        if self.problem is not None or self._connection is None:
             take(None)
             return
         now = self._loop.time()
         self._waiting.append((now, take))
+        if self._renamed:
+            keys = tuple(map(self._place.key, keys))
         command = "EVALSHA", self._hashes[script], len(keys), *keys, *arguments
         self._unwritten += self._connection.pack_command(*command)
         self._write.set()
@@ -120,25 +112,34 @@ class Link:
         """After `fail`."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _writing(self) -> None:
+    async def _writing(self, connection: Connection) -> None:
         try:
             while True:
                 await self._write.wait()
                 self._write.clear()
                 pieces, self._unwritten = self._unwritten, []
-                await self._connection.send_packed_command(b"".join(pieces))
-        except (OSError, ValkeyError) as error:
+                await connection.send_packed_command(b"".join(pieces))
+        except FAILURES as error:
             self.fail(explained(error))
 
-    async def _reading(self) -> None:
+    async def _reading(self, connection: Connection) -> None:
         try:
             while True:
-                text = _text(await self._connection.read_response())
+                text = _text(await connection.read_response())
                 if self._waiting:
                     self._waiting.popleft()[1](text)
-        except (OSError, ValkeyError) as error:
+        except FAILURES as error:
             # A refusal of the store's own (read-only, out of memory, a script it has forgotten) is a reason to begin anew as well.
             self.fail(explained(error))
+
+    async def _watching(self, connection: Connection) -> None:
+        """A primary that is cut off from its Sentinels does not know that another one has taken its place."""
+        while True:
+            await asyncio.sleep(WATCHED_EVERY)
+            with suppress(*FAILURES):
+                if await find(self._place) != (connection.host, connection.port):
+                    self.fail("has another primary by now")
+                    return
 
     def _look_at_the_clock(self) -> None:
         self._timer = None
@@ -155,12 +156,14 @@ class Link:
             self.fail(f"does not answer within {REPLY_WITHIN:g} s")
 
     async def _close(self) -> None:
-        with suppress(OSError, ValkeyError):
-            await self._connection.disconnect(nowait=True)
+        if self._connection is not None:
+            await disconnect(self._connection)
 
 
 def explained(error: BaseException) -> str:
     """Without a word of the store's own: it may repeat what it was sent."""
+    if isinstance(error, NoPrimary):
+        return str(error)
     if isinstance(error, AuthenticationError):
         return "refuses the user or password of GATEWAY_STATE"
     if isinstance(error, ReadOnlyError):

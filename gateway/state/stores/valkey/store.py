@@ -3,17 +3,11 @@
 Counts are not saved from here: each charge is in the store before its call goes on (fleet.py).
 """
 
+import asyncio
 import json
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
-
-from valkey import Valkey
-from valkey.backoff import NoBackoff
-from valkey.exceptions import ValkeyError
-from valkey.retry import Retry
 
 from gateway.model import KillSwitch
 from gateway.place import Place
@@ -22,6 +16,7 @@ from gateway.state.ledger import Changes
 from gateway.state.stores import LOG_KEY_BYTES, Saved, StoreError
 from gateway.state.stores.valkey import scripts
 from gateway.state.stores.valkey.link import explained
+from gateway.state.stores.valkey.primary import ASKED_WITHIN, FAILURES, connect, disconnect
 from gateway.state.switches import parse_scope
 
 SWITCHES = ("tgw:switches", "tgw:switches:version")
@@ -29,8 +24,8 @@ SWITCHES = ("tgw:switches", "tgw:switches:version")
 NOTES = ("tgw:notes", "tgw:notes:version")
 """All by their name, and what changes whenever they do."""
 LOG_KEY = "tgw:log-key"
-WITHIN = 0.25
-"""Seconds for one command."""
+WITHIN = 0.5
+"""Seconds for what is asked in one go, over a connection of its own."""
 
 
 class ValkeyStore:
@@ -47,29 +42,17 @@ class ValkeyStore:
         """Those that were lifted here and may still stand there."""
         self.version = 0
         """The latest that was seen of the switches."""
-        self._client = Valkey(
-            host=place.host,
-            port=place.port,
-            db=place.db,
-            username=place.username,
-            password=place.password,
-            socket_timeout=WITHIN,
-            socket_connect_timeout=WITHIN,
-            retry=Retry(NoBackoff(), 0),
-            ssl=place.tls,
-            ssl_ca_certs=place.ca_file,
-        )
 
     def load(self) -> Saved:
         """What cannot be read now is as if it were not there: the fleet's connection takes switches up as soon as it is open."""
         log_key, notes = secrets.token_bytes(LOG_KEY_BYTES), {}
         try:
-            with self._explained():
-                self._client.set(LOG_KEY, log_key, nx=True)
-                kept = self._client.get(LOG_KEY)
-                log_key = kept if isinstance(kept, bytes) else log_key
-                found = cast("dict[bytes, bytes]", self._client.hgetall(NOTES[0]))
-                notes = {name.decode(): value.decode() for name, value in found.items()}
+            log_key_there, notes_there = self._keys(LOG_KEY, NOTES[0])
+            commands = ("SET", log_key_there, log_key, "NX"), ("GET", log_key_there), ("HGETALL", notes_there)
+            _, kept, found = self._ask(*commands)
+            log_key = kept if isinstance(kept, bytes) else log_key
+            flat = [part.decode() for part in found if isinstance(part, bytes)] if isinstance(found, list) else []
+            notes = dict(zip(flat[::2], flat[1::2], strict=True))
         except StoreError:
             pass
         return Saved([], [], log_key, (), notes)
@@ -90,8 +73,7 @@ class ValkeyStore:
 
     def put_note(self, name: str, value: str | None) -> None:
         how, what = ("off", "") if value is None else ("on", value.encode("utf-8", "replace").decode())
-        with self._explained():
-            self._client.eval(scripts.NOTE, 2, *NOTES, how, name, what, "0")
+        self._ask(("EVAL", scripts.NOTE, 2, *self._keys(*NOTES), how, name, what, "0"))
 
     def save(self, changes: Changes, covered: int) -> None:
         """Counts are the fleet's."""
@@ -103,19 +85,32 @@ class ValkeyStore:
         """The fleet's connection says whether it is there."""
 
     def close(self) -> None:
-        self._client.close()  # type: ignore[no-untyped-call]  # the client has no types there
+        """Nothing is open between two questions."""
 
     def _change(self, how: str, scope: str, what: str) -> None:
-        with self._explained():
-            self._client.eval(scripts.SWITCH, 2, *SWITCHES, how, scope, what, str(self.version))
+        self._ask(("EVAL", scripts.SWITCH, 2, *self._keys(*SWITCHES), how, scope, what, str(self.version)))
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _keys(self, *names: str) -> tuple[str, ...]:
+        return tuple(map(self.place.key, names))
+
+    def _ask(self, *commands: tuple[str | bytes | int, ...]) -> list[object]:
+        """The replies. In a thread of its own, since the one that asks may have a loop."""
         try:
-            yield
-        except (ValkeyError, OSError) as error:
+            with ThreadPoolExecutor(1, thread_name_prefix="store") as apart:
+                return apart.submit(asyncio.run, self._answers(commands)).result()
+        except FAILURES as error:
             problem = f"GATEWAY_STATE: {self.place} {explained(error)}: look at that server and the way to it"
             raise StoreError(problem) from None
+
+    async def _answers(self, commands: tuple[tuple[str | bytes | int, ...], ...]) -> list[object]:
+        async with asyncio.timeout(WITHIN + ASKED_WITHIN * (len(self.place.nodes) - 1)):
+            connection = await connect(self.place)
+            try:
+                for command in commands:
+                    await connection.send_command(*command)
+                return [await connection.read_response() for _ in commands]
+            finally:
+                await disconnect(connection)
 
 
 def written(switch: KillSwitch) -> str:

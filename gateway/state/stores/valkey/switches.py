@@ -5,11 +5,10 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 
-from valkey.exceptions import ValkeyError
-
 from gateway.model import KillSwitch
 from gateway.state.stores.valkey.fleet import Fleet
-from gateway.state.stores.valkey.link import Link, Unreachable, connection_to
+from gateway.state.stores.valkey.link import CONNECT_WITHIN, Link, Unreachable
+from gateway.state.stores.valkey.primary import FAILURES, connect, disconnect
 from gateway.state.stores.valkey.store import SWITCHES, ValkeyStore, read, written
 
 LOOKED_FOR_EVERY = 0.2
@@ -82,16 +81,14 @@ class SharedSwitches:
     async def _listen(self) -> None:
         """Each message says only that there is something to read."""
         while True:
-            connection = connection_to(self._fleet.place)
-            try:
-                await connection.connect()  # type: ignore[no-untyped-call]  # the client has no types there
-                await connection.send_command("SUBSCRIBE", SWITCHES[1])
-                while True:
-                    await connection.read_response()
-                    self._changed.set()
-            except (OSError, ValkeyError):
-                pass
-            finally:
-                with suppress(OSError, ValkeyError):
-                    await connection.disconnect(nowait=True)
+            with suppress(*FAILURES):
+                async with asyncio.timeout(CONNECT_WITHIN):
+                    connection = await connect(self._fleet.place)
+                try:
+                    await connection.send_command("SUBSCRIBE", self._fleet.place.key(SWITCHES[1]))
+                    while True:
+                        await connection.read_response()
+                        self._changed.set()
+                finally:
+                    await disconnect(connection)
             await asyncio.sleep(LISTENS_AGAIN_AFTER)
