@@ -10,6 +10,7 @@ _WHERE = {
     "serve": "beginning",
     "check": "inspecting",
     "explain": "inspecting",
+    "simulate": "simulating",
     "kill": "operating",
     "restore": "operating",
     "status": "operating",

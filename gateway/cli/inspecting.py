@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,14 +10,13 @@ import click
 
 from gateway.admin.views import View, explanation_view
 from gateway.cli.client import Unreachable, ask, query
+from gateway.cli.judged import judge, settings_here
 from gateway.cli.output import CannotError, NoError, accepted, print_json
 from gateway.cli.reaching import reach_all
 from gateway.guards.explain import explain as explain_call
 from gateway.model import Moment
 from gateway.place import state_shared
 from gateway.policy.source import Checked
-from gateway.policy.source import check as check_policy
-from gateway.settings import Settings, SettingsError, read_settings
 from gateway.state.counts import Counts
 from gateway.state.switches import Switches
 
@@ -42,9 +40,9 @@ def check(path: str | None, connect: bool, without_secrets: bool, as_json: bool)
     PATH is what GATEWAY_POLICY names unless given. Exits 1 where the gateway would refuse it, or where --connect finds
     something out of reach.
     """
-    settings = _settings()
+    settings = settings_here()
     path = path or settings.policy
-    checked = _check(path, settings, without_secrets=without_secrets)
+    checked = judge(path, settings, without_secrets=without_secrets)
     snapshot = checked.snapshot
     reached = asyncio.run(reach_all(snapshot, settings)) if connect and snapshot is not None else []
     if as_json:
@@ -150,28 +148,6 @@ def schema() -> None:
     print_json(json_schema())
 
 
-def _settings() -> Settings:
-    try:
-        return read_settings(os.environ)
-    except SettingsError as error:
-        raise CannotError(str(error)) from None
-
-
-def _check(path: str, settings: Settings, *, without_secrets: bool) -> Checked:
-    return check_policy(
-        path,
-        environ=os.environ,
-        upstream=settings.upstream,
-        own_listeners=frozenset(
-            (address.host, address.port) for address in (settings.listen, settings.admin_listen) if address.path is None
-        ),
-        budgets=settings.budgets,
-        agent_id=settings.agent_id,
-        without_secrets=without_secrets,
-        now=time.time(),
-    )
-
-
 def _parsed(arguments: str | None) -> object:
     try:
         return None if arguments is None else json.loads(arguments)
@@ -189,9 +165,9 @@ def _explained_by_gateway(agent: str, tool: str, arguments: str | None, run: str
 
 
 def _explained_by_policy(path: str | None, agent: str, tool: str, arguments: object, run: str | None) -> View:
-    settings = _settings()
+    settings = settings_here()
     path = path or settings.policy
-    checked = _check(path, settings, without_secrets=True)
+    checked = judge(path, settings, without_secrets=True)
     if checked.snapshot is None:
         raise NoError(f"{path} is refused, so it decides nothing: tool-gateway check {path} tells why")
     now = Moment(time.monotonic(), time.time())

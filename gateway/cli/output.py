@@ -1,7 +1,9 @@
 """What commands print, and how they fail."""
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec
 
@@ -50,3 +52,13 @@ def accepted(answer: AdminAnswer) -> dict[str, object]:
 def print_json(value: object) -> None:
     """For scripts: one object, sorted as it came."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
+    """How far a long work is: a bar on stderr while that is a terminal, else nothing. It is told of each step forward."""
+    if not sys.stderr.isatty():
+        yield lambda _steps: None
+        return
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield bar.update

@@ -265,6 +265,14 @@ class Pipeline:
         self.settle(progress, None)
         return progress.outcome()
 
+    def rehearse(self, call: ToolCall, plan: Plan, policy: str) -> Progress:
+        """Judges and charges a call of the past as `handle` does (replay.py). It is not performed; `settle` it for when it ended."""
+        progress = Progress(call, plan, policy, self._limits(call, plan))
+        denial = self._admit(progress, plan, None, None)
+        if denial is not None:
+            progress.refuse(denial)
+        return progress
+
     def _compare(self, shadow: Shadow, call: ToolCall, verdict: Verdict, *, was_read: bool = True) -> str:
         """It is an opinion: whatever goes wrong with it, the call goes on."""
         try:

@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from gateway.bounds import AgentBounds, Pace
+from gateway.denial import Reason
 from gateway.model import Budgets, KillSwitch
 from gateway.policy import governed
 from gateway.policy.governed import Overlay
@@ -15,6 +16,7 @@ from gateway.policy.packed import Packed, pack
 from gateway.policy.plans.agents import DEFAULT_AGENT, AgentRules, GeneralRules, agent_rules
 from gateway.policy.plans.routes import Routes
 from gateway.policy.plans.tools import ToolRules, Tools
+from gateway.policy.rules import rule_of
 from gateway.policy.schema.sections import Agent, Definition, Policy
 from gateway.policy.snapshot import (
     GovernedPlan,
@@ -23,6 +25,7 @@ from gateway.policy.snapshot import (
     Plan,
     RolloutPlan,
     RouteMatch,
+    Rule,
     UpstreamPlan,
 )
 
@@ -131,6 +134,9 @@ class CompiledPolicy:
 
     def limits(self, agent: str) -> AgentBounds:
         return self.overlay.bounds(agent, self._rules_of(agent).limits, open_=self.governed.open)
+
+    def rule(self, reason: Reason, plan: Plan) -> Rule:
+        return rule_of(reason, plan, self.compiled)
 
     def knows_agent(self, agent: str) -> bool:
         return agent in self._agents or agent in self.overlay.policies

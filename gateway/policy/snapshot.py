@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from gateway.bounds import UNBOUNDED, UNPACED, USUAL_BREAKER, AgentBounds, BreakerBounds, Pace
+from gateway.denial import Reason
 from gateway.model import Budgets, Effect, KillSwitch, Target
 
 APART = " (candidate)"
@@ -213,6 +214,15 @@ class Plan:
         return max(self.cost, said)
 
 
+class Rule(NamedTuple):
+    """What an operator would change to have an objection gone."""
+
+    text: str
+    """`tools.definitions.search.read.max_calls`, `tools.denylist: "shell.*"`, or in words; "" where nothing of the policy decides."""
+    key: tuple[str, ...] = ()
+    """Its path in policy.yaml, which may leave it out and have the default."""
+
+
 class RouteMatch(NamedTuple):
     """A native path that belongs to a tool."""
 
@@ -302,6 +312,10 @@ class Snapshot(Protocol):
 
     def limits(self, agent: str) -> AgentBounds:
         """What an agent, known or not, may use over all its runs; without max_calls, which depends on the tool."""
+        ...
+
+    def rule(self, reason: Reason, plan: Plan) -> Rule:
+        """Which of its rules an objection to a call of this plan stands for."""
         ...
 
     def knows_agent(self, agent: str) -> bool: ...
