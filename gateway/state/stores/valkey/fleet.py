@@ -19,8 +19,11 @@ from gateway.state.stores.valkey.link import Arguments, Link, Unreachable
 PREFIX = "tgw"
 """Every key and channel begins so."""
 BORN = "tgw:born"
+PROCESS = "tgw:process"
 GRACE = 400
-"""Milliseconds in which a store that has come back empty is told what was used, before anything is charged there."""
+"""Milliseconds in which a store that has come back, perhaps empty, or a replica in its place is told what was used, before anything is
+charged there.
+"""
 RETRY_AFTER = 0.1
 """Seconds between two tries to connect: within the grace every gateway has come back."""
 SWEPT_EVERY = 1.0
@@ -264,7 +267,7 @@ class Fleet:
             self._epoch += 1
             self._link = link
             await self._tell_all(link)
-            born, now = map(int, (await link.fetch("BEGIN", (BORN,))).split())
+            born, now = map(int, (await link.fetch("BEGIN", (BORN, PROCESS))).split())
             self._ahead = now - self._wall()
             if 0 <= now - born < GRACE:
                 await asyncio.sleep((GRACE - (now - born)) / 1000)

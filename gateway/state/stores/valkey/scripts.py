@@ -8,10 +8,18 @@ is not known here at all (the store lost something) is asked to say first what i
 BEGIN = """
 local time = redis.call('TIME')
 local ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local info = KEYS[2] and redis.pcall('INFO', 'server')
+local process = type(info) == 'string' and string.match(info, 'run_id:(%w+)')
+if process and redis.call('GET', KEYS[2]) ~= process then
+  redis.call('SET', KEYS[2], process)
+  redis.call('SET', KEYS[1], ms)
+end
 redis.call('SET', KEYS[1], ms, 'NX')
 return redis.call('GET', KEYS[1]) .. ' ' .. ms
 """
-"""KEYS: since when the store has held what it holds. Its clock besides; a store that cannot be written fails here."""
+"""KEYS: since when the store has held what it holds, and (under a new connection) the process that holds it: a replica that has become
+the primary may lack what came last. The store's clock besides; one that cannot be written fails here.
+"""
 
 CHARGE = """
 local G, epoch, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
