@@ -24,15 +24,16 @@ from gateway.housekeeping import Housekeeping
 from gateway.in_force import InForce
 from gateway.lifecycle import Lifecycle, Phase
 from gateway.listening import StartError, listen, raise_descriptor_limit, too_few_descriptors, url_of
-from gateway.model import Event, Moment, Observer, Source
+from gateway.model import Event, Family, Moment, Observer, Source
 from gateway.observers.book import Book
 from gateway.observers.fanout import Observers
 from gateway.observers.log import Log
-from gateway.observers.metrics import Metrics
+from gateway.observers.metrics import Metrics, counter
 from gateway.observers.recent import Recent
 from gateway.observers.unreachable import Unreachable
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import NOTE, Rollout
+from gateway.pipeline.traced import TracedPipeline
 from gateway.place import is_shared
 from gateway.policy.document.problems import PolicyError
 from gateway.policy.snapshot import Observability
@@ -44,6 +45,7 @@ from gateway.state.counts import Counts
 from gateway.state.rollout import RolledBack
 from gateway.state.stores import Saved, Store, StoreError
 from gateway.state.stores.keeper import Keeper, open_store
+from gateway.tracing import CLOSE_SECONDS, traces_of
 from gateway.ways_out import WaysOut
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ class Gateway:
     def __init__(self, settings: Settings, environ: Mapping[str, str], *watching: Observer) -> None:
         self.settings = settings
         self.token = AdminToken.of(settings)
+        self.traces = traces_of(environ, self._happened)
         store = open_store(settings.state)
         self.keeper = Keeper(store, self._state_changed)
         saved = self.keeper.load()
@@ -102,12 +105,16 @@ class Gateway:
         self.rollout = self._rollout(saved)
         self.book = Book()
         unreachable = Unreachable(self.log.happened)
-        self.observers = Observers(self.log, self.recent, self.metrics, unreachable, self.rollout, self.book, *watching)
+        traces = () if self.traces is None else (self.traces,)
+        self.observers = Observers(
+            self.log, self.recent, self.metrics, unreachable, self.rollout, self.book, *traces, *watching
+        )
         self.ways_out = WaysOut()
         self.in_force = self._in_force()
         self.policies = self._policy_source(environ)
         self.buffers = Buffers(settings.max_buffered_bytes)
-        self.pipeline = Pipeline(
+        pipeline = Pipeline if self.traces is None else partial(TracedPipeline, self.traces)
+        self.pipeline = pipeline(
             counts=self.counts,
             buffers=self.buffers,
             send=self.ways_out.send,
@@ -193,6 +200,8 @@ class Gateway:
         await self.keeper.close(self.counts.ledger, clock())
         if self.operations.unready != Phase.STARTING:
             self._tell("gateway_stopped")
+        if self.traces is not None:
+            await self.traces.close(CLOSE_SECONDS)
         self.log.close(LOG_CLOSE_SECONDS)
 
     def _membership(self, store: Store) -> "Member | None":
@@ -282,11 +291,15 @@ class Gateway:
             run_finished=self.pipeline.run_finished,
             connections=self.ways_out.upstreams.status,
             log=self.log,
-            counted=self.metrics.families,
+            counted=self._counted,
             listening=lambda: (self.data_url, self.admin_url),
             clock=clock,
             started=clock(),
         )
+
+    def _counted(self) -> list[Family]:
+        dropped = {} if self.traces is None else self.traces.dropped
+        return [*self.metrics.families(), counter("spans_dropped", "Spans that were not sent.", ("why",), dropped)]
 
     def _open_log(self) -> None:
         try:

@@ -140,6 +140,8 @@ class ToolCall(NamedTuple):
     """
     once: bool = False
     """What was sent must not be sent again, whatever the tool: a JSON-RPC id of MCP's handshake wire stands for one request."""
+    traceparent: str | None = None
+    """As the caller wrote it; well-formed where there is a `trace_id`."""
 
 
 @dataclass(slots=True)

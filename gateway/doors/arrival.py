@@ -122,6 +122,7 @@ class Arrival:
             destination=destination or self.destination,
             idempotency_key=self.idempotency_key,
             shown=shown,
+            traceparent=request.headers.get("traceparent"),
         )
 
     def _has_schema(self) -> bool:
