@@ -5,6 +5,7 @@ import json
 
 from aiohttp import web
 
+from gateway.admin.console import pages
 from gateway.admin.gate import Gate
 from gateway.admin.live import Live
 from gateway.admin.metrics import CONTENT_TYPE, scrape
@@ -30,6 +31,8 @@ def make_admin(operations: Operations, token: AdminToken, hosts: frozenset[str])
     app.on_shutdown.append(live.close)
     app.add_routes(
         [
+            web.get("/", pages.serve),
+            web.get(pages.PREFIX + "{name:.+}", pages.serve),
             web.get("/healthz", api.healthz),
             web.get("/readyz", api.readyz),
             web.get("/metrics", api.metrics),
@@ -40,6 +43,7 @@ def make_admin(operations: Operations, token: AdminToken, hosts: frozenset[str])
             web.get("/v1/kill-switches", api.switches),
             web.post("/v1/kill-switches", api.kill),
             web.delete("/v1/kill-switches/{scope:.+}", api.restore),
+            web.get("/v1/blast-radius", api.blast_radius),
             web.get("/v1/runs", api.runs),
             web.get("/v1/runs/{agent}/{run}", api.run),
             web.post("/v1/runs/{agent}/{run}/stop", api.stop),
@@ -109,6 +113,18 @@ class _Api:
             raise Refused(404, str(error)) from None
         except Conflict as error:
             raise Refused(409, str(error), members={"held_by": error.held_by}) from None
+
+    async def blast_radius(self, request: web.Request) -> web.Response:
+        query = request.query
+        if "scope" not in query:
+            raise Refused(400, "Give ?scope=; &cancel_in_flight=true is optional.")
+        cancel = query.get("cancel_in_flight", "false")
+        if cancel not in ("true", "false"):
+            raise Refused(400, "cancel_in_flight: expected true or false.")
+        try:
+            return web.json_response(self._do.blast_radius(query["scope"], cancel_in_flight=cancel == "true"))
+        except ValueError as error:
+            raise Refused(400, f"{error}.") from None
 
     async def runs(self, request: web.Request) -> web.Response:
         return web.json_response(self._do.runs(request.query.get("agent"), _limit(request)))

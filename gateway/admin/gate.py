@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from gateway.admin.console.pages import is_page
 from gateway.admin.problems import Refused, of_http, sealed
 from gateway.admin.token import AdminToken
 from gateway.model import Moment
@@ -45,7 +46,8 @@ class Gate:
             if request.path not in PROBES:
                 self._check_host(request)
                 self._check_origin(request)
-                self._check_token(request)
+                if not is_page(request.path):
+                    self._check_token(request)
             response = await handler(request)
         except Refused as refused:
             response = refused.response()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
+from gateway.admin.blast import foreseen
 from gateway.admin.views import (
     View,
     agent_view,
@@ -164,6 +165,10 @@ class Inspection:
         """All that are on, from every source."""
         active = self.counts.switches.active(self.clock())
         return {"kill_switches": [switch_view(switch) for switch in active], "reach": self.keeper.reach}
+
+    def blast_radius(self, scope: str, *, cancel_in_flight: bool) -> View:
+        """What a switch would stop just now. Raises ValueError where `scope` is none."""
+        return foreseen(scope, self.counts, self.clock(), cancel_in_flight=cancel_in_flight)
 
     def trial(self) -> View:
         """How the candidate fares."""

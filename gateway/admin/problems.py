@@ -53,5 +53,6 @@ def of_http(error: web.HTTPException) -> Refused:
 def sealed(response: web.StreamResponse) -> web.StreamResponse:
     """With the headers that every answer of the admin plane carries, unless it is on its way already."""
     if not response.prepared:
-        response.headers.update(_SEAL)
+        for name, value in _SEAL.items():
+            response.headers.setdefault(name, value)
     return response

@@ -192,6 +192,10 @@ class InFlight:
         listening = (-inf if wait.heard is None else wait.heard for wait in self._listening)
         return now - max(self._last_left, *at_work, *listening, -inf)
 
+    def found(self, objection: Objection) -> list[Wait]:
+        """Those in flight that would be objected to. None is stopped."""
+        return [wait for wait in self._waits if objection(wait.call, wait.effect) is not None]
+
     def interrupt(self, objection: Objection, *, cancel_in_flight: bool) -> None:
         """Stops the calls objected to: those that wait always, those at work only with `cancel_in_flight`."""
         for wait in self._waits | self._listening:

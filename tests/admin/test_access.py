@@ -11,7 +11,8 @@ from gateway.admin.connection import MOST_CONNECTIONS
 from tests.admin.admin_plane import BEARER, TOKEN, Operator, started
 
 PROTECTED = [
-    "/",
+    "/v1/calls/stream",
+    "/v1/blast-radius",
     "/v1/status",
     "/v1/policy",
     "/v1/kill-switches",

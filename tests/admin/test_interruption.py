@@ -96,3 +96,45 @@ async def test_cutting_one_tool_cuts_no_other(busy: Operator, tools: ToolServer)
     assert not call.done()
     await busy.post("/v1/kill-switches", {"scope": "all", "reason": "hard", "cancel_in_flight": True})
     await asyncio.wait_for(call, AT_ONCE)
+
+
+WAITS = {
+    "all": (1, 1),
+    "writes": (1, 0),
+    "tool:again": (1, 1),
+    "tool:slow": (1, 0),
+    "agent:default": (1, 1),
+    "agent:other": (0, 0),
+    "run:r1": (1, 1),
+    "run:other/r1": (0, 0),
+}
+
+
+@pytest.mark.parametrize("scope", WAITS)
+async def test_what_a_kill_would_stop_is_counted_before(busy: Operator, tools: ToolServer, scope: str) -> None:
+    call = await calling(busy, tools, "/runs/r1/tools/again?after=30")
+    await between_attempts(busy)
+    told = await busy.get(f"/v1/blast-radius?scope={scope}")
+    counted = told["runs_in_progress"], told["calls_in_flight"]
+    assert (counted, told["calls_that_end_now"]) == (WAITS[scope], WAITS[scope][1])
+    assert str(told["says"]).startswith("Stops every call of ")
+    assert not call.done()
+    await busy.post("/v1/kill-switches", {"scope": "all", "reason": "the test is over"})
+    await asyncio.wait_for(call, AT_ONCE)
+
+
+async def test_a_call_at_its_tool_ends_now_only_where_it_is_to_be_cut(busy: Operator, tools: ToolServer) -> None:
+    call = await calling(busy, tools, "/runs/r1/tools/slow")
+    await until(lambda: not any(wait.waiting for wait in busy.gateway.counts.in_flight._waits))
+    ends = [
+        (await busy.get(f"/v1/blast-radius?scope=all&cancel_in_flight={cut}"))["calls_that_end_now"]
+        for cut in ("false", "true")
+    ]
+    assert ends == [0, 1]
+    await busy.post("/v1/kill-switches", {"scope": "all", "reason": "the test is over", "cancel_in_flight": True})
+    await asyncio.wait_for(call, AT_ONCE)
+
+
+@pytest.mark.parametrize("query", ["", "?scope=everything", "?scope=all&cancel_in_flight=1"])
+async def test_a_question_about_no_scope_is_refused(operator: Operator, query: str) -> None:
+    await operator.get(f"/v1/blast-radius{query}", 400)
