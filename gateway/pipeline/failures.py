@@ -86,6 +86,15 @@ def not_durable() -> Denial:
     return Denial(Reason.STATE_UNAVAILABLE, detail, retry_after=RETRY_LATER)
 
 
+def unheard() -> Denial:
+    """Stops and API policies protect: a gateway that cannot have heard of them serves nothing that they might refuse."""
+    detail = (
+        "The gateway has started without its shared state and does not know yet what is stopped or limited for all gateways, so it serves"
+        " nothing (state.on_unavailable: deny). Try again later; an operator has to look at the gateway's state."
+    )
+    return Denial(Reason.STATE_UNAVAILABLE, detail, retry_after=RETRY_LATER)
+
+
 def key_reused(plan: Plan) -> Denial:
     """To take it for a repeat would answer a call that was never made."""
     return Denial(

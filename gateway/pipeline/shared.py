@@ -38,7 +38,7 @@ class Fleet(Protocol):
 
     @property
     def blind(self) -> bool:
-        """It has not been reached since the start: nobody here knows what an operator has stopped."""
+        """It has not been reached since the start: nobody here knows what was stopped or set for all gateways."""
         ...
 
     def charge(self, ask: Ask) -> Share: ...
@@ -109,11 +109,15 @@ class SharedCharges:
         elif plan.allow_without_state:
             denial = local_objection(call, plan, run)
         else:
-            return failures.not_durable()
+            return self.unheard(plan) or failures.not_durable()
         if denial is not None and plan.report and denial.reason in REPORTABLE:
             progress.let_pass(denial.reason)
             return None
         return denial
+
+    def unheard(self, plan: Plan) -> Denial | None:
+        """What an operator has stopped for all, or an API policy narrows, is not known since the start: to serve would be to guess."""
+        return failures.unheard() if self._fleet.blind and not plan.allow_without_state else None
 
     async def step(self, run: Run, budgets: Budgets, *, report: bool) -> Denial | None:
         """A step that was added here. It stands where the fleet cannot be asked: calls are what on_unavailable decides about."""

@@ -116,7 +116,12 @@ class McpDoor:
             detail = f"The policy denies this method (mcp_servers.{server.name}.deny_methods). Go on without it."
             return Denial(Reason.INVALID_REQUEST, detail)
         asks = message.is_request and message.method != PING if message is not None else arrival.request.method == "GET"
-        return judge_message(RunKey(arrival.agent, arrival.run), self._counts, self._clock()) if asks else None
+        if not asks:
+            return None
+        denial = judge_message(RunKey(arrival.agent, arrival.run), self._counts, self._clock())
+        if denial is None and self._pipeline.shared is not None:
+            return self._pipeline.shared.unheard(arrival.snapshot.plan(arrival.agent, f"{server.name}.*"))
+        return denial
 
     async def _body(self, arrival: Arrival) -> bytes:
         if arrival.request.method != "POST":
