@@ -12,6 +12,7 @@ import click
 
 from gateway.admin.token import DEFAULT_FILE
 from gateway.cli.output import CannotError
+from gateway.cli.writing import create
 from gateway.settings import VARIABLES, Address, parse_address
 
 _SETTINGS = "\b\nSettings, read from the environment once:\n" + "\n".join(
@@ -45,25 +46,12 @@ def init(directory: Path) -> None:
 
     starter = files("gateway.cli").joinpath("starter.yaml").read_text("utf-8")
     try:
-        _create(directory / "policies" / "policy.yaml", starter, 0o644)
-        _create(directory / "policies" / ".schema.json", json.dumps(json_schema(), indent=2) + "\n", 0o644)
-        _create(directory / DEFAULT_FILE, secrets.token_urlsafe(32) + "\n", 0o600)
+        create(directory / "policies" / "policy.yaml", starter, 0o644)
+        create(directory / "policies" / ".schema.json", json.dumps(json_schema(), indent=2) + "\n", 0o644)
+        create(directory / DEFAULT_FILE, secrets.token_urlsafe(32) + "\n", 0o600)
     except OSError as error:
         raise CannotError(f"{error.filename}: {(error.strerror or 'cannot be written').lower()}") from None
     click.echo("Next: tool-gateway check, then tool-gateway serve (tool-gateway demo is a toy upstream to try).")
-
-
-def _create(path: Path, text: str, mode: int) -> None:
-    """Never over what is there, a dangling link included."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if mode == 0o600 else 0o755)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError:
-        click.echo(f"kept     {path}")
-        return
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    click.echo(f"created  {path}")
 
 
 @click.command(

@@ -17,6 +17,7 @@ _WHERE = {
     "rollout": "trying",
     "schema": "inspecting",
     "init": "beginning",
+    "init kubernetes": "kubernetes",
     "demo": "beginning",
 }
 
@@ -37,8 +38,15 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
         if cmd_name not in _WHERE:
             return None
-        command = getattr(import_module(f"gateway.cli.{_WHERE[cmd_name]}"), cmd_name)
+        command = getattr(import_module(f"gateway.cli.{_WHERE[cmd_name]}"), cmd_name.rpartition(" ")[2])
         return command if isinstance(command, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """`init kubernetes` is one name; a folder called so is `init ./kubernetes`."""
+        two_words = " ".join(args[:2])
+        return super().resolve_command(ctx, [two_words, *args[2:]] if two_words in _WHERE else args)
 
     def invoke(self, ctx: click.Context) -> object:
         """A command that is called the wrong way says so in one line, like any other failure."""

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,12 +27,13 @@ class Home(NamedTuple):
     folder: Path
     environ: Mapping[str, str]
 
-    def run(self, *arguments: str, **environ: str) -> Said:
+    def run(self, *arguments: str, stdin: str = "", **environ: str) -> Said:
         """A command, to its end."""
         done = subprocess.run(
             [sys.executable, "-m", "gateway", *arguments],
             cwd=self.folder,
             env={**self.environ, **environ},
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=60,
@@ -58,8 +60,10 @@ class Home(NamedTuple):
             text=True,
         )
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
+            log = self.environ.get("GATEWAY_LOG")
+            started = _lines(self.folder / log, process) if log else process.stdout
+            assert started is not None
+            for line in started:
                 if '"gateway_started"' in line:
                     break
             yield
@@ -69,6 +73,19 @@ class Home(NamedTuple):
         finally:
             process.kill()
             process.communicate()
+
+
+def _lines(log: Path, process: "subprocess.Popen[str]") -> Iterator[str]:
+    """As they are written, while the process runs."""
+    while not log.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    with log.open() as file:
+        while process.poll() is None:
+            if line := file.readline():
+                yield line
+            else:
+                time.sleep(0.01)
 
 
 def home(folder: Path, sockets: Path) -> Home:
