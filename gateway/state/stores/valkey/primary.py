@@ -108,7 +108,7 @@ async def _by_sentinels(place: Place) -> Node:
     try:
         host, port = await asked.discover_master(place.name)
     except MasterNotFoundError:
-        raise NoPrimary(f"has no Sentinel that answers and knows a primary {place.name}") from None
+        raise NoPrimary(f"has no Sentinel that answers and knows a living primary {place.name}") from None
     finally:
         for sentinel in asked.sentinels:
             await sentinel.aclose()
