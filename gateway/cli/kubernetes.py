@@ -15,7 +15,7 @@ from gateway.cli.writing import create
 
 _NAME = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 """Of a Deployment or container: a DNS label."""
-_OPTIONAL = ("egress-lock", "secrets-csi", "fleet")
+_OPTIONAL = ("egress-lock", "secrets-csi", "fleet", "canary")
 _KILL_SWITCH = """\
 # Stops calls in every pod that mounts this, within a minute of `kubectl apply -k .`; within 100 ms in one pod:
 #   kubectl exec POD -c tool-gateway -- tool-gateway kill all --reason TEXT
@@ -82,7 +82,7 @@ def _made_out(text: str, deployment: str, container: str) -> str:
     """The manifests speak of a Deployment `agent` whose container is called so, too."""
     text = re.sub(r"^( *- name:) agent$", rf"\1 {container}", text, flags=re.MULTILINE)
     text = re.sub(r"\bagent-(?=\{\{)", f"{deployment}-", text)  # names of its pods
-    return re.sub(r"\b(name|value): agent(?=\})", rf"\1: {deployment}", text)
+    return re.sub(r"\b(name|value): agent(?=[},])", rf"\1: {deployment}", text)
 
 
 def _chosen(text: str, base: str, parts: tuple[str, ...]) -> str:
