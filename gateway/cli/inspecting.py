@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -11,12 +12,14 @@ import click
 from gateway.admin.views import View, explanation_view
 from gateway.cli.client import Unreachable, ask, query
 from gateway.cli.judged import judge, settings_here
-from gateway.cli.output import CannotError, NoError, accepted, print_json
-from gateway.cli.reaching import reach_all
+from gateway.cli.output import CannotError, NoError, accepted, print_json, progress
+from gateway.cli.reaching import Reached, reach_all
 from gateway.guards.explain import explain as explain_call
 from gateway.model import Moment
 from gateway.place import state_shared
+from gateway.policy.snapshot import Snapshot
 from gateway.policy.source import Checked
+from gateway.settings import Settings
 from gateway.state.counts import Counts
 from gateway.state.switches import Switches
 
@@ -44,7 +47,7 @@ def check(path: str | None, connect: bool, without_secrets: bool, as_json: bool)
     path = path or settings.policy
     checked = judge(path, settings, without_secrets=without_secrets)
     snapshot = checked.snapshot
-    reached = asyncio.run(reach_all(snapshot, settings)) if connect and snapshot is not None else []
+    reached = _reached(snapshot, settings) if connect and snapshot is not None else []
     if as_json:
         print_json(
             {
@@ -66,9 +69,12 @@ def check(path: str | None, connect: bool, without_secrets: bool, as_json: bool)
         raise SystemExit(1)
 
 
-def _check_lines(
-    path: str, checked: Checked, reached: list[tuple[str, str | None]], shared: str | None
-) -> Iterator[str]:
+def _reached(snapshot: Snapshot, settings: Settings) -> list[Reached]:
+    with ExitStack() as stack:
+        return asyncio.run(reach_all(snapshot, settings, lambda n: stack.enter_context(progress("reaching", n))))
+
+
+def _check_lines(path: str, checked: Checked, reached: list[Reached], shared: str | None) -> Iterator[str]:
     yield from checked.problems
     yield from (f"warning: {warning}" for warning in checked.warnings)
     if checked.candidate is not None:

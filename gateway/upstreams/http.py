@@ -64,12 +64,12 @@ class HttpUpstream:
         connection = self.pool.take_idle(asked=asked)
         return None if connection is None else QuickExchange(connection, self.pool, self._known)
 
-    async def probe(self) -> str | None:
-        """Resolves, connects and handshakes, apart from the pool. The problem with its remedy, or None."""
+    async def probe(self) -> UpstreamError | None:
+        """Resolves, connects and handshakes, apart from the pool. The problem, or None."""
         try:
             connection = await self._connect()
         except UpstreamError as error:
-            return f"{error.detail} ({self.plan.origin})"
+            return UpstreamError(error.kind, f"{error.detail} ({self.plan.origin})", sent=False)
         connection.abort()
         return None
 
@@ -140,7 +140,7 @@ class Upstreams:
             for upstream in self._by_key.values()
         ]
 
-    async def probe(self, plan: UpstreamPlan) -> str | None:
+    async def probe(self, plan: UpstreamPlan) -> UpstreamError | None:
         return await self.of(plan).probe()
 
     async def close(self) -> None:

@@ -19,6 +19,8 @@ from gateway.upstreams.resolver import Resolver
 CONNECT_TIMEOUT = 5.0
 """Seconds for look-up, TCP and TLS; the attempt's own timeout may end it sooner."""
 LABEL = "the target"
+NOT_PUBLIC = "it does not lead to a public address, and egress.allow_private does not list it"
+"""How a refusal for the address ends."""
 
 
 class Outward:
@@ -48,12 +50,12 @@ class Outward:
         connection = await self.open(plan, target)
         return await exchange(connection, RequestHeads(authority(target)), attempt, Connection.abort)
 
-    async def probe(self, plan: Plan, target: Target) -> str | None:
+    async def probe(self, plan: Plan, target: Target) -> UpstreamError | None:
         """Resolves, judges, connects and handshakes without a request. The problem, or None."""
         try:
             connection = await self.open(plan, target)
         except UpstreamError as error:
-            return error.detail
+            return error
         connection.abort()
         return None
 
@@ -73,9 +75,7 @@ class Outward:
             if self._listeners.own(address, target.port):
                 raise _refused(target, "it is the gateway itself, which is called directly, without a proxy (NO_PROXY)")
             if forbidden(address, allow_private) is not None:
-                raise _refused(
-                    target, "it does not lead to a public address, and egress.allow_private does not list it"
-                )
+                raise _refused(target, NOT_PUBLIC)
         return addresses
 
     async def _tls_context(self) -> ssl.SSLContext:

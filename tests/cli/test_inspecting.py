@@ -110,6 +110,39 @@ def test_connect_tells_what_is_reached_and_what_is_not() -> None:
     assert host == f"egress.allow_hosts 127.0.0.1 port {port}: reached"
 
 
+@pytest.mark.parametrize(
+    ("policy", "ends"),
+    [
+        (
+            "egress: {allow_hosts: ['127.0.0.1'], ports: [81]}\n",
+            (
+                "egress.allow_hosts 127.0.0.1 port 81: 127.0.0.1 port 81 may not be reached: it does not lead to a public address, and"
+                " egress.allow_private does not list it; list 127.0.0.1/32 in egress.allow_private if agents may go there, else take it"
+                " out of egress.allow_hosts"
+            ),
+        ),
+        (
+            "egress: {allow_hosts: [localhost], ports: [81]}\n",
+            "; list its address (a block such as 10.1.2.3/32) in egress.allow_private if agents may go there, else take it out of"
+            " egress.allow_hosts",
+        ),
+        (
+            "egress: {allow_hosts: ['127.0.0.1'], ports: [8080], allow_private: ['127.0.0.1/32']}\n",
+            ": it is the gateway itself, which is called directly, without a proxy (NO_PROXY); take it out of egress.allow_hosts",
+        ),
+        (
+            "upstreams: {up: {url: 'http://no-such-name.invalid'}}\n",
+            "; correct the name in upstreams.up, or have it resolved from here",
+        ),
+    ],
+)  # fmt: skip
+def test_connect_says_what_to_do_about_what_is_out_of_reach(policy: str, ends: str) -> None:
+    write(policy)
+    said = run("check", "--connect")
+    assert said.exit_code == 1
+    assert said.stdout.splitlines()[-1].endswith(ends)
+
+
 def test_connect_is_0_where_all_is_reached() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         write(f"upstreams: {{up: {{url: 'http://127.0.0.1:{listening.getsockname()[1]}'}}}}\n")

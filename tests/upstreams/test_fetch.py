@@ -292,9 +292,11 @@ async def test_a_probe_tells_whether_an_allowed_host_can_be_reached() -> None:
         outward = Outward(Names(**NAMES))
         assert await outward.probe(rules(server.port), at(server.port)) is None
         port = free_port()
-        assert await outward.probe(rules(port), at(port)) == "the target refused the connection"
+        refused = await outward.probe(rules(port), at(port))
+        assert refused is not None
+        assert refused.detail == "the target refused the connection"
         problem = await outward.probe(rules(server.port, private=False), at(server.port))
         assert problem is not None
-        assert "egress.allow_private" in problem
+        assert "egress.allow_private" in problem.detail
         await server.closed()
         assert not server.requests

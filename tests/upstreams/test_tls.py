@@ -88,8 +88,8 @@ async def test_a_certificate_that_does_not_verify_is_refused_with_the_remedy(
             assert "tls.ca_file" in failed.value.detail
             problem = await search.probe()
             assert problem is not None
-            assert "tls.ca_file" in problem
-            assert f"https://tools.internal:{server.port}" in problem
+            assert "tls.ca_file" in problem.detail
+            assert f"https://tools.internal:{server.port}" in problem.detail
             assert search.pool.opened == 0
         await server.closed()
         assert not server.requests

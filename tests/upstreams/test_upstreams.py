@@ -102,12 +102,12 @@ async def test_a_probe_tells_what_is_wrong_and_where() -> None:
         await server.closed()
         assert not server.requests
         port = free_port()
-        assert (
-            await every.probe(plan(port, key="a"))
-            == f"upstream search refused the connection (http://127.0.0.1:{port})"
-        )
+        refused = await every.probe(plan(port, key="a"))
+        assert refused is not None
+        assert refused.detail == f"upstream search refused the connection (http://127.0.0.1:{port})"
         problem = await every.probe(plan(80, key="b", host="gone.internal"))
-        assert problem == "upstream search: the host name has no address (http://gone.internal)"
+        assert problem is not None
+        assert problem.detail == "upstream search: the host name has no address (http://gone.internal)"
 
 
 async def test_the_gateways_own_listeners_are_no_upstream() -> None:
