@@ -211,8 +211,8 @@ class Gateway:
         from gateway.fleet import Member
 
         adopt = partial(self.in_force.switches, Source.RUNTIME)
-        shared = self.governance
-        return Member(store, self.keeper, self.counts, self.pipeline, clock, adopt, shared.lock, shared.take_up)
+        shared, emit = self.governance, self._happened
+        return Member(store, self.keeper, self.counts, self.pipeline, clock, adopt, shared.lock, shared.take_up, emit)
 
     def _in_force(self) -> InForce:
         return InForce(

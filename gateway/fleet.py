@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from gateway.model import KillSwitch, Moment
+from gateway.model import Event, KillSwitch, Moment
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.shared import SharedCharges
 from gateway.state.counts import Counts
@@ -32,25 +32,27 @@ class Member:
         adopt: Callable[[tuple[KillSwitch, ...]], None],
         noting: asyncio.Lock,
         adopt_notes: Callable[[Mapping[str, str]], None],
+        emit: Callable[[Event], None],
     ) -> None:
         if not isinstance(store, ValkeyStore):
             raise TypeError("no store that gateways share")
+        self._clock = clock
+        self._emit = emit
         self._fleet = Fleet(store.place, lambda: clock().wall)
         self._switches = SharedSwitches(store, self._fleet, adopt)
-        self._notes = SharedNotes(self._fleet, noting, adopt_notes)
+        self._notes = SharedNotes(store, self._fleet, noting, adopt_notes, self._unreadable)
+        self._fleet.heeds = self._switches.read, self._notes.read
         self._chores: list[asyncio.Task[None]] = []
         self._keeper = keeper
         keeper.beside = lambda: self._fleet.problem
         pipeline.shared = SharedCharges(self._fleet, counts, clock, pipeline.run_finished)
 
     async def join(self) -> None:
-        """Returns when calls can be charged and the switches are known, or when that takes too long."""
+        """Returns when calls can be charged, which is when the switches are known, or when that takes too long."""
         self._chores = [asyncio.create_task(part.run()) for part in (self._fleet, self._switches, self._notes)]
         with suppress(TimeoutError):
             async with asyncio.timeout(READY_WITHIN):
                 await self._fleet.ready.wait()
-                await self._switches.known.wait()
-                await self._notes.known.wait()
 
     async def leave(self) -> None:
         """What was given back last is told first."""
@@ -60,3 +62,6 @@ class Member:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
+
+    def _unreadable(self, problem: str) -> None:
+        self._emit(Event("state_unreadable", self._clock(), {"problem": problem}))

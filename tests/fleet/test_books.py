@@ -18,6 +18,7 @@ from gateway.place import parse_place
 from gateway.state.shared import Ask
 from gateway.state.stores.valkey import scripts
 from gateway.state.stores.valkey.fleet import Fleet, Share
+from tests.fleet.topologies import Topology
 from tests.fleet.valkey_server import ValkeyServer
 
 RUNS = ("r1", "r2")
@@ -27,10 +28,12 @@ TOOLS = ("search.read", "notes.write")
 class Books:
     """Three gateways' charges, and what they should come to."""
 
-    def __init__(self, valkey: ValkeyServer, seed: int) -> None:
+    def __init__(self, valkey: ValkeyServer | Topology, seed: int) -> None:
         self.valkey = valkey
         self.dice = random.Random(seed)
-        self.fleets = [Fleet(parse_place(valkey.url), time.time) for _ in range(3)]
+        place = parse_place(valkey.url)
+        self.key = place.key
+        self.fleets = [Fleet(place, time.time) for _ in range(3)]
         self.tasks = [asyncio.create_task(fleet.run()) for fleet in self.fleets]
         self.shares: list[Share] = []
         self._ids = count()
@@ -48,7 +51,7 @@ class Books:
     async def all_back(self) -> None:
         """Under a later epoch than the first."""
         async with asyncio.timeout(15):
-            while not all(fleet.up and fleet._epoch > 1 for fleet in self.fleets):  # noqa: ASYNC110  what another process did sets no event of ours
+            while not all(fleet.up and fleet._telling.epoch > 1 for fleet in self.fleets):  # noqa: ASYNC110  what another process did sets no event of ours
                 await asyncio.sleep(0.01)
 
     def ask(self, *, alone: bool) -> Ask:
@@ -103,9 +106,9 @@ class Books:
 
     async def found(self) -> dict[str, int]:
         async with self.valkey.client() as client:
-            hashes: dict[str, Any] = {run: await _hash(client, f"tgw:{{scout}}:run:{run}") for run in RUNS}
+            hashes: dict[str, Any] = {run: await _hash(client, self.key(f"tgw:{{scout}}:run:{run}")) for run in RUNS}
             hashes["day"] = {}
-            for key in await client.keys("tgw:{scout}:day:*"):
+            for key in await client.keys(self.key("tgw:{scout}:day:*")):
                 for name, value in (await _hash(client, key)).items():
                     hashes["day"][name] = int(hashes["day"].get(name, 0)) + int(value)
             found = {
@@ -114,7 +117,7 @@ class Books:
                 for name, value in fields.items()
                 if "|" not in name and name not in ("b", "p") and int(value)
             }
-            hour = await client.zcard("tgw:{scout}:hour")
+            hour = await client.zcard(self.key("tgw:{scout}:hour"))
             return found | ({"hour": hour} if hour else {})
 
     async def balance(self) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from onceonly import OnceOnly  # type: ignore[import-untyped]  # it ships no types
 
 from tests.doors.tool_server import ToolServer
@@ -38,7 +37,6 @@ def run(argument: int) -> Callable[[Any], Any]:
     return lambda c: c.ai.run_tool(agent_id="a1", tool="search.read", args={"n": argument})
 
 
-@pytest.mark.soak  # a gateway that starts while the store is being filled again has been seen to miss a stop
 async def test_policies_and_stops_hold_on_all_gateways_and_outlive_a_store_that_was_emptied(
     start_fleet: Start, valkey: ValkeyServer, tool: ToolServer
 ) -> None:

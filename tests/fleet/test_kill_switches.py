@@ -48,7 +48,7 @@ async def test_a_kill_that_nobody_announces_is_found(start_fleet: Start, valkey:
     async with valkey.client() as client:
         pipe = client.pipeline(transaction=True)
         pipe.hset("tgw:switches", "all", json.dumps(switch))
-        pipe.incr("tgw:switches:version")
+        pipe.set("tgw:switches:version", "another.1")
         await pipe.execute()
     await until_all_answer(fleet, 403)
 

@@ -5,19 +5,16 @@ a connection took along, charges that were made and never answered or answers th
 """
 
 import asyncio
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
-from urllib.parse import quote
 
 from gateway.model import RunKey
 from gateway.place import Place
-from gateway.state.shared import DAY, RUN_KEPT, AgentShare, Answer, Ask, Own, RunSeen, RunShare
+from gateway.state.shared import DAY, RUN_KEPT, Answer, Ask, Own, RunSeen, RunShare
+from gateway.state.stores.valkey import wording
 from gateway.state.stores.valkey.link import Arguments, Link, Unreachable
+from gateway.state.stores.valkey.telling import Telling, must_tell
 
-PREFIX = "tgw"
-"""Every key and channel begins so."""
 BORN = "tgw:born"
 PROCESS = "tgw:process"
 GRACE = 400
@@ -28,6 +25,9 @@ RETRY_AFTER = 0.1
 """Seconds between two tries to connect: within the grace every gateway has come back."""
 SWEPT_EVERY = 1.0
 """Seconds between two looks for what may be forgotten."""
+LOST = ("sync", "stale")
+"""Replies of a store that does not know (any more) what it was told under this epoch: so it is told everything anew."""
+HAS_LOST = "has lost its counts"
 TOLD_AT_ONCE = 200
 """Runs that are told in one go, so that charges need not wait behind all of them."""
 
@@ -63,11 +63,12 @@ class Fleet:
         self.problem: str | None = self._says("is not connected yet")
         """Why nothing can be charged just now."""
         self.blind = True
-        """It has not been reached since the start."""
+        """It has not been reached since the start: what was stopped or set for all gateways is not known here."""
+        self.heeds: tuple[Callable[[Link], Awaitable[None]], ...] = ()
+        """Read under each new connection before a call is charged there: what was stopped or set meanwhile. May raise Unreachable."""
         self._clock = clock
         self._own = Own()
-        self._name = secrets.token_hex(6)
-        self._epoch = 0
+        self._telling = Telling(self._own)
         self._link: Link | None = None
         self._ahead = 0
         """Milliseconds of the store's clock beyond ours."""
@@ -115,11 +116,18 @@ class Fleet:
         if link is None:
             self._unanswered(share, at)
             return share
-        fresh_agent, fresh_run = self._introduce(ask, link)
+        fresh_agent, fresh_run = self._telling.introduce(ask, link, at)
         self._own.asking(ask, at)
-        arguments = (*self._who(), ask.id, int(ask.forced), int(fresh_agent), int(fresh_run), *_limits_of(ask))
-        run = (self._run_key(ask.run),) if ask.run.id else ()
-        keys = (*self._agent_keys(ask.run.agent), self._call_key(ask), *run)
+        arguments = (
+            *self._telling.who,
+            ask.id,
+            int(ask.forced),
+            int(fresh_agent),
+            int(fresh_run),
+            *wording.limits(ask),
+        )
+        run = (wording.run_key(ask.run),) if ask.run.id else ()
+        keys = (*wording.agent_keys(ask.run.agent), wording.call_key(ask), *run)
         link.run("CHARGE", keys, arguments, lambda text: self._hear(share, text, at))
         return share
 
@@ -158,17 +166,22 @@ class Fleet:
         if link is None:
             return None
         run = self._own.run(key, self._now()) if step_below is not None else self._own.runs.get(key)
-        if run is not None and run.epoch != self._epoch:
-            self._tell_run(key, run, link)
+        if run is not None and run.epoch != self._telling.epoch:
+            self._telling.run(key, run, link, self._now())
         kept = RUN_KEPT + int(max_seconds * 1000)
-        arguments = ("0", 0, kept, "") if step_below is None else ("1", step_below, kept, "")
+        step = (0, 0) if step_below is None else (1, step_below)
         try:
-            text = await link.fetch("LOOK", (self._run_key(key),), *arguments)
+            text = await link.fetch(
+                "LOOK", (wording.run_key(key),), *self._telling.who, int(run is not None), *step, kept
+            )
         except Unreachable:
+            return None
+        if text in LOST:
+            link.fail(HAS_LOST)
             return None
         if text == "unknown":
             return text, RunSeen()
-        answer = _answer(text)
+        answer = wording.answer(text)
         if run is not None:
             run.steps = max(run.steps, answer.run.steps)
         return answer.word, answer.run
@@ -176,15 +189,15 @@ class Fleet:
     def _hear(self, share: Share, text: str | None, at: int) -> None:
         ask = share.ask
         self._own.answered(ask)
-        if text in ("sync", "stale"):  # it has lost what it was told: so it is told everything anew
+        if text in LOST:
             if self._link is not None:
-                self._link.fail("has lost its counts")
+                self._link.fail(HAS_LOST)
             text = None
         if text is None:
             self._own.leave_unsure(ask, at)
             self._unanswered(share, at)
             return
-        answer = share.answer = _answer(text)
+        answer = share.answer = wording.answer(text)
         self._ahead = answer.at - self._wall()
         if ask.run.id:
             run = self._own.run(ask.run, self._now())
@@ -203,7 +216,7 @@ class Fleet:
         if ask.goes_on_alone and not share.gone:
             share.at, share.counted = at, True
             self._own.add(ask, at)
-            self._must_tell(self._own.agents.get(ask.run.agent) if ask.of_agent else None, self._own.runs.get(ask.run))
+            must_tell(self._own.agents.get(ask.run.agent) if ask.of_agent else None, self._own.runs.get(ask.run))
         _resolve(share.heard)
 
     def _give_back(self, share: Share) -> None:
@@ -212,47 +225,16 @@ class Fleet:
         self._own.take_back(ask, share.at)
         agent = self._own.agents.get(ask.run.agent) if ask.of_agent else None
         run = self._own.runs.get(ask.run)
-        told = [part for part in (agent, run) if part is not None and part.epoch == self._epoch]
+        told = [part for part in (agent, run) if part is not None and part.epoch == self._telling.epoch]
         if link is None or not told:
-            self._must_tell(agent, run)
+            must_tell(agent, run)
             return
         counted = [int(limit is not None) for limit in (ask.spend_per_day, ask.tool_per_day, ask.run_tool)]
-        epochs, hour, days = self._agent_keys(ask.run.agent)
-        run_key = (self._run_key(ask.run),) if ask.run.id else ()
-        keys = (epochs, hour, f"{days}{share.at // DAY}", self._call_key(ask), *run_key)
-        arguments: Arguments = (*self._who(), ask.id, ask.spend, ask.tool, *counted)
+        epochs, hour, days = wording.agent_keys(ask.run.agent)
+        run_key = (wording.run_key(ask.run),) if ask.run.id else ()
+        keys = (epochs, hour, f"{days}{share.at // DAY}", wording.call_key(ask), *run_key)
+        arguments: Arguments = (*self._telling.who, ask.id, ask.spend, ask.tool, *counted)
         link.run("REFUND", keys, arguments, lambda _: None)
-
-    def _must_tell(self, *parts: AgentShare | RunShare | None) -> None:
-        """They have changed while nobody could be told."""
-        for part in parts:
-            if part is not None:
-                part.epoch = min(part.epoch, -1) if part.epoch else part.epoch
-
-    def _introduce(self, ask: Ask, link: Link) -> tuple[bool, bool]:
-        """Sees to it that the store knows this gateway's part before it is asked for more. Which parts are new altogether?"""
-        fresh_agent = fresh_run = False
-        if ask.of_agent:
-            agent = self._own.agents.get(ask.run.agent)
-            if agent is None:
-                agent = self._own.agents[ask.run.agent] = AgentShare()
-            fresh_agent = self._is_new(agent)
-            if agent.epoch != self._epoch:
-                self._tell_agent(ask.run.agent, agent, link)
-        if ask.run.id:
-            run = self._own.run(ask.run, self._now())
-            fresh_run = self._is_new(run)
-            if run.epoch != self._epoch:
-                self._tell_run(ask.run, run, link)
-        return fresh_agent, fresh_run
-
-    def _is_new(self, part: AgentShare | RunShare) -> bool:
-        """Nothing was ever asked for it: the charge itself introduces it."""
-        used = part.days if isinstance(part, AgentShare) else part.used or part.steps or part.ended
-        new = not part.epoch and not used
-        if new:
-            part.epoch = self._epoch
-        return new
 
     async def _until_lost(self) -> None:
         while not self._lost.is_set():
@@ -264,61 +246,37 @@ class Fleet:
         link = Link(self.place, self._fail)
         try:
             await link.open()
-            self._epoch += 1
+            self._telling.epoch += 1
             self._link = link
             await self._tell_all(link)
             born, now = map(int, (await link.fetch("BEGIN", (BORN, PROCESS))).split())
             self._ahead = now - self._wall()
             if 0 <= now - born < GRACE:
                 await asyncio.sleep((GRACE - (now - born)) / 1000)
+            for heed in self.heeds:
+                await heed(link)
         except (Unreachable, asyncio.CancelledError):
             link.fail("is let go")
             await link.closed()
             raise
         if link.problem is None:
-            for tell in self._untold():  # since the first time; what follows on the link comes after it
-                tell(link)
+            for tell in self._telling.untold():  # since the first time; what follows on the link comes after it
+                tell(link, self._now())
             self.problem, self.blind = None, False
             self.ready.set()
 
-    def _untold(self) -> Iterator[Callable[[Link], None]]:
-        """What the store has not heard under this epoch: also of runs and agents that nobody asks for here, since the others' calls are
-        held to them.
-        """
-        for agent, share in [*self._own.agents.items()]:
-            if share.epoch != self._epoch:
-                yield partial(self._tell_agent, agent, share)
-        for key, run in [*self._own.runs.items()]:
-            if run.epoch != self._epoch:
-                yield partial(self._tell_run, key, run)
-
     async def _tell_all(self, link: Link) -> None:
-        for number, tell in enumerate(self._untold(), 1):
-            tell(link)
+        for number, tell in enumerate(self._telling.untold(), 1):
+            tell(link, self._now())
             if not number % TOLD_AT_ONCE:
                 await link.fetch("BEGIN", (BORN,))
 
     def _tell_more(self, key: RunKey, run: RunShare) -> None:
         """Of its steps or end: its numbers are known there, or may be on their way."""
         if self.link is None:
-            self._must_tell(run)
+            must_tell(run)
         else:
-            self._tell_run(key, run, self.link, numbers=run.epoch != self._epoch)
-
-    def _tell_run(self, key: RunKey, run: RunShare, link: Link, *, numbers: bool = True) -> None:
-        run.epoch = self._epoch
-        kept = max(RUN_KEPT, run.until - self._now())
-        used = tuple(part for pair in run.used.items() for part in pair) if numbers else ()
-        by, why = run.ended or ("", "")
-        arguments = (*self._who(), kept, run.began, run.steps, by, why, *used)
-        link.run("TELL_RUN", (self._run_key(key),), arguments, lambda _: None)
-
-    def _tell_agent(self, agent: str, share: AgentShare, link: Link) -> None:
-        share.epoch = self._epoch
-        calls = [part for pair in share.hour.items() for part in pair]
-        days = [part for day, used in share.days.items() for name, value in used.items() for part in (day, name, value)]
-        arguments = (*self._who(), len(share.hour), *calls, *days)
-        link.run("TELL_AGENT", self._agent_keys(agent), arguments, lambda _: None)
+            self._telling.run(key, run, self.link, self._now(), numbers=run.epoch != self._telling.epoch)
 
     def _fail(self, problem: str) -> None:
         self.problem = self._says(problem)
@@ -328,41 +286,12 @@ class Fleet:
     def _says(self, problem: str) -> str:
         return f"GATEWAY_STATE: {self.place} {problem}: look at that server and the way to it"
 
-    def _who(self) -> tuple[str, int]:
-        return self._name, self._epoch
-
     def _wall(self) -> int:
         return int(self._clock() * 1000)
 
     def _now(self) -> int:
         """The store's clock, about."""
         return self._wall() + self._ahead
-
-    def _agent_keys(self, agent: str) -> tuple[str, str, str]:
-        tag = f"{PREFIX}:{{{quote(agent, safe='')}}}:"
-        return f"{tag}epochs", f"{tag}hour", f"{tag}day:"
-
-    def _call_key(self, ask: Ask) -> str:
-        return f"{PREFIX}:{{{quote(ask.run.agent, safe='')}}}:call:{ask.id}"
-
-    def _run_key(self, key: RunKey) -> str:
-        return f"{PREFIX}:{{{quote(key.agent, safe='')}}}:run:{key.id}"
-
-
-def _limits_of(ask: Ask) -> tuple[str | int, ...]:
-    """In the script's order; -1: none."""
-    agent = [-1 if limit is None else limit for limit in (ask.per_hour, ask.spend_per_day, ask.tool_per_day)]
-    run = [-1 if limit is None else limit for limit in (ask.run_spend, int(ask.run_seconds * 1000), ask.run_tool)]
-    kept = RUN_KEPT + int(ask.run_seconds * 1000)
-    return (*agent, ask.spend, ask.tool, ask.step, ask.run_calls, *run, kept)
-
-
-def _answer(text: str) -> Answer:
-    word, charged, at, used, wait, spent, tools, calls, steps, spend, of_tool, elapsed, by, why = text.split(" ")
-    ended = (None, None) if by == "-" else (by, why)
-    run = RunSeen(int(calls), int(steps), int(spend), int(of_tool), max(0, int(elapsed)) / 1000, *ended)
-    free = None if int(wait) < 0 else int(wait) / 1000
-    return Answer(word, charged == "1", int(at), int(used), free, int(spent), int(tools), run)
 
 
 def _resolve(heard: "asyncio.Future[None]") -> None:

@@ -179,10 +179,11 @@ return 'ok'
 """KEYS: the agent's epochs, hour and days. All that the gateway has used of them."""
 
 LOOK = """
-local step, max_steps, kept, tool = ARGV[1] == '1', tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local known, step, max_steps, kept = ARGV[3] == '1', ARGV[4] == '1', tonumber(ARGV[5]), tonumber(ARGV[6])
 local time = redis.call('TIME')
 local ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local run = KEYS[1]
+if known and redis.call('HGET', run, 'e|' .. ARGV[1]) ~= ARGV[2] then return 'sync' end
 local seen = redis.call('HMGET', run, 'b', 'n', 's', 'p', 'by', 'why')
 local p, word = tonumber(seen[4] or '0'), 'ok'
 if not seen[1] and not seen[5] and not step then return 'unknown' end
@@ -198,38 +199,76 @@ return table.concat({word, 0, ms, 0, -1, 0, 0, seen[2] or 0, p, seen[3] or 0, 0,
 """
 """KEYS: the run. How it stands, after one more step where that is asked for and there is one left."""
 
-SWITCH = """
-local kept = redis.call('HGET', KEYS[1], ARGV[2])
-if ARGV[1] == 'on' then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
-elseif ARGV[1] == 'again' then
-  if not kept then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) end
-elseif kept and (cjson.decode(kept).since or 0) <= tonumber(ARGV[3]) then redis.call('HDEL', KEYS[1], ARGV[2]) end
-local version = redis.call('INCR', KEYS[2])
-local least = tonumber(ARGV[4])
-if version <= least then version = least + 1; redis.call('SET', KEYS[2], version) end
+TURN = """
+local function turn(key, known, era)
+  local of, number = string.match(redis.call('GET', key) or '', '^(%w+)%.(%d+)$')
+  local known_of, known_number = string.match(known, '^(%w+)%.(%d+)$')
+  if not of or (of == known_of and tonumber(number) < tonumber(known_number)) then of, number = era, 0 end
+  local version = of .. '.' .. string.format('%d', number + 1)
+  redis.call('SET', key, version)
+  return version
+end
+"""
+"""The next version (version.py): of another era where the store is behind what is known."""
+
+SWITCH = (
+    TURN
+    + """
+local how, scope, what = ARGV[1], ARGV[2], ARGV[3]
+local kept, lifted = redis.call('HGET', KEYS[1], scope), tonumber(redis.call('HGET', KEYS[3], scope) or '-1')
+local readable, was = pcall(cjson.decode, kept or '{}')
+local since = readable and type(was) == 'table' and tonumber(was.since) or -1
+if how == 'on' then
+  redis.call('HSET', KEYS[1], scope, what)
+  redis.call('HDEL', KEYS[3], scope)
+elseif how == 'again' then
+  local told = cjson.decode(what).since or 0
+  if told > since and told > lifted then redis.call('HSET', KEYS[1], scope, what) end
+else
+  if since <= tonumber(what) then redis.call('HDEL', KEYS[1], scope) end
+  redis.call('HSET', KEYS[3], scope, what)
+  redis.call('PEXPIRE', KEYS[3], 86400000)
+end
+local version = turn(KEYS[2], ARGV[4], ARGV[5])
 redis.call('PUBLISH', KEYS[2], version)
 return version
 """
-"""KEYS: all switches by scope, their version, which is the channel's name as well. `again`: after the store has lost its version."""
+)
+"""KEYS: all switches by scope, their version, which is the channel's name as well, and which were lifted, for a day. `again`: after the
+store has lost something; what was lifted since stays so.
+"""
 
 SWITCHES = """
-return (redis.call('GET', KEYS[2]) or '0') .. ' ' .. cjson.encode(redis.call('HVALS', KEYS[1]))
+return (redis.call('GET', KEYS[2]) or '') .. ' ' .. cjson.encode(redis.call('HVALS', KEYS[1]))
 """
 """The same keys. The version, and every switch."""
 
-NOTE = """
-local kept = redis.call('HGET', KEYS[1], ARGV[2])
-if ARGV[1] == 'off' then redis.call('HDEL', KEYS[1], ARGV[2])
-elseif ARGV[1] == 'on' or not kept then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) end
-local version = redis.call('INCR', KEYS[2])
-local least = tonumber(ARGV[4])
-if version <= least then version = least + 1; redis.call('SET', KEYS[2], version) end
-return version
+NOTE = (
+    TURN
+    + """
+local how, name, what = ARGV[1], ARGV[2], ARGV[3]
+local function stamp(text) return tonumber(string.match(text or '', '^%d+') or '-1') end
+local latest = math.max(stamp(redis.call('HGET', KEYS[1], name)), stamp(redis.call('HGET', KEYS[3], name)))
+local time = redis.call('TIME')
+local now = string.format('%d', math.max(time[1] * 1000000 + time[2], latest + 1))
+if how == 'on' then
+  redis.call('HSET', KEYS[1], name, now .. ' ' .. what)
+elseif how == 'off' then
+  redis.call('HDEL', KEYS[1], name)
+  redis.call('HSET', KEYS[3], name, now)
+  redis.call('PEXPIRE', KEYS[3], 86400000)
+elseif stamp(what) > latest then
+  redis.call('HSET', KEYS[1], name, what)
+end
+return turn(KEYS[2], ARGV[4], ARGV[5])
 """
-"""KEYS: all notes by name, and their version. `again`: after the store has lost its version."""
+)
+"""KEYS: all notes by name, each behind the microsecond in which it was set, their version, and which were deleted when, for a day.
+`again`: after the store has lost something; the latest stays.
+"""
 
 NOTES = """
-local version = redis.call('GET', KEYS[2]) or '0'
+local version = redis.call('GET', KEYS[2]) or ''
 if version == ARGV[1] then return version end
 local flat = redis.call('HGETALL', KEYS[1])
 return version .. ' ' .. (#flat == 0 and '[]' or cjson.encode(flat))

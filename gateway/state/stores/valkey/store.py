@@ -6,6 +6,7 @@ Counts are not saved from here: each charge is in the store before its call goes
 import asyncio
 import json
 import secrets
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from gateway.state.stores import LOG_KEY_BYTES, Saved, StoreError
 from gateway.state.stores.valkey import scripts
 from gateway.state.stores.valkey.link import explained
 from gateway.state.stores.valkey.primary import ASKED_WITHIN, FAILURES, connect, disconnect
+from gateway.state.stores.valkey.version import NOTHING_READ, new_era
 from gateway.state.switches import parse_scope
 
-SWITCHES = ("tgw:switches", "tgw:switches:version")
-"""All by their scope, and what changes whenever they do: a key and a channel."""
-NOTES = ("tgw:notes", "tgw:notes:version")
-"""All by their name, and what changes whenever they do."""
+SWITCHES = ("tgw:switches", "tgw:switches:version", "tgw:switches:lifted")
+"""All by their scope, what changes whenever they do (a key and a channel), and what was taken away."""
+NOTES = ("tgw:notes", "tgw:notes:version", "tgw:notes:deleted")
+"""All by their name, what changes whenever they do, and what was taken away."""
 LOG_KEY = "tgw:log-key"
 WITHIN = 0.5
 """Seconds for what is asked in one go, over a connection of its own."""
@@ -40,8 +42,10 @@ class ValkeyStore:
         """Switches by scope that hold here and could not be written yet."""
         self.unlifted: dict[str, KillSwitch] = {}
         """Those that were lifted here and may still stand there."""
-        self.version = 0
+        self.version = NOTHING_READ
         """The latest that was seen of the switches."""
+        self.notes_version = NOTHING_READ
+        """The latest that was seen of the notes."""
 
     def load(self) -> Saved:
         """What cannot be read now is as if it were not there: the fleet's connection takes switches up as soon as it is open."""
@@ -52,7 +56,7 @@ class ValkeyStore:
             _, kept, found = self._ask(*commands)
             log_key = kept if isinstance(kept, bytes) else log_key
             flat = [part.decode() for part in found if isinstance(part, bytes)] if isinstance(found, list) else []
-            notes = dict(zip(flat[::2], flat[1::2], strict=True))
+            notes = unstamped(dict(zip(flat[::2], flat[1::2], strict=True)))
         except StoreError:
             pass
         return Saved([], [], log_key, (), notes)
@@ -73,7 +77,7 @@ class ValkeyStore:
 
     def put_note(self, name: str, value: str | None) -> None:
         how, what = ("off", "") if value is None else ("on", value.encode("utf-8", "replace").decode())
-        self._ask(("EVAL", scripts.NOTE, 2, *self._keys(*NOTES), how, name, what, "0"))
+        self._ask(("EVAL", scripts.NOTE, 3, *self._keys(*NOTES), how, name, what, self.notes_version, new_era()))
 
     def save(self, changes: Changes, covered: int) -> None:
         """Counts are the fleet's."""
@@ -88,7 +92,7 @@ class ValkeyStore:
         """Nothing is open between two questions."""
 
     def _change(self, how: str, scope: str, what: str) -> None:
-        self._ask(("EVAL", scripts.SWITCH, 2, *self._keys(*SWITCHES), how, scope, what, str(self.version)))
+        self._ask(("EVAL", scripts.SWITCH, 3, *self._keys(*SWITCHES), how, scope, what, self.version, new_era()))
 
     def _keys(self, *names: str) -> tuple[str, ...]:
         return tuple(map(self.place.key, names))
@@ -111,6 +115,11 @@ class ValkeyStore:
                 return [await connection.read_response() for _ in commands]
             finally:
                 await disconnect(connection)
+
+
+def unstamped(notes: Mapping[str, str]) -> dict[str, str]:
+    """Without when each was set."""
+    return {name: value.partition(" ")[2] for name, value in notes.items()}
 
 
 def written(switch: KillSwitch) -> str:

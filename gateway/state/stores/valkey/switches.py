@@ -10,6 +10,7 @@ from gateway.state.stores.valkey.fleet import Fleet
 from gateway.state.stores.valkey.link import CONNECT_WITHIN, Link, Unreachable
 from gateway.state.stores.valkey.primary import FAILURES, connect, disconnect
 from gateway.state.stores.valkey.store import SWITCHES, ValkeyStore, read, written
+from gateway.state.stores.valkey.version import follows, new_era
 
 LOOKED_FOR_EVERY = 0.2
 """Seconds."""
@@ -27,8 +28,6 @@ class SharedSwitches:
         self._changed = asyncio.Event()
         self._held: dict[str, KillSwitch] = {}
         """By scope, as they stood when they were read."""
-        self.known = asyncio.Event()
-        """They were read once."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -39,22 +38,20 @@ class SharedSwitches:
     async def read(self, link: Link) -> None:
         """As they stand in the store, which hears of those here that it has not (or no longer). Raises Unreachable."""
         store = self._store
-        version, switches = await self._all(link)
-        if version < store.version:  # the store has lost them: what holds here goes on holding, everywhere
+        version, _ = await self._all(link)
+        if not follows(version, store.version):  # the store has lost some: what holds here goes on holding, everywhere
             for scope, switch in self._held.items():
                 store.unsaved.setdefault(scope, switch)
         elif version == store.version and not store.unsaved and not store.unlifted:
             return
         for scope, switch in [*store.unsaved.items()]:
-            await link.fetch("SWITCH", SWITCHES, "again", scope, written(switch), store.version)
+            await link.fetch("SWITCH", SWITCHES, "again", scope, written(switch), store.version, new_era())
             store.unsaved.pop(scope, None)
         for scope, switch in [*store.unlifted.items()]:
-            await link.fetch("SWITCH", SWITCHES, "off", scope, repr(switch.since), store.version)
+            await link.fetch("SWITCH", SWITCHES, "off", scope, repr(switch.since), store.version, new_era())
             store.unlifted.pop(scope, None)
-        coming, going = (
-            {**store.unsaved},
-            {**store.unlifted},
-        )  # being written just now: what is read next may be of before
+        # Being written just now: what is read next may be of before.
+        coming, going = {**store.unsaved}, {**store.unlifted}
         store.version, switches = await self._all(link)
         self._held = {
             scope: switch
@@ -63,10 +60,10 @@ class SharedSwitches:
         }
         self._adopt((*{**self._held, **coming}.values(),))
 
-    async def _all(self, link: Link) -> tuple[int, list[KillSwitch]]:
+    async def _all(self, link: Link) -> tuple[str, list[KillSwitch]]:
         version, _, values = (await link.fetch("SWITCHES", SWITCHES)).partition(" ")
         found = [read(text) for text in json.loads(values)]
-        return int(version), [switch for switch in found if switch is not None]
+        return version, [switch for switch in found if switch is not None]
 
     async def _look(self) -> None:
         while True:
@@ -74,7 +71,6 @@ class SharedSwitches:
             if self._fleet.link is not None:
                 with suppress(Unreachable):
                     await self.read(self._fleet.link)
-                    self.known.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), LOOKED_FOR_EVERY)
 
