@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 MCP := tests/mcp
+FRAMEWORKS := deploy/examples/frameworks
 UV ?= uv
 # The first Python on PATH that is new enough; override with `make PYTHON=/path/to/python3.12 …`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -19,7 +20,7 @@ help: ## this list
 run: $(VENV)/.run ## a toy tool server and the gateway on policies/, until Ctrl-C
 	@exec $(BIN)/python scripts/run.py
 
-test: $(VENV)/.dev system $(MCP)/node/node_modules/.done ## format, lint, types, import rules and tests
+test: $(VENV)/.dev system $(MCP)/node/node_modules/.done $(FRAMEWORKS)/.venv/.done ## format, lint, types, import rules and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -63,12 +64,13 @@ lock: ## resolve the locks anew, keeping pins that still fit (UPGRADE=--upgrade 
 	$(LOCK) requirements.lock pyproject.toml
 	$(LOCK) requirements-build.lock --group build
 	$(LOCK) requirements-dev.lock pyproject.toml --group dev --group build -c requirements.lock -c requirements-build.lock
+	$(LOCK) $(FRAMEWORKS)/requirements.lock $(FRAMEWORKS)/requirements.txt
 
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE) --output-file
 
 clean: ## remove the environment and caches; var/ (state, admin token) stays
-	rm -rf $(VENV) $(VENVS) $(MCP)/*/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(VENVS) $(FRAMEWORKS)/.venv $(MCP)/*/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 # Stamps: an environment is made again only when what it is made from has changed.
 $(BIN)/python:
@@ -84,6 +86,11 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 	$(PIP) --require-hashes -r requirements-dev.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# The agents of other frameworks have an environment of their own: they need nothing of the gateway's.
+$(FRAMEWORKS)/.venv/.done: $(FRAMEWORKS)/requirements.lock | $(BIN)/python
+	@{ $(BIN)/python -m venv $(@D) && $(@D)/bin/python -m pip -qq --disable-pip-version-check install --require-hashes -r $< && touch $@; } \
+		|| { rm -rf $(@D); echo "the agents of deploy/examples/frameworks could not be installed: their tests are skipped"; }
 
 $(VENVS)/%/.done: bench/competitors/%.txt | $(BIN)/python
 	@echo "installing $* for the benchmark"

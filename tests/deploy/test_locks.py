@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-dev.lock"]
+FRAMEWORKS = "deploy/examples/frameworks/requirements.lock"
+LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-dev.lock", FRAMEWORKS]
 
 
 def pins(name: str) -> dict[str, str]:
