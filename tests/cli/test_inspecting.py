@@ -123,8 +123,8 @@ def test_connect_tells_what_is_reached_and_what_is_not() -> None:
         ),
         (
             "egress: {allow_hosts: [localhost], ports: [81]}\n",
-            "; list its address (a block such as 10.1.2.3/32) in egress.allow_private if agents may go there, else take it out of"
-            " egress.allow_hosts",
+            ("; list its address (a block such as 10.1.2.3/32) in egress.allow_private if agents may go there, else take it out of"
+            " egress.allow_hosts"),
         ),
         (
             "egress: {allow_hosts: ['127.0.0.1'], ports: [8080], allow_private: ['127.0.0.1/32']}\n",
