@@ -215,6 +215,8 @@ class Reply:
     """Gives the connection back, or cuts it where the body was not read to its end. Safe to call twice."""
     asks: bool = False
     """What came of it last asks the caller for something (MCP: sampling, elicitation): the silence that follows is not the upstream's."""
+    answered: bool = False
+    """What was asked for has gone to the caller, whatever still follows (MCP: the result's event): if it leaves now, it has its answer."""
     private: bool = False
     """It holds what no log may show."""
     head: ReplyHead | None = None

@@ -97,8 +97,8 @@ class Progress:
         self.reason = Reason.OK if reply.status < 400 else Reason.TOOL_ERROR
 
     def leave(self) -> None:
-        """The caller is gone before its answer was through."""
-        if self.denial is None:
+        """The caller is gone before its answer was through: unless all it asked for was."""
+        if self.denial is None and not (self.reply is not None and self.reply.answered):
             self.reason = Reason.CLIENT_GONE
 
     def step_back(self) -> None:

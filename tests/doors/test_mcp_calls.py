@@ -306,6 +306,20 @@ async def test_a_caller_that_leaves_takes_its_call_along_without_a_word(running:
     assert tool.calls == 1
 
 
+@pytest.mark.parametrize(("failed", "reason"), [(False, Reason.OK), (True, Reason.TOOL_ERROR)])
+async def test_a_caller_that_leaves_behind_its_result_has_its_answer(
+    failed: bool, reason: Reason, running: Running, tool: ToolServer
+) -> None:
+    """As the SDK's clients do: they do not wait for the stream to end."""
+    said = event(result(content=[], isError=failed))
+    tool.replies = [silent_after(said)]
+    answer = await opened(running, call(), **LEGACY)
+    assert await answer.content.readany() == said
+    answer.close()
+    await tool.left()
+    assert (await running.seen.ended()).reason is reason
+
+
 async def test_a_large_result_streams(running: Running, tool: ToolServer) -> None:
     large = result(content=[{"type": "text", "text": "x" * 5_000_000}])
     for behaviour in (says(large), events(event(large))):

@@ -133,6 +133,7 @@ class Calls:
             reply.asks, reply.failed = stream.asks, stream.failed
             reply.private = reply.private or _SECRET in passed
             await writer.write(passed)
+            reply.answered = stream.answered
 
         async def end() -> None:
             await writer.write(stream.end())
