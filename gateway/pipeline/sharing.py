@@ -7,6 +7,7 @@ leaves by itself (client gone, its own run's end, a kill of its run) takes nothi
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 from gateway.denial import Denial, Reason
@@ -63,6 +64,7 @@ class Performance:
 class Ended(NamedTuple):
     """What a performance came to, for those that joined it."""
 
+    call_id: str
     args_hash: str
     run: RunKey
     denial: Denial | None
@@ -75,12 +77,13 @@ class Ended(NamedTuple):
         call, reply = performance.progress.call, performance.progress.reply
         if reply is not None:
             reply = Reply(reply.status, reply.headers, reply.body)
-        return cls(call.args_hash, call.run, performance.denial, reply, performance.sent)
+        return cls(call.id, call.args_hash, call.run, performance.denial, reply, performance.sent)
 
     @property
     def weight(self) -> int:
         """Bytes, about."""
-        return 1024 + (0 if self.reply is None or self.reply.body is None else len(self.reply.body))
+        reply = self.reply
+        return 1024 if reply is None else 1024 + len(reply.body or b"") + sum(map(len, chain(*reply.headers)))
 
 
 Earlier = KeptAnswer | Performance | Ended
@@ -238,19 +241,19 @@ class Sharing:
             self.forget(performance.progress)  # whoever comes now must not be cut with it
 
     def _keep_end(self, performance: Performance) -> None:
-        """For a while. (One timer a call: such calls are few.)"""
+        """For a while. (One timer a call, which knows its end by name alone: one that goes before its time must be gone.)"""
         key, ended = _key_of(performance.progress.call), Ended.of(performance)
         self._drop(key)
         self._ended[key] = ended
         self._replayable += ended.weight
         while self._replayable > MOST_REPLAYED:
             self._drop(next(iter(self._ended)))
-        asyncio.get_running_loop().call_later(REPLAYED, self._drop, key, ended)
+        asyncio.get_running_loop().call_later(REPLAYED, self._drop, key, ended.call_id)
 
-    def _drop(self, key: AnswerKey, ended: Ended | None = None) -> None:
-        """`ended`: only this one."""
+    def _drop(self, key: AnswerKey, call_id: str | None = None) -> None:
+        """`call_id`: only that call's."""
         found = self._ended.get(key)
-        if found is not None and (ended is None or found is ended):
+        if found is not None and call_id in (None, found.call_id):
             self._replayable -= self._ended.pop(key).weight
 
     def _share(self, ended: Ended, call: ToolCall, plan: Plan) -> Reply | Denial:

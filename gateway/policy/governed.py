@@ -3,6 +3,7 @@
 They narrow what the policy file allows. Only with `governed.open: true` may they widen it, and never past a denylist. Pure.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,18 +26,22 @@ from gateway.policy.targets import parse_target
 
 GLOBAL = "global"
 AGENT_SCOPE = "agent:"
+LONGEST_URL = 2048
 NO_ENTRY = "no allowlist entry"
 MOST_TOLD = 3
 S = TypeVar("S", bound=Section)
+_SCOPE = re.compile(rf"{GLOBAL}|{AGENT_SCOPE}[A-Za-z0-9._:-]{{1,128}}")
 
 
 def _read_registered_url(text: str) -> str:
+    if len(text) > LONGEST_URL:
+        raise ValueError
     parse_target(text)
     return text
 
 
 def _read_scope(text: str) -> str:
-    if text != GLOBAL and not (text.startswith(AGENT_SCOPE) and 0 < len(text) - len(AGENT_SCOPE) <= 128):
+    if not is_scope(text):
         raise ValueError
     return text
 
@@ -84,13 +89,20 @@ class ApiTool(Section):
     """What POST /v1/tools takes."""
 
     name: ToolName
-    url: Annotated[str, Form("an absolute http or https URL", _read_registered_url)]
+    url: Annotated[
+        str, Form(f"an absolute http or https URL of at most {LONGEST_URL} characters", _read_registered_url)
+    ]
     scope_id: Annotated[str, Form('"global" or "agent:ID"', _read_scope)] = GLOBAL
     auth: Auth | None = None
     timeout_ms: Annotated[int, integer(250, 120_000)] | None = None
     max_retries: Annotated[int, integer(0, 10)] = 2
     enabled: bool = True
     description: Annotated[str, Form("printable text of at most 512 characters", _read_description)] = ""
+
+
+def is_scope(text: str) -> bool:
+    """Can a tool be registered there?"""
+    return _SCOPE.fullmatch(text) is not None
 
 
 def read(section: type[S], document: object) -> S:
@@ -110,7 +122,7 @@ def read(section: type[S], document: object) -> S:
 
 
 def read_tool(document: object) -> RegisteredTool:
-    """Raises ValueError with one line that names what is wrong."""
+    """Its secret has no id yet. Raises ValueError with one line that names what is wrong."""
     tool = read(ApiTool, document)
     secret = None if tool.auth is None else tool.auth.secret
     return RegisteredTool(
@@ -124,7 +136,7 @@ def read_tool(document: object) -> RegisteredTool:
         max_retries=tool.max_retries,
         description=tool.description,
         secret=secret,
-        secret_id=None if secret is None else "sec_" + sha256(secret.encode()).hexdigest()[:16],
+        secret_id=None,
     )
 
 
@@ -140,9 +152,14 @@ class Governing:
         self.blocked = Patterns.of(policy.blocked_tools, f"{where}: blocked_tools")
         self.no_entry = f"{where}: not in allowed_tools"
         self.max_calls: Patterns[int] = Patterns(policy.max_calls_per_tool)
-        self.prices = Patterns({rule.tool: micro_usd(rule.price_usd) for rule in policy.pricing_rules})
+        self.prices = Patterns(_highest(policy.pricing_rules))
         spend = policy.max_spend_usd_per_day
         self.max_spend = None if spend is None else micro_usd(spend)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Of all of it."""
+        return sha256(orjson.dumps(policy_document(self.policy), option=orjson.OPT_SORT_KEYS)).digest()
 
     def judge(self, allowed: bool, rule: str, tool: str, *, open_: bool) -> tuple[bool, str]:
         """Allowed by both, or (`open_`) by this alone where the policy file only does not name it. And what decided."""
@@ -183,12 +200,13 @@ class Overlay:
 
     @cached_property
     def digest(self) -> bytes:
-        """Of all of it; b"" where there is none."""
+        """Of all of it but the secrets, which answers must not help to guess; b"" where there is none."""
         if not self.policies and not self.tools:
             return b""
-        policies = {agent: policy_document(governing.policy) for agent, governing in self.policies.items()}
-        tools = repr(sorted(self.tools.items()))  # a tuple of plain values, each
-        return sha256(orjson.dumps([policies, tools], option=orjson.OPT_SORT_KEYS)).digest()
+        found = sha256(b"".join(sorted(governing.digest for governing in self.policies.values())))
+        for _, tool in sorted(self.tools.items()):
+            found.update(repr(tool._replace(secret=None)).encode())  # a tuple of plain values
+        return found.digest()
 
     def tool(self, agent: str, name: str) -> RegisteredTool | None:
         """The agent's own registration, else the global one."""
@@ -239,6 +257,14 @@ def widened(before: Governing, after: Governing) -> str | None:
     if before.allowed is not None and not _within(is_.allowed_tools, before.allowed):
         return "allowed_tools"
     return None if _within(was.blocked_tools, after.blocked) else "blocked_tools"
+
+
+def _highest(rules: Iterable[PricingRule]) -> dict[str, int]:
+    """Micro-USD. Each says "at least"."""
+    prices: dict[str, int] = {}
+    for rule in rules:
+        prices[rule.tool] = max(prices.get(rule.tool, 0), micro_usd(rule.price_usd))
+    return prices
 
 
 def _value(patterns: Patterns[int], pattern: str) -> int | None:

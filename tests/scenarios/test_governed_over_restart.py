@@ -51,12 +51,13 @@ async def test_what_was_set_stands_after_the_next_start(
     await ask(lambda c: c.gov.disable_agent("a2", "enough"), KEY)
     secret = "a-shared-secret-of-the-tests"
     hook = {"name": "refund.create", "url": f"{tool.url}/hook", "auth": {"type": "hmac_sha256", "secret": secret}}
-    await ask(lambda c: c.gov.create_tool(hook))
+    shown = await ask(lambda c: c.gov.create_tool(hook))
     assert (await ask(run("search.read", args={"n": 1}), KEY)).allowed
     await ended(process, end)
 
     await governed.begin()
     assert (await ask(lambda c: c.gov.get_policy("a1"))).max_actions_per_hour == 2
+    assert await ask(lambda c: c.gov.get_tool("refund.create")) == shown
     assert (await ask(run("notes.write"), KEY)).policy_reason == "tool_explicitly_blocked"
     assert (await ask(run("search.read", "a2"), KEY)).policy_reason == "agent_disabled"
     assert (await ask(run("refund.create", args={"order": 7}), KEY)).ok

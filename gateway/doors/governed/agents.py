@@ -9,7 +9,7 @@ from aiohttp.web import Response
 
 from gateway.denial import Reason
 from gateway.doors.arrival import Arrival
-from gateway.doors.governed.asking import Caller, Json, answered, unprocessable
+from gateway.doors.governed.asking import ADMIN_KEY, Caller, Json, answered, unprocessable
 from gateway.doors.governed.governance import FullError, Governance
 from gateway.doors.governed.results import BLOCKED, EXECUTED, RISKS, verdict_of
 from gateway.model import Effect, KillSwitch, Moment, Scope
@@ -74,9 +74,12 @@ class AgentControl:
         self._clock = clock
 
     async def disable(self, arrival: Arrival, caller: Caller, agent: str, document: Json) -> Response:
-        """In effect before this waits for the disk. Raises Refusal where the reason is none."""
+        """In effect before this waits for the disk. Raises Refusal where the reason cannot be shown."""
         reason, reach = _reason_of(document), self._reach
         async with self._governance.lock:
+            held = self._governance.disabled(agent)
+            if held is not None and held.who == ADMIN_KEY and not caller.administrates:
+                return answered(arrival, {**self._status(agent), "reach": reach})  # what others hold stays theirs
             try:
                 await self._governance.disable(agent, reason, caller.by)
             except FullError as error:
@@ -91,7 +94,7 @@ class AgentControl:
         reach = self._reach
         async with self._governance.lock:
             held = self._governance.disabled(agent)
-            if held is not None and held.who == "governed.admin_key" and not caller.administrates:
+            if held is not None and held.who == ADMIN_KEY and not caller.administrates:
                 raise unprocessable("the agent was disabled with governed.admin_key, and it takes that to enable it")
             try:
                 await self._governance.enable(agent)

@@ -16,14 +16,19 @@ from gateway.doors.bodies import read_whole
 from gateway.doors.refusal import Refusal
 from gateway.model import Outcome
 from gateway.policy.compiled import digest_of
+from gateway.policy.governed import AGENT_SCOPE, GLOBAL, is_scope
 from gateway.policy.snapshot import GovernedPlan, Snapshot
 from gateway.state.buffers import Buffers
 
-LONGEST_BODY = 4 << 20
+LONGEST_CALL = 4 << 20
 """Bytes. A call's arguments are bounded by its tool's max_request_bytes as well."""
+LONGEST_SETTING = 64 * 1024
+"""Bytes of what is kept."""
 MOST_STRANGERS = 1000
 """Agents that no policy names and that are counted all the same, in this process: each takes memory."""
 AGENT = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+API_KEY, ADMIN_KEY = "governed.api_key", "governed.admin_key"
+"""Where the policy has them, and how a kill switch tells which one was shown."""
 Json = dict[str, object]
 
 
@@ -47,16 +52,16 @@ def caller_of(arrival: Arrival) -> Caller:
         raise Refusal(Denial(Reason.UNAUTHENTICATED, "Missing Authorization Bearer token: send governed.api_key."))
     shown = digest_of(key.strip())
     if governed.admin_key is not None and compare_digest(shown, governed.admin_key):
-        return Caller(administrates=True, by="governed.admin_key")
+        return Caller(administrates=True, by=ADMIN_KEY)
     if compare_digest(shown, governed.api_key):
-        return Caller(governed.open, "governed.api_key")
+        return Caller(governed.open, API_KEY)
     detail = "Invalid API key: the bearer is not governed.api_key of the policy."
     raise Refusal(Denial(Reason.UNAUTHENTICATED, detail, status_override=403))
 
 
-async def document_of(arrival: Arrival, buffers: Buffers, read_timeout: float) -> Json:
-    """The request's JSON object; {} where there is no body. Raises Refusal."""
-    body = await read_whole(arrival.request, LONGEST_BODY, buffers, read_timeout)
+async def document_of(arrival: Arrival, limit: int, buffers: Buffers, read_timeout: float) -> Json:
+    """The request's JSON object, of so many bytes at most; {} where there is no body. Raises Refusal."""
+    body = await read_whole(arrival.request, limit, buffers, read_timeout)
     try:
         document = read_strictly(body) if body else {}
     except ArgumentsError as error:
@@ -90,10 +95,22 @@ class Agents:
         """Raises Refusal where it is no agent's, or not the one that this sidecar speaks for."""
         if not isinstance(name, str) or not AGENT.fullmatch(name):
             raise unprocessable("agent_id must be 1 to 128 characters of A-Z a-z 0-9 . _ : -")
-        if self._fixed is not None and name != self._fixed:
+        if not self.concern(name):
             detail = "This gateway speaks for one agent (GATEWAY_AGENT_ID), and agent_id names another."
             raise Refusal(Denial(Reason.UNAUTHENTICATED, detail, status_override=403))
         return name
+
+    def concern(self, name: str) -> bool:
+        """May a request speak of this one?"""
+        return self._fixed is None or name == self._fixed
+
+    def scope(self, scope: str) -> str:
+        """Where a tool is registered: for all, or for one. Raises Refusal."""
+        if not is_scope(scope):
+            raise unprocessable('scope_id must be "global" or "agent:ID"')
+        if scope != GLOBAL:
+            self.named(scope.removeprefix(AGENT_SCOPE))
+        return scope
 
     def calling(self, name: object) -> str:
         """The same for one that is about to be counted."""

@@ -1,21 +1,32 @@
 """/v1: whose request it is, and which part of the API it asks for. Refusals are answered by the front; the SDK reads their `detail`."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from urllib.parse import parse_qsl, unquote
 
 from aiohttp.web import Response
 
 from gateway.doors.arrival import Arrival
 from gateway.doors.governed.agents import AgentControl, Book
-from gateway.doors.governed.asking import Agents, Caller, Json, caller_of, document_of, not_found
+from gateway.doors.governed.asking import (
+    LONGEST_CALL,
+    LONGEST_SETTING,
+    Agents,
+    Caller,
+    Json,
+    caller_of,
+    document_of,
+    not_found,
+)
 from gateway.doors.governed.governance import Governance
 from gateway.doors.governed.policies import Policies
-from gateway.doors.governed.registry import Registry, scope_of
+from gateway.doors.governed.registry import Registry
 from gateway.doors.governed.running import Fetched, Running
 from gateway.doors.methods import check_method
 from gateway.model import Door, Moment
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout
+from gateway.policy.governed import GLOBAL
 from gateway.policy.snapshot import Snapshot
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
@@ -61,9 +72,9 @@ class GovernedDoor:
         self._read_timeout = read_timeout
         self._agents = Agents(snapshot, fixed_agent)
         self._running = Running(pipeline, rollout, buffers, self._agents, fetched)
-        self._policies = Policies(governance)
+        self._policies = Policies(governance, self._agents)
         self._control = AgentControl(governance, counts, book, reach, clock)
-        self._registry = Registry(governance)
+        self._registry = Registry(governance, self._agents)
 
     async def answer(self, arrival: Arrival) -> Response:
         """Raises Refusal."""
@@ -75,15 +86,18 @@ class GovernedDoor:
         if methods is None:
             raise not_found(f"This part of the API is not built: under /v1 there are {_BUILT}.")
         check_method(arrival, frozenset(methods))
-        document = await document_of(arrival, self._buffers, self._read_timeout)
-        return await self._do(arrival, caller, arrival.request.method, segments, document)
+        if segments == ["ai", "run"]:  # whose document nobody holds but who lets go of it
+            return await self._running.answer(arrival, await self._document(arrival, LONGEST_CALL))
+        document = await self._document(arrival, LONGEST_SETTING)
+        return await _to_its_end(self._do(arrival, caller, arrival.request.method, segments, document))
+
+    def _document(self, arrival: Arrival, limit: int) -> Coroutine[None, None, Json]:
+        return document_of(arrival, limit, self._buffers, self._read_timeout)
 
     def _do(
         self, arrival: Arrival, caller: Caller, method: str, segments: list[str], document: Json
-    ) -> Awaitable[Response]:
+    ) -> Coroutine[None, None, Response]:
         match segments:
-            case ["ai", "run"]:
-                return self._running.answer(arrival, document)
             case ["policies", *rest]:
                 return self._policy(arrival, caller, method, rest, document)
             case ["agents", name, what]:
@@ -114,7 +128,7 @@ class GovernedDoor:
                 return self._control.metrics(arrival, agent, query.get("period"))
 
     async def _tool(self, arrival: Arrival, caller: Caller, method: str, rest: list[str], document: Json) -> Response:
-        scope = scope_of(arrival.query)
+        scope = self._agents.scope(dict(parse_qsl(arrival.query)).get("scope_id", GLOBAL))
         if not rest:
             return (
                 self._registry.list(arrival, scope)
@@ -126,3 +140,13 @@ class GovernedDoor:
         if method == "DELETE":
             return await self._registry.delete(arrival, caller, rest[0], scope)
         return self._registry.show(arrival, rest[0], scope)
+
+
+async def _to_its_end(change: Coroutine[None, None, Response]) -> Response:
+    """What has begun to be written is taken up, too, when its caller leaves meanwhile."""
+    task = asyncio.ensure_future(change)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # there is nobody left to be told
+        raise

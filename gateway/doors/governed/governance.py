@@ -15,6 +15,8 @@ from gateway.state.stores import StoreError
 
 MOST = 1000
 """Policies, tools and disabled agents that are kept, each."""
+MOST_BYTES = 8 << 20
+"""Of all of them, as they are written down."""
 _POLICY, _TOOL, _DISABLED = "governed.policy:", "governed.tool:", "governed.disabled:"
 PutNote = Callable[[str, str | None], Awaitable[None]]
 
@@ -44,6 +46,7 @@ class Governance:
         self._clock = clock
         self.overlay = Overlay(_policies(notes), _tools(notes))
         self._disabled = _switches(notes)
+        self._sizes = _sizes(notes)
 
     @property
     def switches(self) -> tuple[KillSwitch, ...]:
@@ -51,14 +54,11 @@ class Governance:
         return tuple(self._disabled.values())
 
     def take_up(self, notes: Mapping[str, str]) -> None:
-        """What is stored now, in place of all that was known: another gateway has set it. What cannot be read changes nothing."""
-        try:
-            self._adopt(notes)
-        except StoreError:
-            return
-
-    def _adopt(self, notes: Mapping[str, str]) -> None:
+        """What is stored now, in place of all that was known: another gateway has set it. Raises StoreError where a note cannot be read,
+        with nothing changed.
+        """
         overlay, disabled = Overlay(_policies(notes), _tools(notes)), _switches(notes)
+        self._sizes = _sizes(notes)
         if overlay.digest != self.overlay.digest:
             self._take(overlay)
         if disabled != self._disabled:
@@ -70,7 +70,7 @@ class Governance:
         agent, policies = policy.policy.agent_id, self.overlay.policies
         if agent not in policies and len(policies) >= MOST:
             raise FullError(f"{MOST} policies are kept already")
-        await self._put_note(_POLICY + agent, _json(policy_document(policy.policy)))
+        await self._write(_POLICY + agent, policy_document(policy.policy))
         self._take(replace(self.overlay, policies={**policies, agent: policy}))
 
     async def put_tool(self, tool: RegisteredTool) -> None:
@@ -78,12 +78,12 @@ class Governance:
         key, tools = (tool.scope, tool.name), self.overlay.tools
         if key not in tools and len(tools) >= MOST:
             raise FullError(f"{MOST} tools are registered already")
-        await self._put_note(_note_of(*key), _json(tool_note(tool)))
+        await self._write(_note_of(*key), tool_note(tool) | {"secret_id": tool.secret_id})
         self._take(replace(self.overlay, tools={**tools, key: tool}))
 
     async def delete_tool(self, scope: str, name: str) -> None:
         """Raises StoreError, with nothing changed."""
-        await self._put_note(_note_of(scope, name), None)
+        await self._erase(_note_of(scope, name))
         self._take(
             replace(self.overlay, tools={k: tool for k, tool in self.overlay.tools.items() if k != (scope, name)})
         )
@@ -95,17 +95,29 @@ class Governance:
         switch = KillSwitch(Scope("agent", agent), reason, who, self._clock().wall, source=Source.GOVERNED)
         self._disabled[agent] = switch
         self._switched(self.switches)
-        note = {"reason": reason, "who": who, "since": switch.since}
-        await self._put_note(_DISABLED + agent, _json(note))
+        await self._write(_DISABLED + agent, {"reason": reason, "who": who, "since": switch.since}, bounded=False)
 
     async def enable(self, agent: str) -> None:
         """Lifts what `disable` set, and nothing else. Raises StoreError: then it would come back at a restart."""
         if self._disabled.pop(agent, None) is not None:
             self._switched(self.switches)
-            await self._put_note(_DISABLED + agent, None)
+            await self._erase(_DISABLED + agent)
 
     def disabled(self, agent: str) -> KillSwitch | None:
         return self._disabled.get(agent)
+
+    async def _write(self, name: str, document: object, *, bounded: bool = True) -> None:
+        """Raises StoreError, and FullError where it is `bounded`."""
+        note = orjson.dumps(document).decode()
+        if bounded and sum(self._sizes.values()) - self._sizes.get(name, 0) + len(note) > MOST_BYTES:
+            raise FullError(f"all that is set at /v1 takes {MOST_BYTES} bytes already")
+        await self._put_note(name, note)
+        self._sizes[name] = len(note)
+
+    async def _erase(self, name: str) -> None:
+        """Raises StoreError."""
+        await self._put_note(name, None)
+        self._sizes.pop(name, None)
 
     def _take(self, overlay: Overlay) -> None:
         self.overlay = overlay
@@ -143,21 +155,23 @@ def _policies(notes: Mapping[str, str]) -> dict[str, Governing]:
 def _tools(notes: Mapping[str, str]) -> dict[tuple[str, str], RegisteredTool]:
     found = {}
     for name, document in _below(notes, _TOOL):
+        secret_id = document.pop("secret_id", None) if isinstance(document, dict) else None
         try:
             tool = read_tool(document)
         except ValueError as error:
             raise _unreadable(f"the tool {name}", error) from None
-        found[tool.scope, tool.name] = tool
+        found[tool.scope, tool.name] = tool._replace(secret_id=secret_id)
     return found
 
 
 def _switches(notes: Mapping[str, str]) -> dict[str, KillSwitch]:
     found = {}
     for agent, note in _below(notes, _DISABLED):
-        if not isinstance(note, dict):
-            raise _unreadable(f"the switch of {agent}", "not an object")
-        reason, who, since = str(note.get("reason", "")), str(note.get("who", "")), float(note.get("since", 0.0))
-        found[agent] = KillSwitch(Scope("agent", agent), reason, who, since, source=Source.GOVERNED)
+        match note:
+            case {"reason": str(reason), "who": str(who), "since": int() | float() as since}:
+                found[agent] = KillSwitch(Scope("agent", agent), reason, who, float(since), source=Source.GOVERNED)
+            case _:
+                raise _unreadable(f"the switch of {agent}", "reason, who or since is missing")
     return found
 
 
@@ -172,10 +186,10 @@ def _below(notes: Mapping[str, str], prefix: str) -> list[tuple[str, object]]:
     return found
 
 
+def _sizes(notes: Mapping[str, str]) -> dict[str, int]:
+    return {name: len(value) for name, value in notes.items() if name.startswith((_POLICY, _TOOL, _DISABLED))}
+
+
 def _unreadable(what: str, why: object) -> StoreError:
     remedy = "use the gateway that wrote it, or move the state away to start without what was set at /v1"
     return StoreError(f"GATEWAY_STATE: {what}, set at /v1, cannot be read ({why}): {remedy}")
-
-
-def _json(document: object) -> str:
-    return orjson.dumps(document).decode()

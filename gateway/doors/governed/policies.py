@@ -6,7 +6,7 @@ from aiohttp.web import Response
 
 from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival
-from gateway.doors.governed.asking import Caller, Json, answered, not_found, unprocessable
+from gateway.doors.governed.asking import Agents, Caller, Json, answered, not_found, unprocessable
 from gateway.doors.governed.governance import FullError, Governance
 from gateway.doors.refusal import Refusal
 from gateway.model import Effect
@@ -32,12 +32,13 @@ TEMPLATES: Mapping[str, Json] = {
 class Policies:
     """Constructed once, by the door."""
 
-    def __init__(self, governance: Governance) -> None:
+    def __init__(self, governance: Governance, agents: Agents) -> None:
         self._governance = governance
+        self._agents = agents
 
     def list(self, arrival: Arrival) -> Response:
         policies = self._governance.overlay.policies
-        return answered(arrival, [_view(policies[agent]) for agent in sorted(policies)])
+        return answered(arrival, [_view(policies[agent]) for agent in sorted(policies) if self._agents.concern(agent)])
 
     def show(self, arrival: Arrival, agent: str) -> Response:
         """Raises Refusal where the agent has none."""

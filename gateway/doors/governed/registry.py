@@ -1,11 +1,11 @@
 """/v1/tools: tools registered at run time, and those of the policy file, in one catalog. A secret goes in and never comes out."""
 
-from urllib.parse import parse_qsl
+from secrets import token_hex
 
 from aiohttp.web import Response
 
 from gateway.doors.arrival import Arrival
-from gateway.doors.governed.asking import Caller, Json, answered, not_found, unprocessable
+from gateway.doors.governed.asking import Agents, Caller, Json, answered, not_found, unprocessable
 from gateway.doors.governed.governance import FullError, Governance, tool_note
 from gateway.doors.governed.policies import unwritten
 from gateway.policy.governed import AGENT_SCOPE, GLOBAL, is_free, read_tool
@@ -21,8 +21,9 @@ _SHOWN = 3
 class Registry:
     """Constructed once, by the door."""
 
-    def __init__(self, governance: Governance) -> None:
+    def __init__(self, governance: Governance, agents: Agents) -> None:
         self._governance = governance
+        self._agents = agents
 
     def list(self, arrival: Arrival, scope: str) -> Response:
         tools = self._governance.overlay.tools
@@ -40,9 +41,13 @@ class Registry:
             tool = read_tool(document)
         except ValueError as error:
             raise unprocessable(str(error)) from None
+        self._agents.scope(tool.scope)
         _judge(arrival.snapshot, tool)
         async with self._governance.lock:
-            await self._keep(tool)
+            before = self._governance.overlay.tools.get((tool.scope, tool.name))
+            tool = tool._replace(secret_id=_secret_id(tool, before))
+            if tool != before:  # operators' scripts say it at every start
+                await self._keep(tool)
         return answered(arrival, _view(tool))
 
     async def toggle(self, arrival: Arrival, caller: Caller, name: str, scope: str, document: Json) -> Response:
@@ -85,12 +90,13 @@ class Registry:
         return found
 
 
-def scope_of(query: str) -> str:
-    """The query's scope_id. Raises Refusal for one that cannot be."""
-    scope = dict(parse_qsl(query)).get("scope_id", GLOBAL)
-    if scope != GLOBAL and not scope.startswith(AGENT_SCOPE):
-        raise unprocessable('scope_id must be "global" or "agent:ID"')
-    return scope
+def _secret_id(tool: RegisteredTool, before: RegisteredTool | None) -> str | None:
+    """Changes with the secret and tells nothing of it."""
+    if tool.secret is None:
+        return None
+    if before is not None and before.secret == tool.secret:
+        return before.secret_id
+    return f"sec_{token_hex(8)}"
 
 
 def _administrates(caller: Caller) -> None:

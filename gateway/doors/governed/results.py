@@ -91,6 +91,8 @@ def _object(headers: list[tuple[str, str]]) -> dict[str, str]:
     """A repeated name's values in one, with commas (RFC 9110, 5.3)."""
     found: dict[str, str] = {}
     for name, value in headers:
+        if name.startswith("tool-gateway-"):
+            continue  # only this gateway speaks for itself
         text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         found[name] = f"{found[name]}, {text}" if name in found else text
     return found

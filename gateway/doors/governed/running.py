@@ -1,7 +1,6 @@
 """POST /v1/ai/run: a governed call is a ToolCall like any other. What is particular here is its form on both sides."""
 
 import hmac
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -35,8 +34,8 @@ DEADLINE = 4.5
 """Seconds, where the policy does not set the tool's: the SDK gives up, and sends the request again, after 5."""
 MOST_USD = 1_000_000
 _BODILESS = frozenset({"GET", "HEAD"})
-_NOT_PASSED_ON = frozenset({"accept-encoding", "content-type", "content-length"})
-"""The reply has to be read here, and the body is another one."""
+_NOT_PASSED_ON = ("accept-encoding", "content-", "digest", "range")
+"""How headers begin that would speak of another body than what is sent, or ask for a reply that cannot be read here."""
 Fetched = Callable[[Arrival, bytes], ToolCall]
 """The fetch door's way from arguments to a call. Raises Refusal."""
 
@@ -69,6 +68,7 @@ class Running:
     async def answer(self, arrival: Arrival, document: Json) -> Response:
         """Raises Refusal where the request is malformed; whatever policy says of it is an answer."""
         asked = _asked(document, self._agents)
+        del document  # what was parsed takes many times what was sent: the pipeline lets go of it, so this must, too
         arrival.agent, arrival.tool, arrival.query = asked.agent, asked.tool, ""
         arrival.run = arrival.run or asked.run or ""
         if self._rollout.candidate is not None:
@@ -83,10 +83,10 @@ class Running:
             arrival.door = Door.GOVERNED
         if not self._buffers.take(len(call.body) if isinstance(call.body, bytes) else 0):
             return self._refuse(arrival, plan, no_memory())
-        shadow = self._shadow(arrival, call)
-        return await self._pipeline.handle(
-            call, plan, arrival.snapshot.version, partial(self._answer, arrival, plan), shadow
-        )
+        answer, shadow = partial(self._answer, arrival, plan), self._shadow(arrival, call)
+        handling = self._pipeline.handle(call, plan, arrival.snapshot.version, answer, shadow)
+        del asked, call
+        return await handling
 
     def _plan(self, plan: Plan) -> Plan:
         """As this door performs it. Remembered, for what is found out about a plan is found by its identity."""
@@ -178,7 +178,7 @@ def _asked(document: Json, agents: Agents) -> Asked:
 def _micro_usd(spend: object) -> int:
     if spend is None:
         return 0
-    if isinstance(spend, bool) or not isinstance(spend, int | float) or not 0 <= spend <= MOST_USD or math.isnan(spend):
+    if isinstance(spend, bool) or not isinstance(spend, int | float) or not 0 <= spend <= MOST_USD:
         raise unprocessable(f"spend_usd must be a number from 0 to {MOST_USD}")
     return micro_usd(spend)
 
@@ -208,7 +208,7 @@ def _posted(arrival: Arrival, plan: Plan, asked: Asked, args: bytes) -> ToolCall
         hashed=hash_of(asked.tool, plan.method, "", query, body),
         shown=args,
     )
-    kept = tuple((name, value) for name, value in call.headers if name.lower() not in _NOT_PASSED_ON)
+    kept = tuple((name, value) for name, value in call.headers if not name.lower().startswith(_NOT_PASSED_ON))
     return call._replace(headers=kept if bodiless else (("Content-Type", "application/json"), *kept), query=query)
 
 

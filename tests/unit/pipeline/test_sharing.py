@@ -1,6 +1,7 @@
 """Calls that share a performance, by hand and in every order that hypothesis can think of: the books are right whoever leaves when."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.denial import Reason
 from gateway.model import Attempt, Budgets, Effect, Event, Moment, Outcome, Record, Reply, ToolCall, UpstreamError
 from gateway.pipeline.pipeline import OpenCall, Pipeline
+from gateway.pipeline.sharing import MOST_REPLAYED, REPLAYED, Ended
 from gateway.policy.snapshot import Plan, Retries
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
@@ -56,12 +58,12 @@ class Stage:
         if event.name == "internal_error":
             self.faults.append(event)
 
-    def call(self, run: str = "r1") -> asyncio.Task[Outcome]:
-        return asyncio.create_task(self._call(run))
+    def call(self, run: str = "r1", key: str = "k", *, lingers: bool = False) -> asyncio.Task[Outcome]:
+        return asyncio.create_task(self._call(run, key, lingers=lingers))
 
-    async def _call(self, run: str) -> Outcome:
+    async def _call(self, run: str, key: str, *, lingers: bool) -> Outcome:
         self.calls += 1
-        call = a_call(run, id=f"c{self.calls}", started=moment(), idempotency_key="k", args_hash="h")
+        call = a_call(run, id=f"c{self.calls}", started=moment(), idempotency_key=key, args_hash="h", lingers=lingers)
         self.buffers.take(2)  # its body, as a door does
         return await self.pipeline.handle(call, WRITE, "p", self._answer)
 
@@ -173,6 +175,25 @@ async def test_a_retry_that_nobody_waits_for_is_not_made() -> None:
     await asyncio.sleep(2)
     assert stage.attempts == 1
     assert len(stage.counts.in_flight) == 0
+
+
+@in_fake_time
+async def test_how_a_lingering_call_ended_is_told_for_some_seconds_and_within_some_memory() -> None:
+    stage, size = Stage(), 200_000
+    for n in range(95):
+        call = stage.call(key=f"k{n}", lingers=True)
+        await settled()
+        stage.answer(ok(bytes(size)))
+        assert (await call).reason is Reason.OK
+    assert (await stage.call(key="k94", lingers=True)).reason is Reason.DEDUP
+    del call
+    gc.collect()
+    assert 50 < sum(isinstance(found, Ended) for found in gc.get_objects()) <= MOST_REPLAYED / size
+    await asyncio.sleep(REPLAYED + 1)
+    late = stage.call(key="k94", lingers=True)
+    await settled()
+    stage.answer(ok())
+    assert (await late).reason is Reason.OK
 
 
 COMING_BACK: dict[str, Callable[[], Reply | UpstreamError]] = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.bounds import UNBOUNDED, AgentBounds
-from gateway.policy.governed import ApiPolicy, Governing, policy_document, read, read_tool, widened
+from gateway.policy.governed import ApiPolicy, Governing, Overlay, policy_document, read, read_tool, widened
 
 NAMES = ["a", "a.b", "a.b.c", "b", "b.c", "x-y"]
 PATTERNS = st.sampled_from([*NAMES, "a.*", "a.b.*", "b.*", "*"])
@@ -112,3 +112,27 @@ def test_no_message_repeats_a_secret() -> None:
     with pytest.raises(ValueError, match=r"auth\.secret") as raised:
         read_tool({"name": "a", "url": "http://h/", "auth": {"secret": "hunter2"}})
     assert "hunter2" not in str(raised.value)
+
+
+def test_of_two_prices_of_one_tool_the_higher_holds() -> None:
+    rules = [{"tool": "a", "price_usd": 5}, {"tool": "a", "price_usd": 0}]
+    found = governing({"agent_id": "a1", "pricing_rules": rules}).prices.find("a")
+    assert found is not None
+    assert found[1] == 5_000_000
+
+
+def test_the_digest_changes_with_a_secret_and_tells_nothing_of_it() -> None:
+    tool = read_tool({"name": "a", "url": "http://example.com", "auth": {"secret": "12345678"}})
+
+    def digest(**changes: Any) -> bytes:
+        return Overlay(tools={("global", "a"): tool._replace(**changes)}).digest
+
+    assert digest(secret_id="sec_1") == digest(secret_id="sec_1", secret="87654321") != digest(secret_id="sec_2")
+    one, other = governing({"agent_id": "a1"}), governing({"agent_id": "a1", "max_actions_per_hour": 1})
+    assert Overlay({"a1": one}).digest != Overlay({"a1": other}).digest
+
+
+@pytest.mark.parametrize("scope", ["agent:", "agent:a b", "agent:" + "x" * 129, "agents:a", "global ", "agent:a\n"])
+def test_a_scope_is_global_or_an_agents(scope: str) -> None:
+    with pytest.raises(ValueError, match="scope_id"):
+        read_tool({"name": "a", "url": "http://example.com", "scope_id": scope})

@@ -42,6 +42,12 @@ def test_a_page_is_told_as_one_whatever_it_holds() -> None:
     assert result == {"status": 200, "headers": {"content-type": "application/json"}, "body": "{}"}
 
 
+def test_only_this_gateway_speaks_for_itself() -> None:
+    result = result_of(200, [("Tool-Gateway-Reason", "ok"), ("X-A", "1")], b"text")
+    assert isinstance(result, dict)
+    assert result["headers"] == {"x-a": "1"}
+
+
 def test_a_coded_body_is_not_taken_for_json() -> None:
     result = result_of(200, [("Content-Encoding", "gzip"), ("Content-Type", "application/json")], b"{}")
     assert isinstance(result, dict)
