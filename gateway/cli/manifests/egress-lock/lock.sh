@@ -19,6 +19,8 @@ table inet tool_gateway_egress_lock {
         type filter hook output priority filter; policy drop;
         oifname "lo" accept
         meta skuid $uid accept
+        # The kernel's own look for neighbours, without which there is no IPv6.
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit } accept
         # Answers to whoever came from outside: the agent's own clients, the kubelet's probes.
         ct direction reply accept
         # The last packets of the gateway's connections belong to nobody any more. Without a SYN none begins.
