@@ -14,6 +14,7 @@ _WHERE = {
     "kill": "operating",
     "restore": "operating",
     "status": "operating",
+    "tail": "tailing",
     "rollout": "trying",
     "schema": "inspecting",
     "init": "beginning",
