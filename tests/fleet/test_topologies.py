@@ -1,0 +1,172 @@
+"""The store as operators run it: behind Sentinels and in a cluster, with a user of its own, over the death of a primary."""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.place import parse_place
+from gateway.state.stores import valkey as valkey_stores
+from gateway.state.stores.valkey.fleet import Fleet
+from gateway.state.stores.valkey.primary import find
+from tests.doors.tool_server import ToolServer
+from tests.fleet.conftest import Start
+from tests.fleet.test_books import Books
+from tests.fleet.topologies import PASSWORD, Cluster, Topology, Watched, ask, rights
+from tests.fleet.valkey_server import ValkeyServer
+from tests.scenarios.installation import PATIENCE, call
+
+CALLS_12 = {"runtime": {"env": {"AGENT_MAX_TOOL_CALLS": 12}}}
+REFUSED = (403, "max_tool_calls")
+
+
+KINDS: dict[str, Callable[[Path], Topology]] = {"sentinel": Watched, "cluster": Cluster}
+
+
+@pytest.fixture(params=KINDS)
+async def topology(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Topology]:
+    made = KINDS[request.param](tmp_path / "servers")
+    try:
+        await made.begin()
+        yield made
+    finally:
+        await made.end()
+
+
+async def under_load(books: Books, happening: asyncio.Task[None]) -> None:
+    """Until it is over and all are back, and some calls longer."""
+    while not happening.done() or not all(fleet.up for fleet in books.fleets):
+        books.charge(3)
+        books.give_some_back()
+        await asyncio.sleep(0.01)  # the pace of the calls
+
+
+async def test_a_failover_under_load_doubles_and_drops_no_charge(topology: Topology) -> None:
+    books = Books(topology, 5)
+    try:
+        await books.all_up()
+        books.charge(60)
+        await books.settled()
+        books.charge(30)  # under way while it happens
+        async with asyncio.timeout(15):
+            happening = asyncio.create_task(topology.lose_the_primary())
+            await under_load(books, happening)
+            await books.all_back()
+        books.charge(30)
+        await books.settled()
+        assert all(share.counted or share.gone for share in books.shares[-30:])
+        await books.balance()
+        assert books.expected()
+    finally:
+        await books.close()
+
+
+@pytest.mark.soak  # the same with a primary that only stood still, and believes for a while that it is one still
+async def test_a_primary_that_comes_back_after_its_failover_is_told_nothing_that_counts(topology: Topology) -> None:
+    books = Books(topology, 6)
+    try:
+        await books.all_up()
+        for _ in range(5):
+            books.charge(60)
+            happening = asyncio.create_task(topology.stop_the_primary_for(4))
+            await under_load(books, happening)
+            await books.balance()
+            await topology.replicated()
+        assert sum(share.counted for share in books.shares) > 500
+    finally:
+        await books.close()
+
+
+async def test_gateways_share_a_budget_and_a_kill_over_a_failover(
+    start_fleet: Start, topology: Topology, tool: ToolServer
+) -> None:
+    fleet = await start_fleet(CALLS_12, gateways=2, state=topology.url)
+    for number in range(6):
+        assert await call(fleet.agents[number % 2], "search.read", "r1") == (200, "ok")
+    told = await fleet.kill(0, "tool:notes.write")
+    assert told["reach"] == f"all instances on {parse_place(topology.url).scheme}://{told['reach'].partition('://')[2]}"
+    assert PASSWORD not in str(told)
+    await asyncio.sleep(0.25)  # within which a kill holds on all
+    assert await call(fleet.agents[1], "notes.write") == (403, "kill_switch")
+    await topology.lose_the_primary()
+    for agent in fleet.agents:
+        assert await call(agent, "search.read", "r1") == (503, "state_unavailable")
+    await fleet.all_are(up=True)
+    calls = (call(fleet.agents[n % 2], "search.read", "r1") for n in range(20))
+    assert Counter(await asyncio.gather(*calls)) == {(200, "ok"): 6, REFUSED: 14}
+    assert tool.calls == 12
+    await fleet.restore(1, "tool:notes.write")
+    async with asyncio.timeout(PATIENCE):
+        while await call(fleet.agents[0], "notes.write") != (200, "ok"):
+            pass
+    text = "".join(gateway.log.read_text() for gateway in fleet.gateways)
+    assert PASSWORD not in text
+
+
+async def test_a_primary_that_its_sentinel_has_given_up_is_left_though_it_answers(
+    tmp_path: Path, valkey: ValkeyServer
+) -> None:
+    watched = Watched(tmp_path / "servers")
+    try:
+        await watched.begin()
+        books = Books(watched, 8)
+        await books.all_up()
+        books.charge(30)
+        await books.settled()
+        await ask(valkey.client(), "ACL", "SETUSER", "gateway", "on", f">{PASSWORD}", *rights())
+        await ask(watched.sentinel(), "SENTINEL", "REMOVE", "mymaster")
+        await ask(watched.sentinel(), "SENTINEL", "MONITOR", "mymaster", "127.0.0.1", valkey.port, 1)
+        given_up, watched.primary = watched.primary, valkey
+        await books.all_back()
+        books.charge(30)
+        await books.settled()
+        await books.balance()
+        await books.close()
+        await given_up.kill()
+    finally:
+        await watched.end()
+
+
+async def test_the_reply_that_a_node_does_not_have_the_slot_leads_to_the_one_that_has(tmp_path: Path) -> None:
+    """An operator moves the gateways' slot to another node."""
+    cluster = Cluster(tmp_path / "servers")
+    try:
+        await cluster.begin()
+        books = Books(cluster, 9)
+        await books.all_up()
+        books.charge(30)
+        await books.settled()
+        await ask(cluster.replica.client(), "CLUSTER", "FAILOVER")
+        cluster.primary, cluster.replica = cluster.replica, cluster.primary
+        while (await find(parse_place(cluster.url))).port != cluster.primary.port:  # noqa: ASYNC110  what another process did sets no event of ours
+            await asyncio.sleep(0.02)
+        books.charge(3)
+        await books.all_back()
+        books.charge(30)
+        await books.settled()
+        await books.balance()
+        await books.close()
+    finally:
+        await cluster.end()
+
+
+def test_the_rights_of_the_guide_are_those_that_are_used() -> None:
+    named = {right[1:] for right in rights() if right.startswith("+")}
+    sources = [path.read_text() for path in Path(valkey_stores.__file__).parent.glob("*.py")]
+    in_scripts = {name.lower() for text in sources for name in re.findall(r"redis\.p?call\('(\w+)'", text)}
+    of_the_client = {"evalsha", "eval", "script|load", "subscribe", "select", "set", "get", "hgetall", "cluster|slots"}
+    assert named == in_scripts | of_the_client
+
+
+async def test_a_wrong_password_is_said_to_be_wrong(topology: Topology) -> None:
+    fleet = Fleet(parse_place(topology.url.replace(f":{PASSWORD}@", ":wrong@")), time.time)
+    running = asyncio.create_task(fleet.run())
+    async with asyncio.timeout(PATIENCE):
+        while "refuses the user or password" not in (fleet.problem or ""):  # noqa: ASYNC110  it sets no event of ours
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
