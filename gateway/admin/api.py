@@ -1,112 +1,130 @@
-"""The admin plane's HTTP surface: paths, parameters and statuses. What they do is in operations.py, who may ask in gate.py."""
+"""The admin plane's operations: paths, statuses and meaning. What they do is in operations.py, what they take in forms.py, what they answer
+with in answers.py, who may ask in gate.py; openapi.py describes them.
+"""
 
 import asyncio
-import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import TypeVar
 
 from aiohttp import web
 
+from gateway.admin import answers, forms
 from gateway.admin.console import pages
 from gateway.admin.gate import Gate
 from gateway.admin.live import Live
 from gateway.admin.metrics import CONTENT_TYPE, scrape
+from gateway.admin.operation import OPERATIONS, Operation, operation
 from gateway.admin.operations import Conflict, NotFound, Operations
 from gateway.admin.problems import Refused
 from gateway.admin.token import AdminToken
 from gateway.admin.wanted import wanted_of
 from gateway.model import RunKey
 
-_LARGEST_POLICY = 8 << 20
-"""Bytes; what a policy file may have (SPEC 3)."""
-_LARGEST_BODY = 64 << 10
-_BODY_SECONDS = 10.0
-_LONGEST_SWITCH = 366 * 86400
-_MOST_LISTED = 1000
-_LONGEST_REASON = 500
+EVENT_STREAM = "text/event-stream"
+_NOT_FOUND = {404: "The gateway remembers none of that name"}
+T = TypeVar("T")
 
 
 def make_admin(operations: Operations, token: AdminToken, hosts: frozenset[str]) -> web.Application:
     """The admin plane. `hosts` are the names it answers to beside IP addresses and localhost."""
     app = web.Application(middlewares=[Gate(token, hosts, operations.clock, operations.failed).admit])
-    api, live = _Api(operations), Live(operations)
+    live = Live(operations)
     app.on_shutdown.append(live.close)
-    app.add_routes(
-        [
-            web.get("/", pages.serve),
-            web.get(pages.PREFIX + "{name:.+}", pages.serve),
-            web.get("/healthz", api.healthz),
-            web.get("/readyz", api.readyz),
-            web.get("/metrics", api.metrics),
-            web.get("/v1/status", api.status),
-            web.get("/v1/policy", api.policy),
-            web.post("/v1/policy/check", api.check),
-            web.post("/v1/policy/reload", api.reload),
-            web.get("/v1/kill-switches", api.switches),
-            web.post("/v1/kill-switches", api.kill),
-            web.delete("/v1/kill-switches/{scope:.+}", api.restore),
-            web.get("/v1/blast-radius", api.blast_radius),
-            web.get("/v1/runs", api.runs),
-            web.get("/v1/runs/{agent}/{run}", api.run),
-            web.post("/v1/runs/{agent}/{run}/stop", api.stop),
-            web.get("/v1/calls", api.calls),
-            web.get("/v1/calls/stream", live.stream, allow_head=False),
-            web.get("/v1/calls/{call}", api.call),
-            web.get("/v1/upstreams", api.upstreams),
-            web.get("/v1/explain", api.explain),
-            web.get("/v1/rollout", api.rollout),
-            web.post("/v1/rollout", api.roll_back),
-        ]
-    )
+    app.add_routes([web.get("/", pages.serve), web.get(pages.PREFIX + "{name:.+}", pages.serve)])
+    api = Api(operations, live)
+    for each in OPERATIONS:
+        if each.method == "GET":  # and HEAD, but of a stream, whose headers alone would be held open
+            app.router.add_get(each.path, _handler(each, api), allow_head=each.media != EVENT_STREAM)
+        else:
+            app.router.add_route(each.method, each.path, _handler(each, api))
     return app
 
 
-class _Api:
-    def __init__(self, operations: Operations) -> None:
+def _handler(each: Operation, api: "Api") -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await each(api, request)
+
+    return handle
+
+
+class Api:
+    """One method an operation; its docstring is what readers of the document are told."""
+
+    def __init__(self, operations: Operations, live: Live) -> None:
         self._do = operations
+        self._live = live
+        self.operated = operations.operated
 
-    async def healthz(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._do.health())
+    @operation("GET", "/healthz", open=True)
+    async def healthz(self) -> answers.Health:
+        """The process can answer."""
+        return self._do.health()
 
-    async def readyz(self, _request: web.Request) -> web.Response:
+    @operation("GET", "/readyz", open=True, statuses={200: "Ready", 503: "Starting, or ending"},
+               shape={200: answers.Readiness, 503: answers.Readiness})  # fmt: skip
+    async def readyz(self) -> web.Response:
+        """Does it take calls?"""
         ready = self._do.readiness()
         return web.json_response(ready, status=200 if ready["ready"] else 503)
 
-    async def metrics(self, _request: web.Request) -> web.Response:
+    @operation("GET", "/metrics", open=True, media="text/plain")
+    async def metrics(self) -> web.Response:
+        """For Prometheus (docs/metrics.md)."""
         return web.Response(body=await scrape(self._do), headers={"Content-Type": CONTENT_TYPE})
 
-    async def status(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._do.status())
+    @operation("GET", "/openapi.json", open=True, shape={200: dict[str, object]})
+    async def openapi(self) -> web.Response:
+        """This document."""
+        from gateway.admin.openapi import document  # once, when somebody asks
 
-    async def policy(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._do.policy())
+        return web.Response(body=await asyncio.to_thread(document), content_type="application/json")
 
-    async def check(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._do.check_policy(await _body(request, _LARGEST_POLICY)))
+    @operation("GET", "/v1/status")
+    async def status(self) -> answers.Status:
+        """The whole picture, small enough to read."""
+        return self._do.status()
 
-    async def reload(self, _request: web.Request) -> web.Response:
+    @operation("GET", "/v1/policy")
+    async def policy(self) -> answers.Policy:
+        """The policy in force, and what is wrong with the one on disk."""
+        return self._do.policy()
+
+    @operation("POST", "/v1/policy/check")
+    async def check(self, policy: bytes) -> answers.CheckedPolicy:
+        """Would this policy be taken? It is not put in force."""
+        return await self._do.check_policy(policy)
+
+    @operation("POST", "/v1/policy/reload", changes=True, problems={422: "The policy on disk is refused"},
+               shape={422: answers.ReloadRefused})  # fmt: skip
+    async def reload(self, _signed: forms.Signed) -> answers.Reloaded:
+        """Reads the policy folder now rather than within the second."""
         answer = await self._do.reload()
         if not answer["ok"]:
             raise Refused(422, "The policy on disk is refused; the one in force stays.", members=answer)
-        return web.json_response(answer)
+        return answer
 
-    async def switches(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._do.switches())
+    @operation("GET", "/v1/kill-switches")
+    async def switches(self) -> answers.Switches:
+        """All that are on, from every source."""
+        return self._do.switches()
 
-    async def kill(self, request: web.Request) -> web.Response:
-        body = _Members(await _body(request, _LARGEST_BODY))
-        scope = body.text("scope", 300)
-        reason = body.text("reason", _LONGEST_REASON)
-        who = body.text("who", 100, "admin API")
-        for_seconds = body.seconds("for_seconds", _LONGEST_SWITCH)
-        cancel = body.flag("cancel_in_flight")
-        body.refuse_others()
+    @operation("POST", "/v1/kill-switches", changes=True)
+    async def kill(self, order: forms.KillOrder) -> answers.Killed:
+        """Puts a switch on; in effect when this is answered."""
         try:
-            return web.json_response(await self._do.kill(scope, reason, who, for_seconds, cancel_in_flight=cancel))
+            return await self._do.kill(
+                order.scope, order.reason, order.who, order.for_seconds, cancel_in_flight=order.cancel_in_flight
+            )
         except ValueError as error:
             raise Refused(400, f"{error}.") from None
 
-    async def restore(self, request: web.Request) -> web.Response:
+    @operation("DELETE", "/v1/kill-switches/{scope:.+}", changes=True, shape={409: answers.StillHeld},
+               problems={404: "No such switch is on", 409: "Another source still holds it"})  # fmt: skip
+    async def restore(self, scope: str, _signed: forms.Signed) -> answers.Restored:
+        """Lifts the switch that was set at run time."""
         try:
-            return web.json_response(await self._do.restore(request.match_info["scope"]))
+            return await self._do.restore(scope)
         except ValueError as error:
             raise Refused(400, f"{error}.") from None
         except NotFound as error:
@@ -114,135 +132,76 @@ class _Api:
         except Conflict as error:
             raise Refused(409, str(error), members={"held_by": error.held_by}) from None
 
-    async def blast_radius(self, request: web.Request) -> web.Response:
-        query = request.query
-        if "scope" not in query:
-            raise Refused(400, "Give ?scope=; &cancel_in_flight=true is optional.")
-        cancel = query.get("cancel_in_flight", "false")
-        if cancel not in ("true", "false"):
-            raise Refused(400, "cancel_in_flight: expected true or false.")
+    @operation("GET", "/v1/blast-radius")
+    async def blast_radius(self, asked: forms.Foreseen) -> answers.BlastRadius:
+        """What a switch would stop just now. Nothing is changed."""
         try:
-            return web.json_response(self._do.blast_radius(query["scope"], cancel_in_flight=cancel == "true"))
+            return self._do.blast_radius(asked.scope, cancel_in_flight=asked.cancel_in_flight)
         except ValueError as error:
             raise Refused(400, f"{error}.") from None
 
-    async def runs(self, request: web.Request) -> web.Response:
-        return web.json_response(self._do.runs(request.query.get("agent"), _limit(request)))
+    @operation("GET", "/v1/runs")
+    async def runs(self, asked: forms.RunsAsked) -> answers.Runs:
+        """The latest started first."""
+        return self._do.runs(asked.agent, asked.limit)
 
-    async def run(self, request: web.Request) -> web.Response:
-        return web.json_response(_found(self._do.run(_run_key(request)), "run"))
+    @operation("GET", "/v1/runs/{agent}/{run}", problems=_NOT_FOUND)
+    async def run(self, agent: str, run: str) -> answers.Run:
+        """One run with its budgets."""
+        return _found(self._do.run(RunKey(agent, run)), "run")
 
-    async def stop(self, request: web.Request) -> web.Response:
-        return web.json_response(_found(await self._do.stop_run(_run_key(request)), "run"))
+    @operation("POST", "/v1/runs/{agent}/{run}/stop", problems=_NOT_FOUND, changes=True)
+    async def stop(self, agent: str, run: str, _signed: forms.Signed) -> answers.StoppedRun:
+        """Ends the run for good: a kill switch can be lifted, this cannot."""
+        return _found(await self._do.stop_run(RunKey(agent, run)), "run")
 
-    async def calls(self, request: web.Request) -> web.Response:
-        return web.json_response(self._do.calls(wanted_of(request.query), _limit(request)))
+    @operation("GET", "/v1/calls")
+    async def calls(self, asked: forms.CallsAsked) -> answers.Calls:
+        """The latest ended first."""
+        return self._do.calls(wanted_of(asdict(asked)), asked.limit)
 
-    async def call(self, request: web.Request) -> web.Response:
-        return web.json_response(_found(self._do.call(request.match_info["call"]), "call"))
+    @operation(
+        "GET", "/v1/calls/stream", media=EVENT_STREAM, problems={503: "As many streams are open as there may be"}
+    )
+    async def stream(self, request: web.Request, _asked: forms.Filter) -> web.StreamResponse:
+        """Calls as they end, as server-sent events: `call` with what /v1/calls tells of one, `lost` with how many a slow reader missed.
+        Last-Event-ID goes on behind that call.
+        """
+        return await self._live.stream(request)
 
-    async def upstreams(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._do.upstreams())
+    @operation("GET", "/v1/calls/{call}", problems=_NOT_FOUND)
+    async def call(self, call: str) -> answers.CallStory:
+        """One call's whole story."""
+        return _found(self._do.call(call), "call")
 
-    async def explain(self, request: web.Request) -> web.Response:
-        query = request.query
-        if "agent" not in query or "tool" not in query:
-            raise Refused(400, "Give ?agent= and &tool=; &args= (JSON) and &run= are optional.")
+    @operation("GET", "/v1/upstreams")
+    async def upstreams(self) -> answers.Upstreams:
+        """Those that are named, with their breakers and connections."""
+        return self._do.upstreams()
+
+    @operation("GET", "/v1/explain")
+    async def explain(self, asked: forms.CallImagined) -> answers.Explained:
+        """What would become of such a call now, and which guard decides it."""
         try:
-            args = json.loads(query["args"]) if "args" in query else None
-        except (ValueError, RecursionError):
-            raise Refused(400, "args is not JSON.") from None
-        try:
-            explained = self._do.explain(query["agent"], query["tool"], args, query.get("run"))
+            return self._do.explain(asked.agent, asked.tool, asked.args, asked.run)
         except ValueError as error:
             raise Refused(400, f"The url in args is not taken: {error}.") from None
-        return web.json_response(explained)
 
-    async def rollout(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._do.trial())
+    @operation("GET", "/v1/rollout")
+    async def rollout(self) -> answers.Trial:
+        """How the candidate policy fares."""
+        return self._do.trial()
 
-    async def roll_back(self, request: web.Request) -> web.Response:
-        body = _Members(await _body(request, _LARGEST_BODY))
-        action = body.text("action", 20)
-        reason = body.text("reason", _LONGEST_REASON)
-        who = body.text("who", 100, "admin API")
-        body.refuse_others()
-        if action != "rollback":
-            raise Refused(400, "action: expected rollback. Promotion is replacing policy.yaml.")
+    @operation("POST", "/v1/rollout", changes=True, problems={404: "No candidate is on trial"})
+    async def roll_back(self, order: forms.RollBackOrder) -> answers.RolledBack:
+        """Ignores the candidate until its content changes."""
         try:
-            return web.json_response(await self._do.roll_back(reason, who))
+            return await self._do.roll_back(order.reason, order.who)
         except NotFound as error:
             raise Refused(404, str(error)) from None
 
 
-class _Members:
-    """The members of a JSON object body, taken one by one; what is left over is refused."""
-
-    def __init__(self, body: bytes) -> None:
-        try:
-            members = json.loads(body)
-        except (ValueError, RecursionError):
-            raise Refused(400, "The body is not JSON.") from None
-        if not isinstance(members, dict):
-            raise Refused(400, "The body is not a JSON object.")
-        self._members: dict[str, object] = members
-        self._known: list[str] = []
-
-    def text(self, name: str, longest: int, default: str | None = None) -> str:
-        value = self._take(name, default)
-        if not isinstance(value, str) or not value.strip() or len(value) > longest or not value.isprintable():
-            raise Refused(400, f"{name}: expected one line of 1 to {longest} characters.")
-        return value
-
-    def seconds(self, name: str, most: int) -> float | None:
-        value = self._take(name, None)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-            raise Refused(400, f"{name}: expected a number of seconds above 0 and up to {most}.")
-        return float(value)
-
-    def flag(self, name: str) -> bool:
-        value = self._take(name, default=False)
-        if not isinstance(value, bool):
-            raise Refused(400, f"{name}: expected true or false.")
-        return value
-
-    def refuse_others(self) -> None:
-        """A mistyped member must not silently make a weaker switch."""
-        if self._members:
-            raise Refused(400, f"The body has an unknown member; known are {', '.join(self._known)}.")
-
-    def _take(self, name: str, default: object) -> object:
-        self._known.append(name)
-        return self._members.pop(name, default)
-
-
-async def _body(request: web.Request, largest: int) -> bytes:
-    pieces = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for piece in request.content.iter_any():
-                pieces += piece
-                if len(pieces) > largest:
-                    raise Refused(413, f"The body is larger than {largest} bytes.")
-    except TimeoutError:
-        raise Refused(408, "The body did not arrive in time.") from None
-    return bytes(pieces)
-
-
-def _limit(request: web.Request) -> int:
-    text = request.query.get("limit", "100")
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MOST_LISTED):
-        raise Refused(400, f"limit: expected an integer 1..{_MOST_LISTED}.")
-    return int(text)
-
-
-def _run_key(request: web.Request) -> RunKey:
-    return RunKey(request.match_info["agent"], request.match_info["run"])
-
-
-def _found(what: dict[str, object] | None, name: str) -> dict[str, object]:
+def _found(what: T | None, name: str) -> T:
     if what is None:
         raise Refused(404, f"The gateway remembers no such {name}.")
     return what

@@ -1,13 +1,14 @@
 """How much a kill switch would stop just now: what an operator is told before it hurts. Nothing is changed."""
 
-from gateway.admin.views import View, blast_radius
+from gateway.admin import answers
+from gateway.admin.views import blast_radius
 from gateway.guards.kill_switch import objection
 from gateway.model import KillSwitch, Moment, RunKey, Scope
 from gateway.state.counts import Counts
 from gateway.state.switches import Switches, parse_scope
 
 
-def foreseen(scope: str, counts: Counts, now: Moment, *, cancel_in_flight: bool) -> View:
+def foreseen(scope: str, counts: Counts, now: Moment, *, cancel_in_flight: bool) -> answers.BlastRadius:
     """Raises ValueError where `scope` is none."""
     wanted = parse_scope(scope)
     switch = KillSwitch(wanted, "", "", now.wall, cancel_in_flight=cancel_in_flight)

@@ -18,6 +18,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Answered without a token and to any Host: kubelets, load balancers and Prometheus know neither."""
 
+TOLD = frozenset({"/openapi.json"})
+"""Answered without a token: it holds nothing of this gateway's."""
+
 _FAILURES = 10
 _WINDOW = 60.0
 """Seconds. More failures than that within them are 429."""
@@ -46,7 +49,7 @@ class Gate:
             if request.path not in PROBES:
                 self._check_host(request)
                 self._check_origin(request)
-                if not is_page(request.path):
+                if not is_page(request.path) and request.path not in TOLD:
                     self._check_token(request)
             response = await handler(request)
         except Refused as refused:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, cast
 
+from gateway.admin import answers
 from gateway.admin.blast import foreseen
 from gateway.admin.views import (
     View,
@@ -91,14 +92,20 @@ class Inspection:
     unready: str | None = "starting"
     """Why the gateway takes no calls (`starting`, `draining`); None while it does. Set by app.py."""
 
-    def health(self) -> View:
+    def health(self) -> answers.Health:
         """The process can answer."""
         return {"ok": True, "version": product_version(), "uptime_seconds": round(self._uptime(), 1)}
 
-    def readiness(self) -> View:
+    def readiness(self) -> answers.Readiness:
         """Not ready only while starting and after SIGTERM. `degraded` holds words, no names: it is read without a token."""
-        ready = {"ready": self.unready is None, "degraded": self.degraded(), "mode": self._mode()}
-        return ready if self.unready is None else {**ready, "why": self.unready}
+        ready: answers.Readiness = {
+            "ready": self.unready is None,
+            "degraded": self.degraded(),
+            "mode": self._mode(),
+        }
+        if self.unready is not None:
+            ready["why"] = self.unready
+        return ready
 
     def degraded(self) -> list[str]:
         """What an operator should look at, worst first."""
@@ -112,7 +119,7 @@ class Inspection:
         }
         return [word for word, so in found.items() if so]
 
-    def status(self) -> View:
+    def status(self) -> answers.Status:
         """The whole picture, small enough to read."""
         snapshot = self.policies.snapshot
         data_plane, admin_plane = self.listening()
@@ -147,7 +154,7 @@ class Inspection:
             "agent_id": self.settings.agent_id,
         }
 
-    def policy(self) -> View:
+    def policy(self) -> answers.Policy:
         """The policy in force, and what is wrong with the one on disk."""
         snapshot = self.policies.snapshot
         return {
@@ -161,52 +168,51 @@ class Inspection:
             "upstreams": [upstream_view(upstream) for upstream in snapshot.upstreams.values()],
         }
 
-    def switches(self) -> View:
+    def switches(self) -> answers.Switches:
         """All that are on, from every source."""
         active = self.counts.switches.active(self.clock())
         return {"kill_switches": [switch_view(switch) for switch in active], "reach": self.keeper.reach}
 
-    def blast_radius(self, scope: str, *, cancel_in_flight: bool) -> View:
+    def blast_radius(self, scope: str, *, cancel_in_flight: bool) -> answers.BlastRadius:
         """What a switch would stop just now. Raises ValueError where `scope` is none."""
         return foreseen(scope, self.counts, self.clock(), cancel_in_flight=cancel_in_flight)
 
-    def trial(self) -> View:
+    def trial(self) -> answers.Trial:
         """How the candidate fares."""
         return rollout_view(self.rollout, self.policies.snapshot, self.policies.candidate_problems, self.clock())
 
-    def runs(self, agent: str | None, limit: int) -> View:
+    def runs(self, agent: str | None, limit: int) -> answers.Runs:
         """The latest started first."""
         ledger, now = self.counts.ledger, self.clock()
         wanted = (run for run in ledger.runs() if agent is None or run.key.agent == agent)
         return {"runs": [self._run_view(run, now) for run in islice(wanted, limit)], "live": ledger.live}
 
-    def run(self, key: RunKey) -> View | None:
+    def run(self, key: RunKey) -> answers.Run | None:
         now = self.clock()
         run = self._find(key, now)
         return None if run is None else self._run_view(run, now)
 
-    def calls(self, wanted: Wanted, limit: int) -> View:
+    def calls(self, wanted: Wanted, limit: int) -> answers.Calls:
         """The latest ended first."""
-        return {"calls": self.recent.calls(limit, wanted)}
+        return {"calls": cast("list[answers.Call]", self.recent.calls(limit, wanted))}
 
-    def call(self, call_id: str) -> View | None:
+    def call(self, call_id: str) -> answers.CallStory | None:
         """Its whole story."""
-        return self.recent.call(call_id)
+        return cast("answers.CallStory | None", self.recent.call(call_id))
 
     def follow(self, wanted: Wanted, wake: Callable[[], None], after: str | None) -> FollowedCalls:
         """Those that end from now on, or ended behind the call `after`. `wake` is called when there is one to take."""
         return self.recent.follow(wanted, wake, after)
 
-    def upstreams(self) -> View:
+    def upstreams(self) -> answers.Upstreams:
         """Those that are named, with their breakers, and the connections of those in use."""
         breakers, now = self.counts.breakers, self.clock().mono
         in_use = {str(view.pop("upstream")): view for view in self.connections()}
-        return {
-            "upstreams": [
-                {**upstream_view(plan), "breaker": breaker_view(breakers, plan.name, now), **in_use.get(plan.name, {})}
-                for plan in self.named_upstreams()
-            ]
-        }
+        told = [
+            {**upstream_view(plan), "breaker": breaker_view(breakers, plan.name, now), **in_use.get(plan.name, {})}
+            for plan in self.named_upstreams()
+        ]
+        return {"upstreams": cast("list[answers.UpstreamInUse]", told)}
 
     def named_upstreams(self) -> Iterable[UpstreamPlan]:
         """By the policy, or by a candidate on trial: what that leaves as it is has the same name, and stands once."""
@@ -214,30 +220,30 @@ class Inspection:
         snapshots = [self.policies.snapshot, *([candidate.snapshot] if candidate else [])]
         return {plan.name: plan for snapshot in snapshots for plan in snapshot.upstreams.values()}.values()
 
-    def explain(self, agent: str, tool: str, arguments: object, run: str | None) -> View:
+    def explain(self, agent: str, tool: str, arguments: object, run: str | None) -> answers.Explained:
         """What would become of such a call now."""
         snapshot = self.rollout.snapshot_of(RunKey(agent, run or ""))
         plan = snapshot.plan(agent, tool)
         explanation = explain(agent, tool, arguments, run or "", plan, self.counts, self.clock())
         return explanation_view(explanation, snapshot.version, counts_known=True)
 
-    def _agents(self) -> list[View]:
+    def _agents(self) -> list[answers.AgentUse]:
         """Those that have used anything lately."""
         agents, now = self.counts.ledger.agents, self.clock()
         return [agent_view(agent, self.policies.snapshot, agents, now) for agent in agents.names()[:MOST_AGENTS]]
 
-    def _candidate(self) -> View | None:
+    def _candidate(self) -> answers.CanaryShare | None:
         """The second policy that runs live under, or are compared with."""
         candidate = self.rollout.candidate
         percent = self.policies.snapshot.rollout.canary_percent
         return None if candidate is None else {"version": candidate.snapshot.version, "canary_percent": percent}
 
-    def _breakers(self) -> list[View]:
+    def _breakers(self) -> list[answers.FailingBreaker]:
         """Upstreams whose breaker is not closed."""
         breakers, now = self.counts.breakers, self.clock().mono
         return [{"upstream": name, **breaker_view(breakers, name, now)} for name in breakers.failing()]
 
-    def _queues(self) -> list[View]:
+    def _queues(self) -> list[answers.Queue]:
         """Tools whose calls wait for their turn, the longest queues first; those that are paused behind them."""
         pacers = self.counts.pacers
         waiting, paused = pacers.waiting(), pacers.paused(self.clock().mono)
@@ -250,11 +256,11 @@ class Inspection:
     def _find(self, key: RunKey, now: Moment) -> Run | None:
         return self.counts.ledger.find(key, self.rollout.budgets_of(key), now)
 
-    def _run_view(self, run: Run, now: Moment) -> View:
+    def _run_view(self, run: Run, now: Moment) -> answers.Run:
         budgets = self.rollout.budgets_of(run.key)
         return run_view(run, budgets, self.counts.ledger.remaining(run.key, budgets, now), now)
 
-    def _mode(self) -> str:
+    def _mode(self) -> answers.Mode:
         return "report" if self.policies.snapshot.report else "enforce"
 
     def _uptime(self) -> float:

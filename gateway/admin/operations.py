@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from gateway.admin import answers
 from gateway.admin.inspection import Inspection
-from gateway.admin.views import View, blast_radius, switch_event, switch_view
+from gateway.admin.views import blast_radius, switch_event, switch_view
 from gateway.guards.interruption import interrupt_killed, interrupt_run
 from gateway.model import Event, KillSwitch, Moment, RunKey, Source
 from gateway.pipeline.failures import place_of
@@ -19,7 +20,7 @@ class NotFound(Exception):
 class Conflict(Exception):
     """One sentence: it was done, but something else holds."""
 
-    def __init__(self, sentence: str, held_by: list[View]) -> None:
+    def __init__(self, sentence: str, held_by: list[answers.Switch]) -> None:
         super().__init__(sentence)
         self.held_by = held_by
 
@@ -28,7 +29,7 @@ class Conflict(Exception):
 class Operations(Inspection):
     """In effect when a method returns. The async ones wait for a disk and for nothing else."""
 
-    async def check_policy(self, text: bytes) -> View:
+    async def check_policy(self, text: bytes) -> answers.CheckedPolicy:
         """Would this policy be taken? It is not put in force."""
         snapshot, problems = await self.policies.check(text)
         return {
@@ -39,7 +40,7 @@ class Operations(Inspection):
             "overrides": list(snapshot.overrides) if snapshot else [],
         }
 
-    async def reload(self) -> View:
+    async def reload(self) -> answers.Reloaded:
         """Reads the folder now rather than within the second."""
         before = self.policies.snapshot.version
         problems = await self.policies.reload()
@@ -48,7 +49,7 @@ class Operations(Inspection):
 
     async def kill(
         self, scope: str, reason: str, who: str, for_seconds: float | None, *, cancel_in_flight: bool
-    ) -> View:
+    ) -> answers.Killed:
         """In effect when this returns, and before it waits for the disk. Raises ValueError where `scope` is none."""
         now = self.clock()
         until = None if for_seconds is None else now.wall + for_seconds
@@ -56,17 +57,15 @@ class Operations(Inspection):
         self.counts.switches.put(switch)
         interrupt_killed(self.counts, [switch], now)
         self.observer.happened(switch_event("on", switch, now))
-        answer = {
-            "kill_switch": switch_view(switch),
-            "says": blast_radius(switch.scope, cancel_in_flight=cancel_in_flight),
-        }
+        reach = self.keeper.reach
         try:
             await self.keeper.put_switch(switch)
         except StoreError as error:
-            return {**answer, "reach": f"this instance; LOST at a restart, since it could not be written: {error}"}
-        return {**answer, "reach": self.keeper.reach}
+            reach = f"this instance; LOST at a restart, since it could not be written: {error}"
+        says = blast_radius(switch.scope, cancel_in_flight=cancel_in_flight)
+        return {"kill_switch": switch_view(switch), "says": says, "reach": reach}
 
-    async def restore(self, scope: str) -> View:
+    async def restore(self, scope: str) -> answers.Restored:
         """Lifts the runtime switch of this very scope. Raises ValueError, NotFound, and Conflict where another source holds it."""
         now = self.clock()
         wanted = parse_scope(scope)
@@ -87,7 +86,7 @@ class Operations(Inspection):
         others = [switch_view(other) for other in self.counts.switches.active(now)]
         return {"lifted": str(wanted), "still_on": others, "reach": reach}
 
-    async def roll_back(self, reason: str, who: str) -> View:
+    async def roll_back(self, reason: str, who: str) -> answers.RolledBack:
         """In effect when this returns, and before it waits for the disk. Raises NotFound where no candidate is on trial."""
         back = self.rollout.roll_back(reason, who, self.clock())
         if back is None:
@@ -100,7 +99,7 @@ class Operations(Inspection):
             reach = f"this instance; it IS TRIED AGAIN after a restart, since that could not be written: {error}"
         return {**self.trial(), "reach": reach}
 
-    async def stop_run(self, key: RunKey) -> View | None:
+    async def stop_run(self, key: RunKey) -> answers.StoppedRun | None:
         """Ends the run for good: a kill switch can be lifted, this cannot. Calls of it at a tool run to their end."""
         now = self.clock()
         stopped = self.counts.ledger.stop(key, now)
@@ -109,6 +108,11 @@ class Operations(Inspection):
             self.run_finished(stopped, now)
         run = stopped or self._find(key, now)
         return None if run is None else {**self._run_view(run, now), "stopped_now": stopped is not None}
+
+    def operated(self, action: str, on: str | None, who: str, reason: str | None, status: int) -> None:
+        """Somebody has changed something, or tried to: who, why, and what came of it."""
+        fields = {"action": action, "on": on, "who": who, "reason": reason, "status": status}
+        self.observer.happened(Event("operated", self.clock(), fields))
 
     def failed(self, error: Exception) -> None:
         """A bug in the admin plane: told to the log, as a place without a value."""

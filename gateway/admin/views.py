@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime
 
+from gateway.admin import answers
 from gateway.bounds import Pace
 from gateway.guards.explain import Explanation
-from gateway.model import Budgets, Event, KillSwitch, Moment, Remaining, Scope
+from gateway.model import Budgets, Decision, Event, KillSwitch, Moment, Remaining, Scope
 from gateway.pipeline.rollout import Rollout
 from gateway.policy.snapshot import Plan, Snapshot, UpstreamPlan
 from gateway.policy.targets import TUNNEL, written
@@ -50,7 +51,7 @@ def instant(unix: float) -> str:
     return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def switch_view(switch: KillSwitch) -> View:
+def switch_view(switch: KillSwitch) -> answers.Switch:
     """One kill switch."""
     return {
         "scope": str(switch.scope),
@@ -59,7 +60,7 @@ def switch_view(switch: KillSwitch) -> View:
         "since": instant(switch.since),
         "until": None if switch.until is None else instant(switch.until),
         "cancel_in_flight": switch.cancel_in_flight,
-        "source": switch.source.value,
+        "source": switch.source,
     }
 
 
@@ -68,9 +69,21 @@ def switch_event(action: str, switch: KillSwitch, now: Moment) -> Event:
     return Event("kill_switch", now, {"action": action, **switch_view(switch)})
 
 
-def run_view(run: Run, budgets: Budgets, remaining: Remaining, now: Moment) -> View:
+def run_view(run: Run, budgets: Budgets, remaining: Remaining, now: Moment) -> answers.Run:
     """One run, or (`run_id` null) an agent's anonymous window."""
     usd = usd_of(run, budgets)
+    limits: answers.RunLimits = {
+        "tool_calls": budgets.max_tool_calls,
+        "steps": budgets.max_steps,
+        "seconds": budgets.max_seconds,
+    }
+    left: answers.RunRemaining = {
+        "tool_calls": remaining.tool_calls,
+        "steps": remaining.steps,
+        "seconds": remaining.seconds,
+    }
+    if usd is not None:
+        limits["usd"], left["usd"] = usd.limit, usd.remaining
     return {
         "agent_id": run.key.agent,
         "run_id": run.key.id or None,
@@ -83,22 +96,12 @@ def run_view(run: Run, budgets: Budgets, remaining: Remaining, now: Moment) -> V
             "seconds": round(run.elapsed(now), 3),
             "usd": run.spend / 1_000_000,
         },
-        "limits": {
-            "tool_calls": budgets.max_tool_calls,
-            "steps": budgets.max_steps,
-            "seconds": budgets.max_seconds,
-            **({"usd": usd.limit} if usd else {}),
-        },
-        "remaining": {
-            "tool_calls": remaining.tool_calls,
-            "steps": remaining.steps,
-            "seconds": remaining.seconds,
-            **({"usd": usd.remaining} if usd else {}),
-        },
+        "limits": limits,
+        "remaining": left,
     }
 
 
-def agent_view(agent: str, policy: Snapshot, agents: Agents, now: Moment) -> View:
+def agent_view(agent: str, policy: Snapshot, agents: Agents, now: Moment) -> answers.AgentUse:
     """What one agent has used over all its runs, and where it has a limit, of what."""
     limits, today = policy.limits(agent), agents.today(agent, now)
     by_tool = ((tool, used, policy.plan(agent, tool).limits.max_calls) for tool, used in today.calls.made())
@@ -112,7 +115,7 @@ def agent_view(agent: str, policy: Snapshot, agents: Agents, now: Moment) -> Vie
     }
 
 
-def upstream_view(upstream: UpstreamPlan) -> View:
+def upstream_view(upstream: UpstreamPlan) -> answers.Upstream:
     """Without its headers: they hold credentials."""
     return {
         "name": upstream.name,
@@ -128,23 +131,23 @@ def upstream_view(upstream: UpstreamPlan) -> View:
     }
 
 
-def breaker_view(breakers: Breakers, upstream: str, now: float) -> View:
+def breaker_view(breakers: Breakers, upstream: str, now: float) -> answers.Breaker:
     """Is the upstream being left alone, and until when?"""
     wait = breakers.opens_in(upstream, now)
     return {
-        "state": breakers.state(upstream, now).value,
+        "state": breakers.state(upstream, now),
         "next_attempt_in_ms": None if wait is None else round(wait * 1000),
     }
 
 
-def plan_view(plan: Plan) -> View:
+def plan_view(plan: Plan) -> answers.Plan:
     """How a call of this tool by this agent is made."""
     return {
         "agent": plan.agent,
         "tool": plan.tool,
         "allowed": plan.allowed,
         "rule": plan.rule,
-        "effect": plan.effect.value,
+        "effect": plan.effect,
         "mode": "report" if plan.report else "enforce",
         "upstream": upstream_view(plan.upstream) if plan.upstream else None,
         "builtin": plan.builtin,
@@ -182,7 +185,7 @@ def plan_view(plan: Plan) -> View:
     }
 
 
-def pace_view(pace: Pace) -> View:
+def pace_view(pace: Pace) -> answers.Pacing:
     """How the tool's attempts line up; all null where they need not."""
     rate, paced = pace.rate, is_paced(pace)
     return {
@@ -193,14 +196,14 @@ def pace_view(pace: Pace) -> View:
     }
 
 
-def explanation_view(explanation: Explanation, policy: str, counts_known: bool) -> View:
+def explanation_view(explanation: Explanation, policy: str, counts_known: bool) -> answers.Explained:
     """What `explain` answers, online and off."""
     denial = explanation.denial
     first = next((j.guard for j in explanation.judgements if j.denial is not None), None)
     decided = next((j.guard for j in explanation.judgements if j.denial is not None and j.denial == denial), None)
     return {
-        "decision": "deny" if denial else "report" if explanation.report_reason else "allow",
-        "reason": denial.reason.value if denial else explanation.report_reason,
+        "decision": Decision.DENY if denial else Decision.REPORT if explanation.report_reason else Decision.ALLOW,
+        "reason": denial.reason if denial else explanation.report_reason,
         "detail": denial.detail if denial else None,
         "status": denial.status if denial else None,
         "stop_reason": denial.stop_reason if denial else None,
@@ -218,10 +221,10 @@ def explanation_view(explanation: Explanation, policy: str, counts_known: bool) 
     }
 
 
-def rollout_view(rollout: Rollout, live: Snapshot, problems: tuple[str, ...], now: Moment) -> View:
+def rollout_view(rollout: Rollout, live: Snapshot, problems: tuple[str, ...], now: Moment) -> answers.Trial:
     """The trial of candidate.yaml: `state` is none, refused, shadow (no run lives under it), canary or rolled_back."""
     plan, candidate, back, sides = live.rollout, rollout.candidate, rollout.ignored, rollout.sides(now)
-    on_trial = "canary" if plan.canary_percent else "shadow"
+    on_trial: answers.TrialState = "canary" if plan.canary_percent else "shadow"
     return {
         "state": on_trial if candidate else "rolled_back" if back else "refused" if problems else "none",
         "canary_percent": plan.canary_percent,
@@ -254,6 +257,6 @@ def rollout_view(rollout: Rollout, live: Snapshot, problems: tuple[str, ...], no
     }
 
 
-def figures_view(figures: Figures) -> View:
+def figures_view(figures: Figures) -> answers.SideFigures:
     """One side within the window."""
     return {"calls": figures.calls, "errors": figures.errors, "error_share": round(figures.error_share, 4)}

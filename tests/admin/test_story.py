@@ -14,7 +14,7 @@ async def test_a_refused_call_names_its_guard_and_made_no_attempt(operator: Oper
     assert (told["decided_by"], told["rule"], told["tries"]) == ("allowlist", "no allowlist entry", [])
     remaining = told["remaining"]
     assert isinstance(remaining, dict)
-    assert (remaining.keys(), remaining["tool_calls"]) == ({"tool_calls", "steps", "seconds"}, 12)
+    assert (set(remaining), remaining["tool_calls"]) == ({"tool_calls", "steps", "seconds"}, 12)
 
 
 async def test_a_call_that_failed_tells_each_attempt_and_what_was_waited_before_it(operator: Operator) -> None:
