@@ -37,10 +37,10 @@ class AdminAnswer(NamedTuple):
         return str(self.body.get("detail", f"status {self.status}"))
 
 
-def ask(method: str, path: str, body: object = None) -> AdminAnswer:
-    """One request. Raises Unreachable, also where the token is missing or not the right one, or settings are bad."""
+def ask(method: str, path: str, body: object = None, *, patience: float = _TIMEOUT) -> AdminAnswer:
+    """One request, waited for so many seconds. Raises Unreachable, also where the token is missing or not the right one."""
     address, token = _whereabouts()
-    answer = _send(address, token, method, path, body)
+    answer = _send(address, token, method, path, body, patience)
     if answer.status in (401, 429):
         raise _not_taken(address, answer)
     return answer
@@ -119,8 +119,8 @@ def query(parameters: Mapping[str, str | None]) -> str:
     return urlencode({name: value for name, value in parameters.items() if value is not None})
 
 
-def _send(address: Address, token: str, method: str, path: str, body: object) -> AdminAnswer:
-    connection = _connection(address, _TIMEOUT)
+def _send(address: Address, token: str, method: str, path: str, body: object, patience: float) -> AdminAnswer:
+    connection = _connection(address, patience)
     try:
         response = _answer(connection, address, method, path, body, _headers(token))
         return AdminAnswer(response.status, _parsed(response, address))

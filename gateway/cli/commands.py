@@ -3,6 +3,7 @@
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from gateway.cli.output import CannotError
 
@@ -17,6 +18,7 @@ _WHERE = {
     "tail": "tailing",
     "rollout": "trying",
     "schema": "inspecting",
+    "completion": "completing",
     "init": "beginning",
     "init kubernetes": "kubernetes",
     "demo": "beginning",
@@ -48,6 +50,11 @@ class _Commands(click.Group):
         """`init kubernetes` is one name; a folder called so is `init ./kubernetes`."""
         two_words = " ".join(args[:2])
         return super().resolve_command(ctx, [two_words, *args[2:]] if two_words in _WHERE else args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names alone: what each command does would have to be imported."""
+        names = [CompletionItem(name) for name in _WHERE if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> object:
         """A command that is called the wrong way says so in one line, like any other failure."""

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gateway.admin.views import View, explanation_view
+from gateway.cli import choices
 from gateway.cli.client import Unreachable, ask, query
 from gateway.cli.judged import judge, settings_here
 from gateway.cli.output import CannotError, NoError, accepted, print_json, progress
@@ -33,7 +34,7 @@ Examples:
   tool-gateway check --connect              (from where the gateway will run)
 """
 )
-@click.argument("path", required=False)
+@click.argument("path", required=False, type=click.Path())
 @click.option("--connect", is_flag=True, help="Also resolve, connect and handshake every upstream and allowed host.")
 @click.option("--without-secrets", is_flag=True, help="Do not read ${env:…} and ${file:…}.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -115,14 +116,17 @@ Examples:
 """
 )
 @click.option(
-    "--agent", required=True, help="The agent that would call; `default` for callers that are not identified."
+    "--agent",
+    required=True,
+    shell_complete=choices.agents,
+    help="The agent that would call; `default` for callers that are not identified.",
 )
-@click.option("--tool", required=True, help="The tool it would call.")
+@click.option("--tool", required=True, shell_complete=choices.tools, help="The tool it would call.")
 @click.option(
     "--args", "arguments", metavar="JSON", help="The call's arguments, to ask the tool's schema, or where it may go."
 )
 @click.option("--run", help="The run it would call in, to ask its budgets.")
-@click.option("--policy", metavar="PATH", help="Ask this policy rather than the running gateway.")
+@click.option("--policy", metavar="PATH", type=click.Path(), help="Ask this policy rather than the running gateway.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything, as JSON.")
 def explain(agent: str, tool: str, arguments: str | None, run: str | None, policy: str | None, as_json: bool) -> None:
     """Tell which rule decides a call, and why. Nothing is called or counted.

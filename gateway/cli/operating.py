@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import click
 
-from gateway.cli import durations
+from gateway.cli import choices, durations
 from gateway.cli.client import ask, segment
 from gateway.cli.output import accepted, asks_the_gateway, print_json
 
@@ -37,7 +37,7 @@ Examples:
   tool-gateway kill writes --reason "wiki under attack" --for 1h --cancel-in-flight
 """
 )
-@click.argument("scope")
+@click.argument("scope", shell_complete=choices.scopes)
 @click.option("--reason", required=True, help="Why. Agents and the log are told.")
 @click.option("--for", "for_seconds", callback=_seconds, metavar="90s|15m|1h|2d", help="Lifts itself after that time.")
 @click.option("--cancel-in-flight", is_flag=True, help="Also cut calls that are at a tool already; they may have run.")
@@ -60,7 +60,7 @@ def kill(scope: str, reason: str, for_seconds: int | None, cancel_in_flight: boo
 
 
 @click.command(epilog=_SCOPES)
-@click.argument("scope")
+@click.argument("scope", shell_complete=choices.held_scopes)
 @click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
 @asks_the_gateway
 def restore(scope: str, as_json: bool) -> None:

@@ -31,8 +31,8 @@ Not simulated: rate, max_concurrency and circuit_breaker, which depend on how lo
 Exit codes: 0 evaluated, 1 with --fail-on-change where a decision changes, 2 it could not be evaluated.
 """
 )
-@click.argument("policy", metavar="POLICY")
-@click.argument("logs", metavar="LOG...", nargs=-1, required=True)
+@click.argument("policy", metavar="POLICY", type=click.Path())
+@click.argument("logs", metavar="LOG...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @click.option("--candidate", is_flag=True, help="The candidate.yaml of the folder POLICY, rather than its policy.yaml.")
 @click.option("--fail-on-change", is_flag=True, help="Exit 1 where a call would now be denied or allowed.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything, as JSON.")

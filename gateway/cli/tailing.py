@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import click
 
+from gateway.cli import choices
 from gateway.cli.client import Streamed, Unreachable, ask, follow, query
 from gateway.cli.output import accepted, asks_the_gateway
 from gateway.denial import ANSWERS
@@ -42,10 +43,17 @@ Calls go to stdout, what is said about them to stderr. Colours only on a termina
 It ends with Ctrl-C, waits for a gateway that restarts, and says where calls may be missing.
 """
 )
-@click.option("--tool", metavar="PATTERN", help="A tool, all below a name (search.*), or * .")
-@click.option("--agent", help="One agent's calls.")
+@click.option(
+    "--tool", metavar="PATTERN", shell_complete=choices.tools, help="A tool, all below a name (search.*), or * ."
+)
+@click.option("--agent", shell_complete=choices.agents, help="One agent's calls.")
 @click.option("--run", help="The calls of runs of this id.")
-@click.option("--reason", metavar="WORDS", help="Reasons, with commas between them; with ! before them all others.")
+@click.option(
+    "--reason",
+    metavar="WORDS",
+    shell_complete=choices.reasons,
+    help="Reasons, with commas between them; with ! before them all others.",
+)
 @click.option(
     "-n", "--lines", default=10, show_default=True, type=click.IntRange(0, 1000), help="So many earlier calls first."
 )
