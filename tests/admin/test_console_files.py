@@ -1,11 +1,13 @@
 """The console's files: open to all, closed to everything else, and unable to load or run anything that is not theirs."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
 
 from gateway.admin.console.pages import FOLDER, load
+from gateway.denial import Reason
 from tests.admin.admin_plane import Operator
 
 NPM = Path(__file__).parents[1] / "mcp/node/node_modules/uplot"
@@ -71,3 +73,10 @@ def test_the_vendored_library_is_its_packages_byte_for_byte(digest: str, file: s
 
 def test_all_that_is_vendored_is_written_down() -> None:
     assert {file for _, file, _ in VENDORED} | {"uPlot.txt"} == {path.name for path in VENDOR.iterdir()}
+
+
+def test_calls_can_be_filtered_by_every_reason() -> None:
+    text = load()["calls.js"].body.decode()
+    named = re.search(r"const REASONS = \[(.*?)\];", text, re.DOTALL)
+    assert named is not None
+    assert set(re.findall(r'"(\w+)"', named[1])) == set(Reason)

@@ -1,0 +1,89 @@
+// The admin API: requests with the token, and calls as they end. The token stays in this tab, and in no URL.
+
+const KEPT = "tool-gateway admin token";
+let token = sessionStorage.getItem(KEPT) ?? "";
+
+export const hasToken = () => token !== "";
+
+export function setToken(text) {
+  token = text.trim();
+  if (token) sessionStorage.setItem(KEPT, token);
+  else sessionStorage.removeItem(KEPT);
+}
+
+/** What the gateway refused, with its sentence; `status` 0: it was not reached. */
+export class Problem extends Error {
+  constructor(status, detail, body = {}) {
+    super(detail);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+async function request(method, path, { body, headers = {}, signal } = {}) {
+  const given = { ...headers, Authorization: `Bearer ${token}` };
+  if (body !== undefined) given["Content-Type"] = "application/json";
+  let answer;
+  try {
+    answer = await fetch(path, { method, headers: given, body: body && JSON.stringify(body), signal, cache: "no-store" });
+  } catch {
+    throw new Problem(0, "The gateway does not answer.");
+  }
+  if (answer.ok) return answer;
+  const told = await answer.json().catch(() => ({}));
+  if (answer.status === 401) document.dispatchEvent(new CustomEvent("unauthenticated", { detail: told.detail }));
+  throw new Problem(answer.status, told.detail ?? `The gateway answers ${answer.status}.`, told);
+}
+
+export const get = async (path) => (await request("GET", path)).json();
+export const post = async (path, body) => (await request("POST", path, { body })).json();
+export const remove = async (path) => (await request("DELETE", path)).json();
+
+/** The filters that are set, as a query. */
+export function query(filters, more = {}) {
+  const set = Object.entries({ ...filters, ...more }).filter(([, value]) => value !== "" && value !== undefined);
+  return set.length ? `?${new URLSearchParams(set)}` : "";
+}
+
+/**
+ * Follows calls as they end until `stop()`, over broken connections too. `told(calls)` gets them in the order they ended;
+ * `lost(n)` how many were not told (null: nobody knows). `after` is the id of the call to go on behind.
+ */
+export function follow(filters, after, told, lost) {
+  const ended = new AbortController();
+  const events = {
+    call: (data, id) => { after = id; told([data]); },
+    lost: (data) => lost(data.lost),
+  };
+  (async () => {
+    while (!ended.signal.aborted) {
+      try {
+        const headers = after ? { "Last-Event-ID": after } : {};
+        const answer = await request("GET", `/v1/calls/stream${query(filters)}`, { headers, signal: ended.signal });
+        await read(answer.body, events);
+      } catch (error) {
+        if (ended.signal.aborted || error.status === 401 || error.status === 400) return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+  })();
+  return { stop: () => ended.abort() };
+}
+
+/** Server-sent events: blocks of lines, an empty one between them. */
+async function read(stream, events) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) tell(block, events);
+  }
+}
+
+function tell(block, events) {
+  const fields = Object.fromEntries(block.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
+  if (fields.event in events) events[fields.event](JSON.parse(fields.data), fields.id);
+}

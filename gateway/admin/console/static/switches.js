@@ -1,0 +1,149 @@
+// Kill switches: what is on, how to add one, and how to restore. Nothing is killed before the page says how much that stops.
+
+import { get, post, query, remove } from "./api.js";
+import { $, button, clock, count, el, open, say, show, since } from "./dom.js";
+
+const SOURCES = {
+  runtime: null,
+  policy: "the kill_switch section of policy.yaml",
+  "kill_switch.yaml": "kill_switch.yaml",
+  governed: "an agent that was disabled over the governed door",
+};
+
+let changed = () => {};
+let asked = 0;
+let sure = null;
+
+/** `told` is called when something was killed or restored. */
+export function setUp(told) {
+  changed = told;
+  $("kill-open").addEventListener("click", () => openKill());
+  $("kill-form").addEventListener("input", ask);
+  $("kill-form").addEventListener("submit", kill);
+  $("sure-form").addEventListener("submit", confirm);
+}
+
+export function openKill(kind = "writes", value = "") {
+  $("kill-form").reset();
+  $("kill-form").elements.kind.value = kind;
+  $("kill-value").value = value;
+  $("kill-problem").textContent = "";
+  ask();
+  open($("kill-dialog"));
+  if (kind !== "writes") $("kill-reason").focus();
+}
+
+/** The scope as the API writes it; "" while it lacks its name. */
+function scope() {
+  const kind = $("kill-form").elements.kind.value;
+  const value = $("kill-value").value.trim();
+  if (kind === "all" || kind === "writes") return kind;
+  return value ? `${kind}:${value}` : "";
+}
+
+/** How much would it stop? */
+async function ask() {
+  const kind = $("kill-form").elements.kind.value;
+  const named = { agent: ["Agent", "billing-agent"], run: ["Run", "AGENT/RUN, or a run id of any agent"], tool: ["Tool", "search.read, search.* or *"] }[kind];
+  const value = $("kill-value");
+  $("kill-value-label").hidden = !named;
+  value.required = Boolean(named);
+  if (named) {
+    $("kill-value-name").textContent = named[0];
+    value.placeholder = named[1];
+    value.setAttribute("list", kind === "run" ? "" : `${kind}-names`);
+  }
+  const wanted = scope();
+  const mine = (asked += 1);
+  $("kill-confirm").textContent = wanted ? `Kill ${wanted}` : "Kill";
+  $("blast").textContent = "";
+  if (!wanted) return;
+  try {
+    const told = await get(`/v1/blast-radius${query({ scope: wanted, cancel_in_flight: $("kill-cut").checked })}`);
+    if (mine === asked) $("blast").textContent = radius(told);
+  } catch (problem) {
+    if (mine === asked) $("blast").textContent = problem.message;
+  }
+}
+
+function radius(told) {
+  const runs = count(told.runs_in_progress, "run");
+  const calls = count(told.calls_in_flight, "call");
+  const end = told.calls_in_flight ? `, ${told.calls_that_end_now} of which end now` : "";
+  return `${told.says} Just now: ${runs} in progress, ${calls} in flight${end}.`;
+}
+
+async function kill(event) {
+  event.preventDefault();
+  const seconds = $("kill-for").value;
+  const body = {
+    scope: scope(),
+    reason: $("kill-reason").value.trim(),
+    who: $("kill-who").value.trim() || "console",
+    cancel_in_flight: $("kill-cut").checked,
+    ...(seconds ? { for_seconds: Number(seconds) } : {}),
+  };
+  $("kill-confirm").disabled = true;
+  try {
+    const done = await post("/v1/kill-switches", body);
+    $("kill-dialog").close();
+    say(`Killed ${body.scope}, on ${done.reach}.`);
+    changed();
+  } catch (problem) {
+    $("kill-problem").textContent = problem.message;
+  } finally {
+    $("kill-confirm").disabled = false;
+  }
+}
+
+/** Asks before it does: a title, what it means, the word on the button, and what to do. */
+export function makeSure(title, text, word, act) {
+  sure = act;
+  $("sure-title").textContent = title;
+  $("sure-text").textContent = text;
+  $("sure-confirm").textContent = word;
+  $("sure-problem").textContent = "";
+  open($("sure-dialog"));
+  $("sure-confirm").focus();
+}
+
+async function confirm(event) {
+  event.preventDefault();
+  try {
+    say(await sure());
+    $("sure-dialog").close();
+  } catch (problem) {
+    $("sure-problem").textContent = problem.message;
+  }
+  changed();
+}
+
+function restore(held) {
+  const says = `It stops calls since ${since(held.since)}: “${held.reason}”. They are let through again, as far as policy and other switches let them.`;
+  makeSure(`Restore ${held.scope}?`, says, `Restore ${held.scope}`, async () => {
+    const done = await remove(`/v1/kill-switches/${held.scope.split("/").map(encodeURIComponent).join("/")}`);
+    return `Restored ${done.lifted}, on ${done.reach}.`;
+  });
+}
+
+/** In the banner and in its section. */
+export function showSwitches({ kill_switches: held, reach }) {
+  $("reach").textContent = `Reach: ${reach}.`;
+  show($("banner"), ...held.map((one) =>
+    el("p", {}, el("strong", {}, `Killed: ${one.scope}`), el("span", {}, one.reason), el("small", {}, `${one.who}, ${since(one.since)}`))));
+  if (!held.length) show($("switch-list"), el("p", { class: "empty" }, "None is on."));
+  else show($("switch-list"), ...held.map(shown));
+}
+
+function shown(held) {
+  const until = held.until ? `until ${clock(held.until).slice(0, 8)}` : "until it is restored";
+  const where = SOURCES[held.source];
+  const how = where ? el("small", {}, `held by ${where}`) : button("Restore…", { key: `restore ${held.scope}`, class: "", label: `Restore ${held.scope}` }, () => restore(held));
+  return el(
+    "div",
+    { class: "switch", "data-scope": held.scope },
+    el("p", {}, el("strong", {}, held.scope), ` ${held.reason}`),
+    el("p", { class: "muted" }, `${held.who}, ${since(held.since)}, ${until}${held.cancel_in_flight ? ", cut calls in flight" : ""}`),
+    el("div", { class: "buttons" }, how),
+  );
+}
