@@ -103,7 +103,7 @@ class Gateway:
         self.recent = Recent()
         self.metrics = Metrics()
         self.rollout = self._rollout(saved)
-        self.book = Book()
+        self.book = self.keeper.historian = Book(saved.history)
         unreachable = Unreachable(self.log.happened)
         traces = () if self.traces is None else (self.traces,)
         self.observers = Observers(

@@ -1,10 +1,10 @@
-"""What each agent did lately: its last calls, and sums by five minutes for a week. In memory alone, bounded; the log is what lasts."""
+"""What each agent did lately: its last calls, and sums by five minutes for a week. In memory, bounded; a store may keep it, too."""
 
 from collections import Counter, OrderedDict, deque
-from typing import NamedTuple
 
 from gateway.denial import Reason
-from gateway.model import Decision, Effect, Record
+from gateway.model import Decision, Record
+from gateway.state.history import History, PastCall, PastSum
 
 MOST_AGENTS = 100
 """Those not heard of for the longest time are forgotten first."""
@@ -12,22 +12,9 @@ KEPT_CALLS = 500
 SLOT = 300
 """Seconds of one sum."""
 WEEK = 7 * 86_400
-MOST_TOOLS = 100
+MOST_TOOLS = 30
 """With a count of their own in one sum."""
 OTHER = "other"
-
-
-class Entry(NamedTuple):
-    """One call, without anything of its arguments or result."""
-
-    at: float
-    """Unix seconds."""
-    tool: str
-    effect: Effect | None
-    reason: Reason
-    args_hash: str
-    spend: int
-    """Micro-USD."""
 
 
 class Sum:
@@ -45,27 +32,44 @@ class Sum:
 class Page:
     """Of one agent."""
 
-    __slots__ = ("calls", "sums")
+    __slots__ = ("calls", "seen", "sums", "touched", "unsaved")
 
     def __init__(self) -> None:
-        self.calls: deque[Entry] = deque(maxlen=KEPT_CALLS)
+        self.calls: deque[PastCall] = deque(maxlen=KEPT_CALLS)
         self.sums: dict[int, Sum] = {}
+        self.seen = 0
+        """Calls, with those that are forgotten."""
+        self.unsaved = 0
+        """The number of the first call that no store has been given."""
+        self.touched: set[int] = set()
+        """Slots whose sum no store has been given."""
 
 
 class Book:
-    """An Observer, asked by the governed door. Keeps nothing while `open` is false: who cannot ask needs no answer."""
+    """An Observer, asked by the governed door. Keeps nothing new while `open` is false: who cannot ask needs no answer.
 
-    def __init__(self) -> None:
+    A Historian: `past` is what an earlier process left.
+    """
+
+    def __init__(self, past: History | None = None) -> None:
         self.open = False
         self._pages: OrderedDict[str, Page] = OrderedDict()
+        self._forgotten: set[str] = set()
+        """Agents whose rows a store may still have."""
+        if past is not None:
+            self._restore(past)
 
     def call_ended(self, record: Record) -> None:
         if not self.open:
             return
-        page = self._page(record.agent_id)
-        at = record.at.wall
-        page.calls.append(Entry(at, record.tool, record.effect, record.reason, record.args_hash, record.cost_micro_usd))
+        agent, at = record.agent_id, record.at.wall
+        page = self._page(agent)
+        page.calls.append(
+            PastCall(agent, page.seen, at, record.tool, record.effect, record.reason, record.args_hash, record.cost_micro_usd)
+        )  # fmt: skip
+        page.seen += 1
         slot = int(at // SLOT)
+        page.touched.add(slot)
         total = page.sums.get(slot)
         if total is None:
             total = page.sums[slot] = Sum()
@@ -80,7 +84,7 @@ class Book:
     def happened(self, event: object) -> None:
         """Of no concern here."""
 
-    def latest(self, agent: str, limit: int) -> list[Entry]:
+    def latest(self, agent: str, limit: int) -> list[PastCall]:
         """Newest first."""
         page = self._pages.get(agent)
         return [] if page is None else [*reversed(page.calls)][:limit]
@@ -96,11 +100,55 @@ class Book:
                 spend += total.spend
         return ends, spend, tools
 
+    def changes(self) -> History | None:
+        """Since the last time; None: nothing."""
+        touched = {agent: page for agent, page in self._pages.items() if page.touched}
+        if not touched and not self._forgotten:
+            return None
+        newest = max((slot for page in touched.values() for slot in page.touched), default=0)
+        found = History(
+            [call for page in touched.values() for call in page.calls if call.number >= page.unsaved],
+            [_row(agent, slot, page.sums[slot]) for agent, page in touched.items() for slot in page.touched if slot in page.sums],
+            frozenset(self._forgotten),
+            max(0, newest - WEEK // SLOT),
+        )  # fmt: skip
+        self._forgotten.clear()
+        for page in touched.values():
+            page.unsaved = page.seen
+            page.touched.clear()
+        return found
+
+    def put_back(self, changes: History) -> None:
+        """They could not be written, and are changes still."""
+        self._forgotten |= changes.forgotten
+        for call in changes.calls:
+            page = self._pages.get(call.agent)
+            if page is not None:
+                page.unsaved = min(page.unsaved, call.number)
+        for total in changes.sums:
+            page = self._pages.get(total.agent)
+            if page is not None:
+                page.touched.add(total.slot)
+
+    def _restore(self, past: History) -> None:
+        """Sums come in the order of their slots: whoever called last is the last to be forgotten."""
+        for row in past.sums:
+            total = self._page(row.agent).sums[row.slot] = Sum()
+            total.spend, total.ends, total.tools = row.spend, Counter(row.ends), Counter(row.tools)
+        for call in past.calls:
+            page = self._pages.get(call.agent) or self._page(call.agent)
+            page.calls.append(call)
+            page.seen = page.unsaved = max(page.seen, call.number + 1)
+
     def _page(self, agent: str) -> Page:
         page = self._pages.get(agent)
         if page is None:
             page = self._pages[agent] = Page()
             if len(self._pages) > MOST_AGENTS:
-                self._pages.popitem(last=False)
+                self._forgotten.add(self._pages.popitem(last=False)[0])
         self._pages.move_to_end(agent)
         return page
+
+
+def _row(agent: str, slot: int, total: Sum) -> PastSum:
+    return PastSum(agent, slot, total.spend, dict(total.ends), dict(total.tools))

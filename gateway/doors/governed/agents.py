@@ -110,7 +110,7 @@ class AgentControl:
         return answered(arrival, [self._line(arrival, agent, call) for call in calls])
 
     def metrics(self, arrival: Arrival, agent: str, period: str | None) -> Response:
-        """Since the process started, at most. Raises Refusal."""
+        """Of all doors, to five minutes exactly. Raises Refusal."""
         period = period or "day"
         if period not in PERIODS:
             raise unprocessable(f"period must be one of {', '.join(PERIODS)}")

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.model import KillSwitch
 from gateway.state.agents import SavedCount
+from gateway.state.history import History
 from gateway.state.idempotency import AnswerChanges, KeptAnswer
 from gateway.state.ledger import Changes
 from gateway.state.run import SavedRun
@@ -34,6 +35,7 @@ class Saved(NamedTuple):
     covered: int = 0
     """The number of the last journal file that the counts above include."""
     answers: Iterable[KeptAnswer] = ()
+    history: History = History()
 
 
 class Store(Protocol):
@@ -54,6 +56,10 @@ class Store(Protocol):
         ...
 
     def save_answers(self, changes: AnswerChanges) -> None:
+        """All or nothing, and the same twice as once."""
+        ...
+
+    def save_history(self, changes: History) -> None:
         """All or nothing, and the same twice as once."""
         ...
 

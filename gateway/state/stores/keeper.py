@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gateway.model import KillSwitch, Moment
 from gateway.place import FORM, is_shared, parse_place
+from gateway.state.history import Historian
 from gateway.state.idempotency import Answers
 from gateway.state.ledger import Changes, Ledger
 from gateway.state.stores import Saved, Store, StoreError
@@ -59,6 +60,8 @@ class Keeper:
         self._tell = tell
         self._told = True
         self._answers: Answers | None = None
+        self.historian: Historian | None = None
+        """Asked for what has changed whenever counts are saved."""
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="state")
 
     @property
@@ -141,6 +144,7 @@ class Keeper:
             if self._fold is fold:
                 self._fold = None
             await self._flush_answers()
+            await self._flush_history()
         except StoreError:
             return
         self._failure = None
@@ -176,6 +180,17 @@ class Keeper:
         if answers is not None and changes is not None:
             await self._write(lambda: self._store.save_answers(changes))
             answers.written(changes)
+
+    async def _flush_history(self) -> None:
+        """Last: no limit hangs on it."""
+        historian = self.historian
+        changes = None if historian is None else historian.changes()
+        if historian is not None and changes is not None:
+            try:
+                await self._write(lambda: self._store.save_history(changes))
+            except StoreError:
+                historian.put_back(changes)
+                raise
 
     async def _write(self, write: Callable[[], None]) -> None:
         try:

@@ -3,6 +3,7 @@
 import secrets
 
 from gateway.model import KillSwitch
+from gateway.state.history import History
 from gateway.state.idempotency import AnswerChanges
 from gateway.state.ledger import Changes
 from gateway.state.stores import LOG_KEY_BYTES, Saved
@@ -21,6 +22,9 @@ class MemoryStore:
         pass
 
     def save_answers(self, changes: AnswerChanges) -> None:
+        pass
+
+    def save_history(self, changes: History) -> None:
         pass
 
     def put_switch(self, switch: KillSwitch) -> None:

@@ -1,10 +1,10 @@
 """The tables of the SQLite file, version by version: how a new file is made, and how an older one becomes one of today."""
 
-from gateway.state.stores import answers
+from gateway.state.stores import answers, history
 
 APPLICATION_ID = 0x7467_6174
 """Marks the file as ours ("tgat"), so that another program's file is never written to."""
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _FIRST = (
     """CREATE TABLE runs (
@@ -28,7 +28,7 @@ _SECOND = (
     "CREATE TABLE journal (covered INTEGER NOT NULL)",
     "INSERT INTO journal VALUES (0)",
 )
-STEPS = {1: _FIRST, 2: _SECOND, 3: (answers.TABLE,)}
+STEPS = {1: _FIRST, 2: _SECOND, 3: (answers.TABLE,), 4: history.TABLES}
 """The statements that lead to each version from the one before."""
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from gateway.denial import Reason
 from gateway.model import KillSwitch, RunKey
 from gateway.state.agents import SavedCount
+from gateway.state.history import History
 from gateway.state.idempotency import AnswerChanges
 from gateway.state.ledger import Changes
 from gateway.state.run import SavedRun
-from gateway.state.stores import ELSEWHERE, LOG_KEY_BYTES, Saved, StoreError, answers
+from gateway.state.stores import ELSEWHERE, LOG_KEY_BYTES, Saved, StoreError, answers, history
 from gateway.state.stores.schema import APPLICATION_ID, SCHEMA_VERSION, steps_from
 from gateway.state.switches import parse_scope
 
@@ -71,7 +72,7 @@ class SqliteStore:
         try:
             ((log_key, covered),) = single
             with self._explained():
-                kept = answers.load(self._db)
+                kept, past = answers.load(self._db), history.load(self._db)
             return Saved(
                 [_run(*row) for row in runs],
                 [_switch(*row) for row in switches],
@@ -80,6 +81,7 @@ class SqliteStore:
                 dict(notes),
                 int(covered),
                 kept,
+                past,
             )
         except (TypeError, ValueError):
             raise self._error("holds a row that cannot be read", _DAMAGED) from None
@@ -101,6 +103,10 @@ class SqliteStore:
     def save_answers(self, changes: AnswerChanges) -> None:
         with self._explained(), self._transaction():
             answers.save(self._db, changes)
+
+    def save_history(self, changes: History) -> None:
+        with self._explained(), self._transaction():
+            history.save(self._db, changes)
 
     def put_switch(self, switch: KillSwitch) -> None:
         scope, reason, who = str(switch.scope), _text(switch.reason), _text(switch.who)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.model import KillSwitch
 from gateway.place import Place
+from gateway.state.history import History
 from gateway.state.idempotency import AnswerChanges
 from gateway.state.ledger import Changes
 from gateway.state.stores import LOG_KEY_BYTES, Saved, StoreError
@@ -84,6 +85,9 @@ class ValkeyStore:
 
     def save_answers(self, changes: AnswerChanges) -> None:
         """They are this process's."""
+
+    def save_history(self, changes: History) -> None:
+        """It is this process's."""
 
     def look(self) -> None:
         """The fleet's connection says whether it is there."""

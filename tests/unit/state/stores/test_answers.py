@@ -128,7 +128,8 @@ async def test_what_could_not_be_written_is_written_later(path: Path) -> None:
 async def test_a_file_from_before_answers_were_kept_is_taken_up(path: Path) -> None:
     SqliteStore(str(path)).close()
     with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE answers")
+        for table in ("answers", "agent_calls", "agent_sums"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 2")
     db.close()
     process = Process(path)

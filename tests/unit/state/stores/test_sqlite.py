@@ -212,7 +212,7 @@ def someone_elses(path: Path) -> None:
         (change("UPDATE switches SET until = 'soon'"), "holds a row that cannot be read: move it away"),
         (
             change("PRAGMA user_version = 7"),
-            "has schema 7, and this version reads 1 to 3: use the gateway that wrote it",
+            "has schema 7, and this version reads 1 to 4: use the gateway that wrote it",
         ),
         (someone_elses, "is another program's database: set GATEWAY_STATE to another sqlite:PATH"),
         (Path.mkdir, "is a directory: set GATEWAY_STATE to sqlite:PATH of a file"),
