@@ -440,6 +440,16 @@ class Judged(TypedDict):
     guard: str
     objects: bool
     detail: str | None
+    reason: Reason | None
+    rule: str | None
+    unasked: str | None
+
+
+class UsedSoFar(TypedDict):
+    """What counts for the call already: of its run (null: it has not begun) and of its agent."""
+
+    run: Run | None
+    agent: AgentUse
 
 
 class Explained(TypedDict):
@@ -451,7 +461,10 @@ class Explained(TypedDict):
     status: int | None
     stop_reason: str | None
     decided_by: str | None
+    rule: str | None
+    key: list[str]
     guards: list[Judged]
+    used: UsedSoFar | None
     plan: Plan
     destination: str | None
     policy: str

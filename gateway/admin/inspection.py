@@ -224,8 +224,10 @@ class Inspection:
         """What would become of such a call now."""
         snapshot = self.rollout.snapshot_of(RunKey(agent, run or ""))
         plan = snapshot.plan(agent, tool)
-        explanation = explain(agent, tool, arguments, run or "", plan, self.counts, self.clock())
-        return explanation_view(explanation, snapshot.version, counts_known=True)
+        now = self.clock()
+        explanation = explain(agent, tool, arguments, run or "", plan, self.counts, now)
+        of_agent = agent_view(agent, snapshot, self.counts.ledger.agents, now)
+        return explanation_view(explanation, snapshot, {"run": self.run(RunKey(agent, run or "")), "agent": of_agent})
 
     def _agents(self) -> list[answers.AgentUse]:
         """Those that have used anything lately."""

@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 
 from gateway.admin import answers
 from gateway.bounds import Pace
-from gateway.guards.explain import Explanation
+from gateway.denial import Reason
+from gateway.guards.explain import Explanation, Judgement
 from gateway.model import Budgets, Decision, Event, KillSwitch, Moment, Remaining, Scope
 from gateway.pipeline.rollout import Rollout
-from gateway.policy.snapshot import Plan, Snapshot, UpstreamPlan
+from gateway.policy.snapshot import Plan, Rule, Snapshot, UpstreamPlan
 from gateway.policy.targets import TUNNEL, written
 from gateway.state.agents import Agents
 from gateway.state.breaker import Breakers
@@ -196,29 +197,53 @@ def pace_view(pace: Pace) -> answers.Pacing:
     }
 
 
-def explanation_view(explanation: Explanation, policy: str, counts_known: bool) -> answers.Explained:
-    """What `explain` answers, online and off."""
+def explanation_view(
+    explanation: Explanation, snapshot: Snapshot, used: answers.UsedSoFar | None = None
+) -> answers.Explained:
+    """What `explain` answers, online and (without what was `used`) off."""
     denial = explanation.denial
+    reason = denial.reason if denial else explanation.report_reason
+    rule = _rule_of(reason, explanation, snapshot)
     first = next((j.guard for j in explanation.judgements if j.denial is not None), None)
     decided = next((j.guard for j in explanation.judgements if j.denial is not None and j.denial == denial), None)
     return {
         "decision": Decision.DENY if denial else Decision.REPORT if explanation.report_reason else Decision.ALLOW,
-        "reason": denial.reason if denial else explanation.report_reason,
+        "reason": reason,
         "detail": denial.detail if denial else None,
         "status": denial.status if denial else None,
         "stop_reason": denial.stop_reason if denial else None,
         "decided_by": decided or first,
-        "guards": [
-            {"guard": j.guard, "objects": j.denial is not None, "detail": j.denial.detail if j.denial else None}
-            for j in explanation.judgements
-        ],
+        "rule": rule.text or None,
+        "key": list(rule.key),
+        "guards": [_judged_view(judgement, explanation, snapshot) for judgement in explanation.judgements],
+        "used": used,
         "plan": plan_view(explanation.plan),
         "destination": None
         if explanation.destination is None
         else written(explanation.destination._replace(scheme=TUNNEL)),
-        "policy": policy,
-        "counts_known": counts_known,
+        "policy": snapshot.version,
+        "counts_known": used is not None,
     }
+
+
+def _judged_view(judgement: Judgement, explanation: Explanation, snapshot: Snapshot) -> answers.Judged:
+    denial = judgement.denial
+    return {
+        "guard": judgement.guard,
+        "objects": denial is not None,
+        "detail": denial.detail if denial else None,
+        "reason": denial.reason if denial else None,
+        "rule": (_rule_of(denial.reason, explanation, snapshot).text or None) if denial else None,
+        "unasked": None if denial else judgement.unasked,
+    }
+
+
+def _rule_of(reason: Reason | None, explanation: Explanation, snapshot: Snapshot) -> Rule:
+    """Of an allowed call the list entry that allows it."""
+    switch = explanation.switch
+    if reason in (Reason.KILL_SWITCH, Reason.AGENT_DISABLED):
+        return Rule("" if switch is None else f"kill switch {switch.scope} ({switch.source.value}, by {switch.who})")
+    return snapshot.rule(reason or Reason.TOOL_NOT_ALLOWED, explanation.plan)
 
 
 def rollout_view(rollout: Rollout, live: Snapshot, problems: tuple[str, ...], now: Moment) -> answers.Trial:

@@ -9,15 +9,15 @@ from gateway.cli.output import CannotError
 
 _WHERE = {
     "serve": "beginning",
-    "check": "inspecting",
-    "explain": "inspecting",
+    "check": "checking",
+    "explain": "explaining",
     "simulate": "simulating",
     "kill": "operating",
     "restore": "operating",
     "status": "operating",
     "tail": "tailing",
     "rollout": "trying",
-    "schema": "inspecting",
+    "schema": "checking",
     "completion": "completing",
     "init": "beginning",
     "init kubernetes": "kubernetes",

@@ -2,8 +2,12 @@
 
 import os
 import time
+from collections.abc import Sequence
 
 from gateway.cli.output import CannotError
+from gateway.policy.document.problems import Mark, Place
+from gateway.policy.document.yaml_loader import load
+from gateway.policy.folder import Location
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.source import Checked
 from gateway.policy.source import check as check_policy
@@ -39,3 +43,16 @@ def in_order(checked: Checked, path: str) -> Snapshot:
     if checked.snapshot is None:
         raise CannotError(f"{path} is refused, so it decides nothing: tool-gateway check {path} tells why")
     return checked.snapshot
+
+
+def place_of(path: str, key: Sequence[str]) -> str | None:
+    """`file:line` of a key; None where the policy does not hold it, and its default stands."""
+    file = Location.of(path).file
+    mark: Mark | int = load(file.read_bytes(), file.name).mark
+    for step in key:
+        below = None if isinstance(mark, int) else mark.children.get(step)
+        if below is None:
+            return None
+        mark = below
+    place = Place.unpack(mark) if isinstance(mark, int) else mark.place
+    return f"{file}:{place.line}" if key else None

@@ -1,5 +1,6 @@
 """Fixtures of the command line's tests."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,3 +33,13 @@ def running(here: Home) -> Iterator[Home]:
     """The same with the gateway running."""
     with here.serving():
         yield here
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For commands in this process: no setting of whoever runs the tests, and no gateway in reach."""
+    for name in os.environ:
+        if name.startswith(("GATEWAY_", "AGENT_MAX_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("GATEWAY_ADMIN_LISTEN", f"unix:{tmp_path}/none.sock"[:100])
+    monkeypatch.chdir(tmp_path)

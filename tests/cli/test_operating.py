@@ -60,7 +60,20 @@ def test_explain_asks_the_running_gateway_and_exits_0_whatever_it_says(running: 
     said = running.run("explain", "--agent", "default", "--tool", "search.read", "--run", "r1")
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("DENIED: search.read for default\nreason     kill_switch (guard kill_switch)\n")
+    assert "\nrule       kill switch run:r1 (runtime, by " in said.out
     assert "asked      the running gateway, version " in said.out
+
+
+def test_explain_tells_how_the_budgets_stand(running: Home) -> None:
+    before = running.run("explain", "--agent", "default", "--tool", "search.read", "--run", "r1").out
+    assert "\nrun now    it has not begun\nagent now  0 of 6,000 runs started this hour\n" in before
+    running.call("search.read")
+    after = running.run("explain", "--agent", "default", "--tool", "search.read").out
+    assert re.search(
+        r"\nrun now    0 of 12 tool calls, 0 of 25 steps, \d+ of 60 s\n", after
+    )  # nothing was sent: nothing is charged
+    view = json.loads(running.run("explain", "--agent", "default", "--tool", "search.read", "--json").out)
+    assert (view["used"]["run"]["used"]["tool_calls"], view["asked"]) == (0, "the running gateway")
 
 
 @pytest.mark.parametrize("scope", ["tool:shell.*", "run:default/r1"])

@@ -11,6 +11,9 @@ from gateway.model import Effect
 from gateway.state.counts import Counts
 from gateway.state.switches import parse_scope
 from tests.unit.made_up import NOON, UPSTREAM, a_plan, a_switch
+from tests.unit.policy.policy_texts import compiled
+
+SNAPSHOT = compiled("tools: {}")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,7 @@ def test_an_explanation_names_the_guard_that_decides_and_what_the_others_think()
     counts = Counts(10)
     counts.switches.put(a_switch("all", "drill"))
     plan = a_plan(allowed=False, rule="no allowlist entry", effect=Effect.WRITE)
-    view = explanation_view(explain("scout", "x", None, "r1", plan, counts, NOON), "0123456789ab", counts_known=True)
+    view = explanation_view(explain("scout", "x", None, "r1", plan, counts, NOON), SNAPSHOT)
     assert (view["decision"], view["reason"], view["decided_by"]) == ("deny", "kill_switch", "kill_switch")
     guards = view["guards"]
     assert isinstance(guards, list)
@@ -57,7 +60,7 @@ def test_an_explanation_names_the_guard_that_decides_and_what_the_others_think()
 
 def test_report_mode_lets_pass_and_names_what_would_refuse() -> None:
     plan = a_plan(allowed=False, rule="no allowlist entry", report=True)
-    view = explanation_view(explain("scout", "x", None, "r1", plan, Counts(10), NOON), "v", counts_known=True)
+    view = explanation_view(explain("scout", "x", None, "r1", plan, Counts(10), NOON), SNAPSHOT)
     assert (view["decision"], view["reason"], view["decided_by"]) == ("report", "tool_not_allowed", "allowlist")
 
 
@@ -69,6 +72,6 @@ def test_explaining_charges_nothing() -> None:
 
 def test_injected_headers_are_told_by_name_only() -> None:
     plan = a_plan(upstream=replace(UPSTREAM, headers=(("Authorization", "Bearer hunter2"),)))
-    text = json.dumps(explanation_view(explain("a", "t", None, "", plan, Counts(10), NOON), "v", counts_known=True))
+    text = json.dumps(explanation_view(explain("a", "t", None, "", plan, Counts(10), NOON), SNAPSHOT))
     assert "hunter2" not in text
     assert "Authorization" in text
