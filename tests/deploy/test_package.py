@@ -1,0 +1,75 @@
+"""What a release consists of: a source distribution that builds the same wheel, and a wheel that works in an empty environment."""
+
+import signal
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.stack import ask, clean_environment, free_address, wait_until_ready
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return folder
+
+
+def wheel_of(folder: Path) -> Path:
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def content(wheel: Path) -> dict[str, int]:
+    with zipfile.ZipFile(wheel) as packed:
+        return {entry.filename: entry.CRC for entry in packed.infolist()}
+
+
+def test_the_source_distribution_builds_the_same_wheel(release: Path, tmp_path: Path) -> None:
+    (packed,) = release.glob("*.tar.gz")
+    with tarfile.open(packed) as sources:
+        sources.extractall(tmp_path / "sources", filter="data")
+    (folder,) = (tmp_path / "sources").iterdir()
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / "again")]
+    subprocess.run(command, cwd=folder, check=True, timeout=120, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert content(wheel_of(tmp_path / "again")) == content(wheel_of(release))
+
+
+def test_the_source_distribution_holds_no_state_no_token_and_nothing_built(release: Path) -> None:
+    (packed,) = release.glob("*.tar.gz")
+    with tarfile.open(packed) as sources:
+        paths = [Path(name).parts[1:] for name in sources.getnames()]
+    kept_out = {"var", ".venv", "node_modules", "__pycache__", ".git", "dist", ".hypothesis", "secrets"}
+    assert [path for path in paths if kept_out & set(path)] == []
+
+
+def test_an_empty_environment_has_a_working_gateway_after_pip_install(release: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "empty")], check=True, timeout=120)
+    commands = tmp_path / "empty/bin"
+    pip = [str(commands / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([*pip, str(wheel_of(release))], check=True, timeout=300)
+
+    home = tmp_path / "home"
+    home.mkdir()
+    data, admin = free_address(), free_address()
+    settings = {"GATEWAY_LISTEN": str(data), "GATEWAY_ADMIN_LISTEN": str(admin), "GATEWAY_LOG": str(home / "log")}
+    environment = clean_environment(**settings)
+    gateway = str(commands / "tool-gateway")
+    subprocess.run([gateway, "init"], cwd=home, env=environment, check=True, timeout=60, stdout=subprocess.DEVNULL)
+    subprocess.run([gateway, "check"], cwd=home, env=environment, check=True, timeout=60, stdout=subprocess.DEVNULL)
+    with subprocess.Popen(
+        [gateway, "serve"], cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        wait_until_ready(admin, process)
+        status, refused = ask(data, "POST", "/runs/r/tools/shell.run")
+        process.send_signal(signal.SIGINT)
+    assert (status, refused["reason"]) == (403, "tool_not_allowed")
+    assert process.returncode == 0
