@@ -14,7 +14,7 @@ from gateway.admin.console import pages
 from gateway.admin.gate import Gate
 from gateway.admin.live import Live
 from gateway.admin.metrics import CONTENT_TYPE, scrape
-from gateway.admin.operation import OPERATIONS, Operation, operation
+from gateway.admin.operation import NOT_HERE, OPERATIONS, Operation, operation
 from gateway.admin.operations import Conflict, NotFound, Operations
 from gateway.admin.problems import Refused
 from gateway.admin.token import AdminToken
@@ -73,7 +73,7 @@ class Api:
         """For Prometheus (docs/metrics.md)."""
         return web.Response(body=await scrape(self._do), headers={"Content-Type": CONTENT_TYPE})
 
-    @operation("GET", "/openapi.json", open=True, shape={200: dict[str, object]})
+    @operation("GET", "/openapi.json", open=True, problems=NOT_HERE, shape={200: dict[str, object]})
     async def openapi(self) -> web.Response:
         """This document."""
         from gateway.admin.openapi import document  # once, when somebody asks

@@ -264,11 +264,13 @@ def of_body(form: type[F], body: bytes) -> F:
 
 
 def of_query(form: type[F], query: Mapping[str, str]) -> F:
-    """Raises Refused. What the form does not know is left alone."""
+    """Raises Refused, as `of_body` does: a mistyped filter must not silently list everything."""
     missing = [name for name in required_of(form) if name not in query]
     if missing:
         optional = [f"&{name}=" for name in kinds_of(form) if name not in required_of(form)]
         wanted = " and &".join(f"{name}=" for name in required_of(form))
         raise Refused(400, f"Give ?{wanted}; {', '.join(optional)} {'are' if optional[1:] else 'is'} optional.")
-    kinds = kinds_of(form).items()
-    return form(**{name: kind.read(name, Spelled(query[name])) for name, kind in kinds if name in query})
+    kinds = kinds_of(form)
+    if not kinds.keys() >= query.keys():
+        raise Refused(400, f"The query has an unknown member; known are {', '.join(kinds)}.")
+    return form(**{name: kind.read(name, Spelled(query[name])) for name, kind in kinds.items() if name in query})

@@ -12,17 +12,18 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is
 
 import orjson
 
+import gateway.admin.api  # noqa: F401  which makes the operations
 from gateway.admin.answers import Problem
 from gateway.admin.forms import Schema, kinds_of, required_of
 from gateway.admin.inspection import product_version
-from gateway.admin.operation import JSON, OPERATIONS, Operation
+from gateway.admin.operation import JSON, NOT_HERE, OPERATIONS, Operation
 
 PATH = "/openapi.json"
 PROBLEM = "application/problem+json"
 _PRIMITIVES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 _GUARDED = {
     401: "The admin token is missing or wrong",
-    403: "The Host is not one of this plane's, or the Origin is another's",
+    **NOT_HERE,
     429: "Too many attempts with a wrong token",
 }
 _OF_A_BODY = {400: "The body is not as described", 408: "The body did not arrive in time", 413: "The body is too large"}

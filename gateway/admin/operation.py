@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.admin.api import Api
 
 JSON = "application/json"
+NOT_HERE = {403: "The Host is not one of this plane's, or the Origin is another's"}
 _BODY_SECONDS = 10.0
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 Operated = Callable[[str, str | None, str, str | None, int], None]

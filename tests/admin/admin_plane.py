@@ -10,6 +10,7 @@ from aiohttp import ClientResponse, ClientSession
 from gateway.app import Gateway
 from gateway.model import Event, Record
 from gateway.settings import read_settings
+from tests.admin.described import conforms
 
 TOKEN = "a-token-only-operators-know"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -75,6 +76,8 @@ class Operator:
 async def _body(response: ClientResponse, status: int) -> dict[str, object]:
     body: dict[str, object] = await response.json(content_type=None)
     assert response.status == status, body
+    if "/tools/" not in response.url.path:
+        conforms(response.method, response.url.path, status, response.content_type, await response.text())
     if status >= 400:
         assert response.content_type == "application/problem+json"
     assert "Access-Control-Allow-Origin" not in response.headers
