@@ -62,9 +62,10 @@ class Arrival:
         self.started = started
 
     def of(self, request: BaseRequest, call: ToolCall) -> "Arrival":
-        """The same for a call whose request has the very same head."""
+        """The same for a call whose request has such a head."""
         twin = copy(self)
         twin.request, twin.call_id, twin.started = request, call.id, call.started
+        twin.run, twin.step = call.run.id, call.step
         return twin
 
     def under(self, other: Snapshot) -> "Arrival":

@@ -121,7 +121,12 @@ def session_window(headers: Headers) -> str:
 def trace_of(headers: Headers) -> str | None:
     """The trace id of a well-formed traceparent (W3C Trace Context)."""
     value = headers.get("traceparent")
-    match = TRACEPARENT.fullmatch(value) if value else None
+    return trace_in(value) if value else None
+
+
+def trace_in(traceparent: str) -> str | None:
+    """The same of the header's value."""
+    match = TRACEPARENT.fullmatch(traceparent)
     return match[1] if match and match[1] != "0" * 32 else None
 
 
@@ -130,9 +135,16 @@ def step_of(headers: Headers) -> int | None:
     value = headers.get("Agent-Step")
     if value is None:
         return None
-    if not (value.isascii() and value.isdigit() and len(value) <= 7 and int(value) <= MAX_STEP):
+    step = step_in(value)
+    if step is None:
         raise Refusal(Denial(Reason.INVALID_REQUEST, f"Agent-Step must be a whole number from 0 to {MAX_STEP}."))
-    return int(value)
+    return step
+
+
+def step_in(value: str) -> int | None:
+    """The header's value, if it is one."""
+    plain = value.isascii() and value.isdigit() and len(value) <= 7
+    return int(value) if plain and int(value) <= MAX_STEP else None
 
 
 def _named_agent(name: str | None, snapshot: Snapshot) -> str:

@@ -14,10 +14,11 @@ from aiohttp.web import BaseRequest, StreamResponse
 
 from gateway.doors.answers import answer, plain_bytes
 from gateway.doors.front import Front
+from gateway.doors.known import KnownRequests
 from gateway.doors.lane_call import Arrived, Client, LaneCall
 from gateway.doors.learner import END_OF_HEAD, Learner
 from gateway.doors.plain import BODILESS
-from gateway.doors.understood import KnownRequests, Understood
+from gateway.doors.understood import Understood
 from gateway.model import Moment, Reply
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout
@@ -91,7 +92,9 @@ class Lane:
         if known is not None and known.peer == client.peer:
             return False  # its call could not be begun, and cannot be now
         understood = self.learner.understand(client.peer, request)
-        self._known.sight(head, understood)
+        shape = self._known.sight(head, understood)
+        if shape is not None and understood is not None and (form := self.learner.form(shape, head, understood)):
+            self._known.remember(shape, form)
         return understood is not None and self._begin(client, understood, request, request[end:])
 
     def finish(self, call: LaneCall, reply: Reply) -> None:

@@ -11,6 +11,7 @@ from aiohttp.http_parser import HttpRequestParser
 
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import WHOLE_BODY
+from gateway.doors.forms import Form, Shape, marks_for, put_together, taken_apart
 from gateway.doors.front import Front
 from gateway.doors.understood import QuickUpstream, Understood, head_of
 from gateway.policy.snapshot import UpstreamPlan
@@ -74,11 +75,29 @@ class Learner:
         plan = arrival.plan
         if plan is None or plan.upstream is None or not plan.allowed or plan.stream or plan.idempotency_key:
             return None
-        if length > min(WHOLE_BODY, plan.max_request_bytes):
-            return None
         call, upstream = arrival.call(hashed=""), self._upstream_of(plan.upstream)
         opening = upstream.opening(call.method, call.target, call.headers, length)
-        return Understood(arrival, call, plan, upstream, length, opening)
+        understood = Understood(arrival, call, plan, upstream, length, opening)
+        return understood if length <= understood.longest else None
+
+    def form(self, shape: Shape, head: bytes, understood: Understood) -> Form | None:
+        """Of all heads of this shape, one of which was understood so. None: what they ask is not told so simply."""
+        marks = marks_for(shape, understood.length + 1)
+        if marks is None:
+            return None
+        marked_head = put_together(shape, marks)
+        size = self.size_of(marked_head)
+        if size is None:
+            return None
+        marked = self.understand(understood.peer, marked_head.ljust(size, b" "))
+        if marked is None:
+            return None
+        try:
+            form = Form(shape, marks, marked)
+        except ValueError:
+            return None
+        told = form.understood(taken_apart(head)[1])
+        return form if told is not None and told.is_like(understood) else None
 
     def _new_parser(self) -> HttpRequestParser:
         return HttpRequestParser(

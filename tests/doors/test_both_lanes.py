@@ -182,6 +182,47 @@ async def test_a_request_that_comes_again_comes_to_the_same(both: Twins, said: S
     assert_alike(*await both.play(in_run([said] * times)))
 
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333%x-01"
+VALUES = {
+    "Agent-Run-Id": ["@RUN@", "@RUN@.a", "@RUN@.b", "bad run", "mcp-" + "a" * 32],
+    "Agent-Step": ["1", "2", "3", "03", "x"],
+    "traceparent": [TRACE % 1, TRACE % 2, TRACE % 3, "00-0-0-0"],
+    "X-Request-ID": ["q1", "q2", "%b", "q\xe9", "q 1", "q\r\n 1", "q\nX-After: b"],
+    "Content-Length": ["", "", "", "", "", "0", "0@", "+@", "@ ", "@, @"],
+}
+"""Usual ones first. @: the body's real length, as where nothing stands."""
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> list[Said]:
+    """Requests whose heads differ in these values alone, mostly."""
+    path = draw(
+        st.sampled_from(
+            ["/tools/search.read"] * 3 + ["/runs/@RUN@/tools/search.read", "/tools/form.read", "/tools/small.read"]
+        )
+    )
+    names = draw(st.lists(st.sampled_from([*VALUES]), min_size=1, max_size=4, unique=True))
+    names += [] if "Content-Length" in names else ["Content-Length"]
+    found = []
+    for number in range(draw(st.integers(3, 6))):
+        lines, body = (
+            [f"POST {path} HTTP/1.1", "Host: localhost"],
+            draw(st.sampled_from([*BODIES[1:6], b" " * 100 + b"{}"])),
+        )
+        for name in names:
+            value = draw(st.sampled_from(VALUES[name][:3] if number < 2 or draw(st.booleans()) else VALUES[name]))
+            value = (value or "@").replace("@", str(len(body))) if name == "Content-Length" else value
+            lines.append(f"{name}: {value}")
+        found.append(Said(("\r\n".join([*lines, "", ""]).encode("latin-1") + body,)))
+    return found
+
+
+@settings(playing, max_examples=60)
+@given(conversation=alike())
+async def test_requests_that_differ_in_a_few_values_come_to_the_same(both: Twins, conversation: list[Said]) -> None:
+    assert_alike(*await both.play(in_run(conversation)))
+
+
 async def test_where_the_next_request_begins_is_told_by_one_of_them_only(both: Twins) -> None:
     """A length that the lane does not read; then the end of that body, which looks like a head with a length, and in one piece with it part
     of the next request.
