@@ -22,7 +22,7 @@ async def collector() -> AsyncIterator[Collector]:
 
 
 @pytest.fixture
-def traced(start: StartGateway, collector: Collector, monkeypatch: pytest.MonkeyPatch) -> StartTraced:
+def traced(collector: Collector, start: StartGateway, monkeypatch: pytest.MonkeyPatch) -> StartTraced:
     """Starts gateways with the collector as endpoint, whose spans are on their way within milliseconds."""
 
     async def start_traced(policy: str = POLICY, **variables: str) -> Running:
