@@ -60,6 +60,8 @@ class _Commands(click.Group):
         """A command that is called the wrong way says so in one line, like any other failure."""
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "tool-gateway"
             raise CannotError(f"{error.format_message()} See {command} --help.") from None

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 import click
 
 from gateway.cli import choices, durations
-from gateway.cli.client import ask, segment
+from gateway.cli.client import ask, query, segment
+from gateway.cli.doubts import doubt_of, trouble_lines
 from gateway.cli.output import accepted, asks_the_gateway, print_json
 
 _SCOPES = """\b
@@ -33,18 +34,27 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: str | Non
     + """
 \b
 Examples:
+  tool-gateway kill agent:billing-agent --dry-run        (what would it stop?)
   tool-gateway kill all --reason "the agent is deleting tickets"
   tool-gateway kill writes --reason "wiki under attack" --for 1h --cancel-in-flight
 """
 )
 @click.argument("scope", shell_complete=choices.scopes)
-@click.option("--reason", required=True, help="Why. Agents and the log are told.")
+@click.option("--reason", help="Why. Agents and the log are told.  [required]")
 @click.option("--for", "for_seconds", callback=_seconds, metavar="90s|15m|1h|2d", help="Lifts itself after that time.")
 @click.option("--cancel-in-flight", is_flag=True, help="Also cut calls that are at a tool already; they may have run.")
+@click.option("--dry-run", is_flag=True, help="Tell what it would stop just now, and stop nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
 @asks_the_gateway
-def kill(scope: str, reason: str, for_seconds: int | None, cancel_in_flight: bool, as_json: bool) -> None:
+def kill(
+    scope: str, reason: str | None, for_seconds: int | None, cancel_in_flight: bool, dry_run: bool, as_json: bool
+) -> None:
     """Stop calls now: all, writes, a tool, agent or run."""
+    if dry_run:
+        _tell_foreseen(scope, cancel_in_flight=cancel_in_flight, as_json=as_json)
+        return
+    if reason is None:
+        raise click.UsageError("Missing option '--reason'.")
     body = {"scope": scope, "reason": reason, "who": who(), "cancel_in_flight": cancel_in_flight}
     if for_seconds is not None:
         body["for_seconds"] = for_seconds
@@ -57,6 +67,25 @@ def kill(scope: str, reason: str, for_seconds: int | None, cancel_in_flight: boo
     click.echo(answer["says"])
     click.echo(f"Reach: {answer['reach']}.")
     click.echo(f"Lift it with: tool-gateway restore {scope}")
+    doubt = doubt_of(scope)
+    if doubt:
+        click.echo(f"But: {doubt}")
+
+
+def _tell_foreseen(scope: str, *, cancel_in_flight: bool, as_json: bool) -> None:
+    asked = query({"scope": scope, "cancel_in_flight": "true" if cancel_in_flight else None})
+    answer = accepted(ask("GET", f"/v1/blast-radius?{asked}"))
+    if as_json:
+        print_json(answer)
+        return
+    click.echo(answer["says"])
+    click.echo(
+        f"Just now: {answer['runs_in_progress']} runs in progress, {answer['calls_in_flight']} calls in flight,"
+        f" {answer['calls_that_end_now']} of them would end at once."
+    )
+    doubt = doubt_of(scope)
+    if doubt:
+        click.echo(f"But: {doubt}")
 
 
 @click.command(epilog=_SCOPES)
@@ -93,7 +122,7 @@ def status(as_json: bool) -> None:
     if as_json:
         print_json(body)
     else:
-        click.echo("\n".join(_status_lines(body)))
+        click.echo("\n".join((*_status_lines(body), *trouble_lines())))
 
 
 def _status_lines(body: Mapping[str, object]) -> Iterable[str]:

@@ -54,6 +54,11 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def shown(text: str) -> str:
+    """Nothing that a terminal would obey: names are their callers' to make up."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
 @contextmanager
 def progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
     """How far a long work is: a bar on stderr while that is a terminal, else nothing. It is told of each step forward."""

@@ -10,7 +10,7 @@ import click
 
 from gateway.cli import choices
 from gateway.cli.client import Streamed, Unreachable, ask, follow, query
-from gateway.cli.output import accepted, asks_the_gateway
+from gateway.cli.output import accepted, asks_the_gateway, shown
 from gateway.denial import ANSWERS
 
 _WAITS = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -140,7 +140,7 @@ def _as_line(style: Style) -> Callable[[Mapping[str, object]], str]:
             style(_text(call, "call_id"), "bright_black"),
         )
         detail = call.get("detail")
-        below = f"\n    {style(_shown(str(detail)), 'bright_black')}" if detail else ""
+        below = f"\n    {style(shown(str(detail)), 'bright_black')}" if detail else ""
         return "  ".join(told) + below
 
     return line
@@ -156,12 +156,7 @@ def _colour(reason: str, decision: str) -> str:
 
 def _text(call: Mapping[str, object], key: str) -> str:
     value = call.get(key)
-    return "-" if value is None else _shown(str(value))
-
-
-def _shown(text: str) -> str:
-    """Nothing that a terminal would obey: names are their callers' to make up."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    return "-" if value is None else shown(str(value))
 
 
 def _style() -> Style:

@@ -23,6 +23,7 @@ def test_kill_says_what_it_stops_and_how_far_it_reaches_and_restore_lifts_it(run
     ]
     status = running.run("status")
     assert status.code == 0
+    assert "\nnot ok       no call lately\n" in status.out
     assert "degraded     kill_switch\n" in status.out
     assert "  writes: wiki under attack (runtime, by " in status.out
     restored = running.run("restore", "writes")
@@ -42,6 +43,49 @@ def test_restore_exits_1_and_names_the_source_that_still_holds(running: Home) ->
     assert (said.code, said.out) == (1, "")
     assert said.err == (
         "tool-gateway: The switch set at run time is lifted, but all is still stopped by kill_switch.yaml: remove it there.\n"
+    )
+
+
+def test_a_stop_that_may_stop_nothing_says_so_and_what_may_have_been_meant(running: Home) -> None:
+    for scope, doubt in (
+        ("agent:billing", "the policy names no agent billing, so it may stop nothing."),
+        (
+            "tool:search.raed",
+            "the policy names no tool search.raed, so it may stop nothing. Did you mean tool:search.read?",
+        ),
+        ("run:r-77", "no run of the id r-77 is in progress just now."),
+        ("agent:default", None),
+        ("tool:search.read", None),
+        ("tool:shell.*", None),
+    ):
+        said = running.run("kill", scope, "--reason", "drill")
+        assert said.code == 0
+        assert said.out.splitlines()[-1] == (
+            f"But: {doubt}" if doubt else f"Lift it with: tool-gateway restore {scope}"
+        )
+
+
+def test_what_a_stop_would_do_can_be_asked_first(running: Home) -> None:
+    said = running.run("kill", "all", "--dry-run", "--cancel-in-flight")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("Stops every call of every agent. ")
+    assert (
+        "are cut, though the tool may have run.\nJust now: 0 runs in progress, 0 calls in flight, 0 of them" in said.out
+    )
+    assert "kill switches none\n" in running.run("status").out
+    assert json.loads(running.run("kill", "all", "--dry-run", "--json").out)["runs_in_progress"] == 0
+    without_reason = running.run("kill", "all")
+    assert (without_reason.code, without_reason.out) == (2, "")
+    assert without_reason.err == "tool-gateway: Missing option '--reason'. See tool-gateway kill --help.\n"
+
+
+def test_status_tells_who_is_in_trouble_and_why(running: Home) -> None:
+    for tool in ("search.read", "shell.run", "shell.run"):
+        running.call(tool)
+    status = running.run("status").out
+    assert "\nnot ok       3 calls lately (see each: tool-gateway tail --reason '!ok' -n 200)\n" in status
+    assert (
+        "     2 tool_not_allowed       shell.run, agent default\n     1 upstream_failed        search.read," in status
     )
 
 

@@ -1,0 +1,56 @@
+"""What an operator in a hurry would want to be told as well: a stop that stops nothing, and who is in trouble."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from gateway.cli.client import Unreachable, ask, query
+from gateway.cli.output import shown
+
+_LATEST = 200
+_TOLD = 8
+
+
+def doubt_of(scope: str) -> str | None:
+    """Why a kill switch of this scope may stop nothing: a name that is known to nobody."""
+    kind, _, name = scope.partition(":")
+    if kind == "run":
+        runs = _asked("/v1/blast-radius?" + query({"scope": scope})).get("runs_in_progress")
+        return f"no run of the id {name} is in progress just now." if runs == 0 else None
+    if kind not in ("agent", "tool") or name.endswith("*"):
+        return None
+    policy = _asked("/v1/policy")
+    if not policy:
+        return None
+    found = policy.get(f"{kind}s")
+    names = [str(known) for known in found] if isinstance(found, list) else []
+    if name in names or (kind, name) == ("agent", "default"):
+        return None
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, names, 1)
+    meant = f" Did you mean {kind}:{near[0]}?" if near else ""
+    return f"the policy names no {kind} {name}, so it may stop nothing.{meant}"
+
+
+def trouble_lines() -> Iterator[str]:
+    """The latest calls that did not go well, the most frequent cases first. `tail` shows each of them."""
+    found = _asked("/v1/calls?" + query({"reason": "!ok,dedup", "limit": str(_LATEST)})).get("calls")
+    calls = [call for call in found if isinstance(call, dict)] if isinstance(found, list) else []
+    if not calls:
+        yield "not ok       no call lately"
+        return
+    cases = Counter((str(call.get("reason")), str(call.get("tool")), str(call.get("agent_id"))) for call in calls)
+    yield f"not ok       {len(calls)} calls lately (see each: tool-gateway tail --reason '!ok' -n {_LATEST})"
+    for (reason, tool, agent), count in cases.most_common(_TOLD):
+        yield f"  {count:>4} {reason:<22} {shown(tool)}, agent {shown(agent)}"
+    if len(cases) > _TOLD:
+        yield f"       and {len(cases) - _TOLD} other cases"
+
+
+def _asked(path: str) -> dict[str, object]:
+    """The stop is what counts, and it is on: whatever goes wrong with these questions is not told."""
+    try:
+        answer = ask("GET", path)
+    except Unreachable:
+        return {}
+    return answer.body if answer.status < 300 else {}
