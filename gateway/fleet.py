@@ -10,6 +10,7 @@ from gateway.pipeline.shared import SharedCharges
 from gateway.state.counts import Counts
 from gateway.state.stores import Store
 from gateway.state.stores.keeper import Keeper
+from gateway.state.stores.valkey.answers import SharedAnswers
 from gateway.state.stores.valkey.fleet import Fleet
 from gateway.state.stores.valkey.notes import SharedNotes
 from gateway.state.stores.valkey.store import ValkeyStore
@@ -41,15 +42,19 @@ class Member:
         self._fleet = Fleet(store.place, lambda: clock().wall)
         self._switches = SharedSwitches(store, self._fleet, adopt)
         self._notes = SharedNotes(store, self._fleet, noting, adopt_notes, self._unreadable)
-        self._fleet.heeds = self._switches.read, self._notes.read
         self._chores: list[asyncio.Task[None]] = []
         self._keeper = keeper
         keeper.beside = lambda: self._fleet.problem
+        self._answers = SharedAnswers(self._fleet, counts.answers)
+        pipeline.share_answers(self._answers)
+        self._fleet.heeds = self._switches.read, self._notes.read, self._answers.renew
         pipeline.shared = SharedCharges(self._fleet, counts, clock, pipeline.run_finished)
 
     async def join(self) -> None:
         """Returns when calls can be charged, which is when the switches are known, or when that takes too long."""
-        self._chores = [asyncio.create_task(part.run()) for part in (self._fleet, self._switches, self._notes)]
+        self._chores = [
+            asyncio.create_task(part.run()) for part in (self._fleet, self._switches, self._notes, self._answers)
+        ]
         with suppress(TimeoutError):
             async with asyncio.timeout(READY_WITHIN):
                 await self._fleet.ready.wait()

@@ -3,7 +3,7 @@
 from pathlib import PurePath
 
 from gateway.denial import ANSWERS, Denial, Reason
-from gateway.model import UpstreamError
+from gateway.model import Effect, UpstreamError
 from gateway.pipeline.limits import Timer
 from gateway.policy.snapshot import Plan
 
@@ -104,21 +104,51 @@ def key_reused(plan: Plan) -> Denial:
     )
 
 
+def not_claimed() -> Denial:
+    """To perform the call without asking would make it twice where another gateway has made it."""
+    detail = (
+        "The gateway cannot learn whether another one has made this call already (same Idempotency-Key), so it does not make it"
+        " (state.on_unavailable: deny). Try again later; an operator has to look at the gateway's state."
+    )
+    return Denial(Reason.STATE_UNAVAILABLE, detail, retry_after=RETRY_LATER)
+
+
 def not_shared(plan: Plan) -> Denial:
-    """The first call with the key gets its answer as it arrives; it is held for nobody else."""
+    """The first call gets its answer as it arrives; it is held for nobody else."""
+    advice = (
+        "or ask for less under a new key" if plan.effect is Effect.READ else "and do not make the call again to see it"
+    )
     return Denial(
         Reason.RESPONSE_TOO_LARGE,
         f"{plan.tool} has run for the first call with this Idempotency-Key, and its answer, a stream or more than 256 KiB, went to"
-        " that call alone. Use that answer, or ask for less under a new key.",
+        f" that call alone. Use that answer, {advice}.",
     )
 
 
-def ended_with_its_run(plan: Plan, *, sent: bool) -> Denial:
-    """For a call that had joined one of another run."""
-    what = f"The call of {plan.tool} that this one had joined (same Idempotency-Key) was ended with its run"
+RUN = "its run"
+CALLERS = "the last caller that waited for it"
+
+
+def ended_with(what: str, plan: Plan, *, sent: bool) -> Denial:
+    """For a call that had joined one which ended for a reason of that one's own."""
+    joined = f"The call of {plan.tool} that this one had joined (same Idempotency-Key) was ended with {what}"
     if sent and not plan.repeatable:
-        return Denial(Reason.OUTCOME_UNKNOWN, f"{what}, after it was sent. {LOOK_FIRST}")
-    return Denial(Reason.TOOL_TIMEOUT, f"{what}, before there was an answer. Repeat it.")
+        return Denial(Reason.OUTCOME_UNKNOWN, f"{joined}, after it was sent. {LOOK_FIRST}")
+    return Denial(Reason.TOOL_TIMEOUT, f"{joined}, before there was an answer. Repeat it.")
+
+
+def not_heard(plan: Plan, *, gone: bool) -> Denial:
+    """For a call that waited for one at another gateway of the fleet: that gateway is gone, or the state that they share."""
+    what = f"The gateway that made this call of {plan.tool} (same Idempotency-Key)"
+    if gone and plan.repeatable:
+        return Denial(Reason.UPSTREAM_FAILED, f"{what} is gone, and no answer came. Repeat it.")
+    if gone:
+        advice = "Check its effect; if it has to be made again, use a new key."
+        return Denial(Reason.OUTCOME_UNKNOWN, f"{what} is gone, and nobody knows whether it ran. {advice}")
+    if plan.allow_without_state and not plan.repeatable:
+        return Denial(Reason.OUTCOME_UNKNOWN, f"{what} cannot be asked for its answer. {LOOK_FIRST}")
+    detail = f"{what} cannot be asked for its answer just now. Repeat it later, with the same key."
+    return Denial(Reason.STATE_UNAVAILABLE, detail, retry_after=RETRY_LATER)
 
 
 def response_too_large(plan: Plan) -> UpstreamError:

@@ -11,6 +11,7 @@ from gateway.model import Door, Event, Moment, Observer, Outcome, Reply, RunKey,
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
 from gateway.pipeline.begun import Begun
+from gateway.pipeline.claims import Claims
 from gateway.pipeline.failures import Cut
 from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
@@ -80,16 +81,20 @@ class Pipeline:
         self._attempts = Attempts(send, counts, clock, dice)
         self._sharing = Sharing(counts, buffers, clock, self)
         self.shared: SharedCharges | None = None
-        """Set by app.py, where counts are a fleet's."""
+        """Set by fleet.py, where counts are a fleet's."""
+
+    def share_answers(self, claims: Claims) -> None:
+        """Of one performance for all gateways of a fleet."""
+        self._sharing.claims = claims
 
     async def handle(
         self, call: ToolCall, plan: Plan, policy: str, answer: Answer[R], shadow: Shadow | None = None
     ) -> R:
         """Judges, performs and answers one call, and settles it whatever happens."""
         progress = Progress(call, plan, policy, self._limits(call, plan))
-        earlier = None if call.idempotency_key is None else self._sharing.find(call)
         wait = None
         try:
+            earlier = None if call.idempotency_key is None else await self._sharing.find(progress, plan)
             denial = self._admit(progress, plan, earlier, shadow)
             call = progress.call  # without its arguments
             if denial is not None:

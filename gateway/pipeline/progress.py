@@ -5,6 +5,7 @@ from typing import Protocol
 
 from gateway.denial import Denial, Reason
 from gateway.model import Decision, Moment, Outcome, Record, Remaining, Reply, ToolCall, Try
+from gateway.pipeline.claims import Claim
 from gateway.pipeline.limits import Limits, Timer
 from gateway.policy.snapshot import Plan
 from gateway.state.breaker import Trial
@@ -48,6 +49,10 @@ class Progress:
     reservation: Reservation | None = None
     share: GivenBack | None = None
     """Of the fleet's counts, where the call is charged there as well."""
+    claim: Claim | None = None
+    """On performing it, for all gateways of a fleet."""
+    unclaimed: bool = False
+    """Nobody could be asked whether another gateway performs it."""
     place: Place | None = None
     """Among its tool's attempts at work; held until the reply is through."""
     performing: bool = False

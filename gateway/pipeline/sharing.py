@@ -6,25 +6,25 @@ leaves by itself (client gone, its own run's end, a kill of its run) takes nothi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from itertools import chain
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from gateway.denial import Denial, Reason
-from gateway.guards import judge_again
-from gateway.model import Moment, Reply, RunKey, ToolCall
+from gateway.guards import REPLAY_GUARDS, ask, judge_again
+from gateway.model import Attempt, Moment, Reply, ToolCall
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import HELD_REPLY
+from gateway.pipeline.claims import Claims
 from gateway.pipeline.failures import Cut
+from gateway.pipeline.holding import LARGEST_SHARED, CannotHold, Held, again
 from gateway.pipeline.progress import Progress
 from gateway.policy.snapshot import Plan
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
+from gateway.state.ended import Elsewhere, Ended, Silence
 from gateway.state.idempotency import AnswerKey, KeptAnswer
 from gateway.state.inflight import Stopped, Wait
 
-LARGEST_SHARED = 256 * 1024
-"""Bytes: a longer body is not held, neither for those that joined nor for a later call (SPEC 5)."""
 REPLAYED = 6.0
 """Seconds for which the end of a call that `lingers` is told again: longer than clients wait before they repeat a request."""
 MOST_REPLAYED = 16 << 20
@@ -61,32 +61,7 @@ class Performance:
         return self.progress.sent or not self.wait.waiting
 
 
-class Ended(NamedTuple):
-    """What a performance came to, for those that joined it."""
-
-    call_id: str
-    args_hash: str
-    run: RunKey
-    denial: Denial | None
-    reply: Reply | None
-    """Its body is whole, or it is not for them."""
-    sent: bool
-
-    @classmethod
-    def of(cls, performance: Performance) -> "Ended":
-        call, reply = performance.progress.call, performance.progress.reply
-        if reply is not None:
-            reply = Reply(reply.status, reply.headers, reply.body)
-        return cls(call.id, call.args_hash, call.run, performance.denial, reply, performance.sent)
-
-    @property
-    def weight(self) -> int:
-        """Bytes, about."""
-        reply = self.reply
-        return 1024 if reply is None else 1024 + len(reply.body or b"") + sum(map(len, chain(*reply.headers)))
-
-
-Earlier = KeptAnswer | Performance | Ended
+Earlier = KeptAnswer | Performance | Ended | Elsewhere
 """What a call may find under its key."""
 
 
@@ -117,21 +92,45 @@ class Sharing:
         self._buffers = buffers
         self._clock = clock
         self._stages = stages
+        self.claims: Claims | None = None
+        """Where gateways share their state."""
         self._at_work: dict[AnswerKey, Performance] = {}
         self._ended: dict[AnswerKey, Ended] = {}
         """Of calls that linger, oldest first."""
         self._replayable = 0
         """Bytes they hold."""
 
-    def find(self, call: ToolCall) -> Earlier | None:
-        """An earlier call with this one's key, at work or answered."""
+    async def find(self, progress: Progress, plan: Plan) -> Earlier | None:
+        """An earlier call with this one's key, at work or answered. Of a fleet's other gateways none is asked about a call that is refused
+        anyway; none comes before an await where there is none to ask.
+        """
+        call = progress.call
+        earlier = self._find_here(call)
+        if earlier is not None or self.claims is None or call.lingers:
+            return earlier
+        if ask(REPLAY_GUARDS, call, plan, self._counts, call.started).denial is not None:
+            return None
+        found = await self.claims.claim(
+            _key_of(call), call.id, call.args_hash, safe=plan.repeatable, alone=plan.allow_without_state
+        )
+        if isinstance(found, Elsewhere | Ended):
+            return self._find_here(call) or found
+        progress.claim, progress.unclaimed = found, found is None
+        return self._find_here(call)
+
+    def _find_here(self, call: ToolCall) -> Earlier | None:
         key = _key_of(call)
         earlier = self._at_work.get(key) or self._ended.get(key)
         return earlier or (None if call.lingers else self._counts.answers.find(key, call.started))
 
     async def lead(self, progress: Progress, plan: Plan, wait: Wait) -> None:
         """The first call: has it performed, and waits until `progress` tells how it ended. No await comes before others can join."""
+        if progress.unclaimed:
+            progress.refuse(failures.not_claimed())
+            return
         performance = self._at_work[_key_of(progress.call)] = Performance(progress, plan, wait)
+        if progress.claim is not None:
+            progress.claim.unwatched = lambda: self._end_unwanted(performance)
         progress.performing = True
         performance.task = asyncio.create_task(self._run(performance))
         try:
@@ -145,6 +144,8 @@ class Sharing:
         """A later one: leaves in `progress` the first one's answer, or why it cannot have it."""
         if isinstance(earlier, Performance):
             answer = await self._join(earlier, progress, plan, wait)
+        elif isinstance(earlier, Elsewhere):
+            answer = await self._hear(earlier, progress, plan, wait)
         elif isinstance(earlier, Ended):
             answer = self._share(earlier, progress.call, plan)
         else:
@@ -159,10 +160,13 @@ class Sharing:
 
     def forget(self, progress: Progress) -> None:
         """The first call is over: nobody can join it any more. Safe to call twice, and for calls that led nothing."""
-        key = _key_of(progress.call)
+        key, sent = _key_of(progress.call), progress.sent
         performance = self._at_work.get(key)
         if performance is not None and performance.progress is progress:
             del self._at_work[key]
+            sent = performance.sent
+        if progress.claim is not None:
+            progress.claim.release(_end_of(progress, progress.denial, sent=sent))
 
     async def _run(self, performance: Performance) -> None:
         """The performance from its first attempt to its end. A reply that cannot be held is left to its first caller to stream."""
@@ -176,11 +180,14 @@ class Sharing:
         except Exception as error:  # noqa: BLE001  the rim of the task, as the pipeline is that of the call
             progress.fail(self._stages.internal_error(progress.call.id, error))
         finally:
-            self._keep(progress)
             performance.denial = progress.denial
             progress.performing = False
             reply = progress.reply
-            if not performance.led or reply is None or reply.body is not None:
+            kept = self._keep(progress)
+            streams = performance.led and reply is not None and reply.body is None
+            if progress.claim is not None and (kept or streams):
+                progress.claim.tell(_end_of(progress, progress.denial, sent=True), kept=kept)
+            if not streams:
                 self.forget(progress)
             if progress.call.lingers and progress.sent:
                 self._keep_end(performance)
@@ -194,7 +201,7 @@ class Sharing:
             return
         if plan.stream or reply.event_stream or (reply.length or 0) > LARGEST_SHARED:
             return
-        held = _Held(self._buffers, progress)
+        held = Held(self._buffers, progress)
         try:
             await self._stages.stream(progress, plan, wait, held.write, held.end)
             reply.body = b"".join(held.pieces)
@@ -202,22 +209,22 @@ class Sharing:
         except Cut:
             reply.close()
             progress.reply = None
-        except _CannotHold:
-            reply.chunks = _again(held.pieces, reply.chunks)
+        except CannotHold:
+            reply.chunks = again(held.pieces, reply.chunks)
         if reply.body is None:
             progress.bytes_out = 0
             progress.window.clear()
 
-    def _keep(self, progress: Progress) -> None:
+    def _keep(self, progress: Progress) -> bool:
         reply, call = progress.reply, progress.call
         if progress.denial is not None or reply is None or reply.body is None or len(reply.body) > LARGEST_SHARED:
-            return
-        if call.lingers:
-            return
-        if reply.status < 300 or (400 <= reply.status < 500 and reply.status not in PASSING):
+            return False
+        kept = reply.status < 300 or (400 <= reply.status < 500 and reply.status not in PASSING)
+        if kept and not call.lingers:
             now = self._clock()
             answer = KeptAnswer(_key_of(call), call.args_hash, now, reply.status, reply.headers, reply.body)
             self._counts.answers.keep(answer)
+        return kept
 
     async def _join(self, performance: Performance, progress: Progress, plan: Plan, wait: Wait) -> Reply | Denial:
         """Waits for the end of a performance, or for this caller's own."""
@@ -232,17 +239,41 @@ class Sharing:
             return failures.stopped_after_dispatch(stop.denial, plan) if performance.sent else stop.denial
         finally:
             self._leave(performance)
-        return self._share(Ended.of(performance), progress.call, plan)
+        return self._share(
+            _end_of(performance.progress, performance.denial, sent=performance.sent), progress.call, plan
+        )
+
+    async def _hear(self, elsewhere: Elsewhere, progress: Progress, plan: Plan, wait: Wait) -> Reply | Denial:
+        """Waits for the end of a performance at another gateway, which may have been sent, or for this caller's own."""
+        try:
+            with wait.attempting(Attempt(0, "", "", [], b"", sent=True), progress.until()):
+                ended = await elsewhere.end()
+        except TimeoutError:
+            return failures.explain(failures.timed_out(progress.timer, plan, sent=True), plan)
+        except Stopped as stop:
+            return failures.stopped_after_dispatch(stop.denial, plan)
+        if ended is Silence.UNMADE:
+            return failures.ended_with(failures.CALLERS, plan, sent=False)
+        if isinstance(ended, Silence):
+            return failures.not_heard(plan, gone=ended is Silence.GONE)
+        return self._share(ended, progress.call, plan)
 
     def _leave(self, performance: Performance) -> None:
         performance.callers -= 1
-        if not performance.callers and not performance.progress.call.lingers:
+        self._end_unwanted(performance)
+
+    def _end_unwanted(self, performance: Performance) -> None:
+        """Does anybody wait for it still?"""
+        progress = performance.progress
+        watched = progress.claim is not None and progress.claim.watched
+        if not performance.callers and not watched and not progress.call.lingers:
             performance.task.cancel()  # of no effect on one that is done
-            self.forget(performance.progress)  # whoever comes now must not be cut with it
+            self.forget(progress)  # whoever comes now must not be cut with it
 
     def _keep_end(self, performance: Performance) -> None:
         """For a while. (One timer a call, which knows its end by name alone: one that goes before its time must be gone.)"""
-        key, ended = _key_of(performance.progress.call), Ended.of(performance)
+        key = _key_of(performance.progress.call)
+        ended = _end_of(performance.progress, performance.denial, sent=performance.sent)
         self._drop(key)
         self._ended[key] = ended
         self._replayable += ended.weight
@@ -268,7 +299,7 @@ class Sharing:
             return denial
         # It may speak of the first call's run alone: this one's is asked for itself.
         objection = judge_again(call, plan, self._counts, self._clock())
-        return objection or failures.ended_with_its_run(plan, sent=ended.sent)
+        return objection or failures.ended_with(failures.RUN, plan, sent=ended.sent)
 
     def _room_for(self, reply: Reply, progress: Progress) -> Denial | None:
         more = len(reply.body or b"") - HELD_REPLY
@@ -280,37 +311,14 @@ class Sharing:
         return None
 
 
-class _CannotHold(Exception):
-    """The reply has outgrown what may be held."""
-
-
-class _Held:
-    """Where a reply is put instead of a connection. What it takes of the Buffers is given back with the call's room."""
-
-    def __init__(self, buffers: Buffers, progress: Progress) -> None:
-        self.pieces: list[bytes] = []
-        self._size = 0
-        self._buffers = buffers
-        self._progress = progress
-
-    async def write(self, piece: bytes) -> None:
-        """Raises _CannotHold, and has the piece all the same."""
-        self.pieces.append(piece)
-        self._size += len(piece)
-        more = self._size - self._progress.room
-        if self._size > LARGEST_SHARED or (more > 0 and not self._buffers.take(more)):
-            raise _CannotHold
-        self._progress.room += max(0, more)
-
-    async def end(self) -> None:
-        """Nothing has to be written."""
-
-
-async def _again(pieces: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
-    async for piece in rest:
-        yield piece
+def _end_of(progress: Progress, denial: Denial | None, *, sent: bool) -> Ended:
+    """What those that joined it are told: with a body that is whole, or none."""
+    call, plan, reply = progress.call, progress.plan, progress.reply
+    if reply is not None:
+        reply = Reply(reply.status, reply.headers, reply.body)
+    elif denial is None and plan is not None:
+        denial = failures.ended_with(failures.CALLERS, plan, sent=sent)
+    return Ended(call.id, call.args_hash, call.run, denial, reply, sent)
 
 
 def _key_of(call: ToolCall) -> AnswerKey:

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from gateway.denial import Reason
 from gateway.model import Attempt, Budgets, Effect, Event, Moment, Outcome, Record, Reply, ToolCall, UpstreamError
 from gateway.pipeline.pipeline import OpenCall, Pipeline
-from gateway.pipeline.sharing import MOST_REPLAYED, REPLAYED, Ended
+from gateway.pipeline.sharing import MOST_REPLAYED, REPLAYED
 from gateway.policy.snapshot import Plan, Retries
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
+from gateway.state.ended import Ended
 from tests.unit.fake_time import in_fake_time, now, settled
 from tests.unit.made_up import a_call, a_plan
 

@@ -12,7 +12,7 @@ from valkey.asyncio.connection import Connection
 from valkey.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 
 from gateway.place import Place
-from gateway.state.stores.valkey import scripts
+from gateway.state.stores.valkey import claim_scripts, scripts
 from gateway.state.stores.valkey.primary import ASKED_WITHIN, FAILURES, NoPrimary, connect, disconnect, find
 
 REPLY_WITHIN = 0.2
@@ -22,7 +22,14 @@ CONNECT_WITHIN = 1.0
 """Seconds: nobody waits for it. What Sentinels and nodes of a cluster take that do not answer comes on top."""
 WATCHED_EVERY = 1.0
 """Seconds between two looks at who the Sentinels say is the primary."""
-NAMES = ("BEGIN", "CHARGE", "REFUND", "TELL_RUN", "TELL_AGENT", "LOOK", "SWITCH", "SWITCHES", "NOTE", "NOTES")
+SCRIPTS = {
+    name: str(getattr(module, name))
+    for module, names in (
+        (scripts, "BEGIN CHARGE REFUND TELL_RUN TELL_AGENT LOOK SWITCH SWITCHES NOTE NOTES"),
+        (claim_scripts, "CLAIM WATCH END"),
+    )
+    for name in names.split()
+}
 
 Take = Callable[[str | None], None]
 """Is handed the reply; None: there will be none. Must not raise."""
@@ -56,8 +63,8 @@ class Link:
         try:
             async with asyncio.timeout(CONNECT_WITHIN + ASKED_WITHIN * len(self._place.nodes)):
                 connection = self._connection = await connect(self._place)
-                for name in NAMES:
-                    await connection.send_command("SCRIPT", "LOAD", getattr(scripts, name))
+                for name, script in SCRIPTS.items():
+                    await connection.send_command("SCRIPT", "LOAD", script)
                     self._hashes[name] = _text(await connection.read_response())
         except FAILURES as error:
             await self._close()

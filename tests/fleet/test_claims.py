@@ -1,0 +1,175 @@
+"""Claims on calls with an Idempotency-Key as the store holds them: what of them stays, what is forgotten, what comes too late."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.denial import Denial, Reason
+from gateway.model import Reply, RunKey
+from gateway.place import parse_place
+from gateway.state.ended import Elsewhere, Ended, Silence
+from gateway.state.idempotency import AnswerKey, Answers
+from gateway.state.stores.valkey import answers
+from gateway.state.stores.valkey.answers import Claim, SharedAnswers
+from gateway.state.stores.valkey.fleet import Fleet
+from tests.fleet.test_books import forget_everything
+from tests.fleet.valkey_server import ValkeyServer
+
+RUN = RunKey("scout", "r1")
+
+
+def key(name: str) -> AnswerKey:
+    return AnswerKey("scout", "notes.write", name)
+
+
+def answered(call_id: str, size: int = 2) -> Ended:
+    return Ended(call_id, "hash", RUN, None, Reply(200, (("X-Odd", "\udcff"),), b"\x00" * size), sent=True)
+
+
+class Gateway:
+    def __init__(self, valkey: ValkeyServer) -> None:
+        self.bounds = Answers()
+        self.fleet = Fleet(parse_place(valkey.url), time.time)
+        self.answers = SharedAnswers(self.fleet, self.bounds)
+        self.fleet.heeds = (self.answers.renew,)
+        self._calls = 0
+        self.running = [asyncio.create_task(self.fleet.run())]
+
+    async def ask(self, name: str, *, safe: bool = False, alone: bool = False) -> Claim | Elsewhere | Ended | None:
+        self._calls += 1
+        holder = f"{id(self)}-{self._calls}"
+        return await self.answers.claim(key(name), holder, "hash", safe=safe, alone=alone)
+
+    async def claim(self, name: str, *, alone: bool = False) -> Claim:
+        found = await self.ask(name, alone=alone)
+        assert isinstance(found, Claim)
+        return found
+
+    async def heard(self) -> None:
+        """All that was said so far."""
+        await self.fleet.flush()
+
+
+@pytest.fixture
+async def gateways(valkey: ValkeyServer) -> AsyncIterator[tuple[Gateway, Gateway]]:
+    one, other = Gateway(valkey), Gateway(valkey)
+    async with asyncio.timeout(15):
+        await one.fleet.ready.wait()
+        await other.fleet.ready.wait()
+    yield one, other
+    for gateway in (one, other):
+        for task in gateway.running:
+            task.cancel()
+        await asyncio.gather(*gateway.running, return_exceptions=True)
+
+
+async def test_an_answer_comes_back_as_it_was(gateways: tuple[Gateway, Gateway]) -> None:
+    one, other = gateways
+    claim = await one.claim("k")
+    claim.tell(answered(claim.holder), kept=True)
+    claim.release()
+    await one.heard()
+    assert await other.ask("k") == answered(claim.holder)
+
+
+async def test_an_end_that_is_not_kept_is_told_to_those_who_wait(gateways: tuple[Gateway, Gateway]) -> None:
+    one, other = gateways
+    claim = await one.claim("k")
+    found = await other.ask("k")
+    assert isinstance(found, Elsewhere)
+    denial = Denial(Reason.CIRCUIT_OPEN, "Later.", retry_after=3.5)
+    ended = Ended(claim.holder, "hash", RUN, denial, None, sent=False)
+    claim.release(ended)
+    await one.heard()
+    assert await found.end() == ended
+    assert isinstance(await other.ask("k"), Claim)
+
+
+async def test_the_oldest_answers_of_an_agent_make_room_and_too_large_ones_are_not_kept(
+    gateways: tuple[Gateway, Gateway],
+) -> None:
+    one, other = gateways
+    one.bounds.max_bytes = 10_000
+    for name in ("first", "second", "third"):
+        claim = await one.claim(name)
+        claim.tell(answered(claim.holder, 2000), kept=True)
+    huge = await one.claim("huge")
+    huge.tell(answered(huge.holder, 20_000), kept=True)
+    await one.heard()
+    assert isinstance(await other.ask("huge"), Claim)
+    assert isinstance(await other.ask("first"), Claim)
+    assert isinstance(await other.ask("second"), Ended)
+    assert isinstance(await other.ask("third"), Ended)
+
+
+async def test_an_answer_is_kept_as_long_as_the_policy_in_force_says(gateways: tuple[Gateway, Gateway]) -> None:
+    one, other = gateways
+    claim = await one.claim("k")
+    claim.tell(answered(claim.holder), kept=True)
+    await one.heard()
+    assert isinstance(await other.ask("k"), Ended)
+    other.bounds.ttl = 0.001
+    async with asyncio.timeout(15):
+        while not isinstance(await other.ask("k"), Claim):
+            pass
+
+
+async def test_what_lies_unread_claims_nothing_that_was_let_go(
+    gateways: tuple[Gateway, Gateway], valkey: ValkeyServer
+) -> None:
+    one, other = gateways
+    valkey.pause()
+    assert await one.ask("k") is None
+    valkey.go_on()
+    async with asyncio.timeout(15):
+        await one.fleet.ready.wait()
+        await other.fleet.ready.wait()
+    await one.heard()
+    assert isinstance(await other.ask("k"), Claim)
+
+
+async def test_a_claim_and_its_end_outlive_a_store_that_forgets_them(
+    gateways: tuple[Gateway, Gateway], valkey: ValkeyServer
+) -> None:
+    one, other = gateways
+    claim = await one.claim("k")
+    await forget_everything(valkey)
+    assert one.fleet.link is not None
+    await one.answers.renew(one.fleet.link)
+    await one.heard()
+    assert isinstance(await other.ask("k"), Elsewhere)
+    await forget_everything(valkey)
+    claim.tell(answered(claim.holder), kept=True)
+    await one.heard()
+    assert await other.ask("k") == answered(claim.holder)
+
+
+async def test_what_was_performed_alone_is_known_once_the_store_is_back(
+    gateways: tuple[Gateway, Gateway], valkey: ValkeyServer
+) -> None:
+    one, other = gateways
+    await valkey.kill()
+    claim = await one.claim("k", alone=True)
+    claim.tell(answered(claim.holder), kept=True)
+    assert await other.ask("k") is None
+    await valkey.begin()
+    async with asyncio.timeout(15):
+        await one.fleet.ready.wait()
+        await other.fleet.ready.wait()
+    await one.heard()
+    assert await other.ask("k") == answered(claim.holder)
+
+
+async def test_a_claim_that_nobody_renews_is_left_behind(
+    gateways: tuple[Gateway, Gateway], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "LEASE", 50)
+    one, other = gateways
+    await one.claim("k")
+    found = await other.ask("k")
+    assert isinstance(found, Elsewhere)
+    assert await found.end() is Silence.GONE
+    assert isinstance(await other.ask("k"), Elsewhere)  # it may have run
+    assert isinstance(await other.ask("k", safe=True), Claim)
