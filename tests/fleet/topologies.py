@@ -101,7 +101,7 @@ class Watched(Topology):
             f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
             f"user asking on >{PASSWORD} -@all +sentinel|masters\n"
             f"sentinel monitor {NAME} 127.0.0.1 {self.primary.port} 1\n"
-            f"sentinel down-after-milliseconds {NAME} 300\nsentinel failover-timeout {NAME} 3000\n"
+            f"sentinel down-after-milliseconds {NAME} 500\nsentinel failover-timeout {NAME} 3000\n"
         )
         self.process = await asyncio.create_subprocess_exec(
             str(get_binary_path()), str(configuration), "--sentinel", stdout=DEVNULL, stderr=DEVNULL
