@@ -57,6 +57,11 @@ COLLECTOR = (10_000, 20, 20)
 that its usual 700 make it look after every few calls for nothing.
 """
 
+TURN = 0.0005
+"""Seconds for which a thread that computes (the log's, one that compiles a policy) keeps the interpreter when the event loop wants
+it. With Python's 5 ms a call would wait as long.
+"""
+
 
 def clock() -> Moment:
     """The only reading of clocks; the loop's timers run on the same monotonic one."""
@@ -145,6 +150,7 @@ class Gateway:
             asyncio.create_task(self.policies.watch()),
             asyncio.create_task(self.housekeeping.run()),
         ]
+        sys.setswitchinterval(TURN)
         gc.collect()
         gc.set_threshold(*COLLECTOR)
         gc.freeze()  # what the start made lives as long as the process: the collector need not walk it again

@@ -28,10 +28,6 @@ _APART = ("kill_switch", "policy_", "rollout", "breaker", "gateway_", "state_", 
 _BATCH_BYTES = 32 * 1024
 _GATHER_SECONDS = 0.1
 """Lines are written in batches this far apart, so that the writer seldom competes with the event loop."""
-_TURN_SECONDS, _TURN_LINES = 0.0005, 16
-"""A thread that computes keeps the interpreter for 5 ms unless it gives it up. After each line would be too often: changing
-threads costs more than the line does, and even asking for the time a tenth of it.
-"""
 _REPORT_SECONDS = 10.0
 """log_dropped lines are at least this far apart."""
 
@@ -175,16 +171,11 @@ class Log:
 
     def _fill(self, batch: "_Batch") -> bool:
         """With what waits; False: that was all."""
-        turn_ends = time.monotonic() + _TURN_SECONDS
         while batch.size < _BATCH_BYTES and not self._sink.late:
-            for _ in range(_TURN_LINES):
-                entry = self._next()
-                if entry is None:
-                    return False
-                batch.add(entry, self._rendered(entry))
-            if time.monotonic() >= turn_ends:
-                time.sleep(0)
-                turn_ends = time.monotonic() + _TURN_SECONDS
+            entry = self._next()
+            if entry is None:
+                return False
+            batch.add(entry, self._rendered(entry))
         return True
 
     def _next(self) -> Entry | None:
