@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench competitors chaos conformance docs format system lock clean
+.PHONY: help run test soak bench competitors chaos conformance docs pictures format system lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 20
@@ -52,6 +52,9 @@ conformance: $(VENV)/.dev $(MCP)/conformance/node_modules/.done ## the public MC
 docs: $(VENV)/.dev ## the pages that are made from the code, then the site, into var/site
 	$(BIN)/python -m scripts.reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pictures: $(VENV)/.dev system $(MCP)/node/node_modules/.done ## the console's pictures in docs/
+	$(BIN)/python -m tests.console.pictures
 
 format: $(VENV)/.dev ## write what `make test` checks
 	$(BIN)/ruff format .

@@ -11,13 +11,14 @@ from gateway.admin.problems import Refused, sealed
 from gateway.admin.views import View
 from gateway.admin.wanted import wanted_of
 
-MOST_LISTENERS = 8
+MOST_LISTENERS = 16
+"""A console in sight has two."""
 KEEPALIVE = 15
 """Seconds of silence, then a comment: what lies between keeps the connection, and a listener that is gone is found out."""
 LONGEST = 3600
 """Seconds. Then the stream ends, and with the next one the token is asked again."""
-_AT_ONCE = 50
-"""Calls. They are put into words on the loop: a millisecond, and then everybody else's turn."""
+_AT_ONCE = 25
+"""Calls. They are put into words on the loop: half a millisecond, and then everybody else's turn."""
 _BREATH = 0.05
 """Seconds between so many calls and the next ones: it bounds what all listeners together can cost."""
 _SLOWEST = 30.0

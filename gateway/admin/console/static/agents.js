@@ -11,7 +11,7 @@ export function showAgents(used, filter) {
   const names = [...new Set([...doing.keys(), ...accounts.keys()])];
   names.sort((one, other) => (doing.get(other)?.failed ?? 0) - (doing.get(one)?.failed ?? 0) || (doing.get(other)?.calls ?? 0) - (doing.get(one)?.calls ?? 0));
   if (!names.length) return show($("agent-list"), el("p", { class: "empty" }, "No agent has called yet."));
-  const heads = ["Agent", ["Calls", "n"], ["Not ok", "n"], "Mostly", "This hour", "Today", ""];
+  const heads = ["Agent", ["Calls", "n"], "Not ok", "This hour", "Today", ""];
   show($("agent-list"), table("Agents", heads, names.map((name) => row(name, doing.get(name), accounts.get(name), filter))));
 }
 
@@ -21,8 +21,7 @@ function row(name, doing, used, filter) {
   return [
     { class: "cut", title: name, of: button(name, { key: `agent ${name}`, class: "link", label: `Calls of agent ${name}` }, () => filter({ agent: name })) },
     { class: "n", of: doing?.calls ?? 0 },
-    { class: failed ? "n bad" : "n", of: failed ? `${failed} (${Math.round((100 * failed) / doing.calls)} %)` : "0" },
-    { class: "bad", of: doing?.mostly ?? "" },
+    failed ? { class: "bad", of: el("span", {}, `${failed} (${Math.round((100 * failed) / doing.calls)} %)`, el("br"), el("small", {}, doing.mostly)) } : "0",
     hour ? bar("Actions this hour", hour.used, hour.limit) : "–",
     day(used),
     button("Kill…", { key: `kill ${name}`, class: "small stop", label: `Kill agent ${name}` }, () => openKill("agent", name)),

@@ -47,9 +47,10 @@ export function query(filters, more = {}) {
 
 /**
  * Follows calls as they end until `stop()`, over broken connections too. `told(calls)` gets them in the order they ended;
- * `lost(n)` how many were not told (null: nobody knows). `after` is the id of the call to go on behind.
+ * `lost(n)` how many were not told (null: nobody knows), `trouble(text)` why nothing is, "" when that is over. `after` is the id of
+ * the call to go on behind.
  */
-export function follow(filters, after, told, lost) {
+export function follow(filters, after, told, lost, trouble) {
   const ended = new AbortController();
   const events = {
     call: (data, id) => { after = id; told([data]); },
@@ -60,9 +61,11 @@ export function follow(filters, after, told, lost) {
       try {
         const headers = after ? { "Last-Event-ID": after } : {};
         const answer = await request("GET", `/v1/calls/stream${query(filters)}`, { headers, signal: ended.signal });
+        trouble("");
         await read(answer.body, events);
       } catch (error) {
         if (ended.signal.aborted || error.status === 401 || error.status === 400) return;
+        trouble(error.message);
       }
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }

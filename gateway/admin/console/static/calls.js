@@ -19,6 +19,7 @@ let feed = null;
 let paused = false;
 let waiting = [];
 let lost = 0;
+let trouble = "";
 let drawing = 0;
 let tried = 0;
 
@@ -59,7 +60,7 @@ export async function restart() {
     wrong("");
     waiting = [];
     $("calls-rows").replaceChildren(...known.map((call) => row(call, false)).reverse());
-    feed = follow(filters, known.at(-1)?.call_id, take, (number) => { lost += number ?? 0; draw(); });
+    feed = follow(filters, known.at(-1)?.call_id, take, (number) => { lost += number ?? 0; draw(); }, (text) => { trouble = text; draw(); });
   } catch (problem) {
     if (feed === mine && problem.status === 400) wrong(problem.message);
   }
@@ -97,7 +98,7 @@ function draw() {
   rove(rows.querySelector("button[tabindex='0']") ?? rows.querySelector("button"));
   $("calls-empty").hidden = rows.childElementCount > 0;
   $("calls-empty").textContent = Object.values(filters).some(Boolean) ? "No call that is kept fits." : "No call has ended yet.";
-  const notes = [paused ? `paused, ${count(waiting.length, "call")} since` : "", lost ? `${count(lost, "call")} too fast to show: narrow the filter` : ""];
+  const notes = [trouble, paused ? `paused, ${count(waiting.length, "call")} since` : "", lost ? `${count(lost, "call")} too fast to show: narrow the filter` : ""];
   $("calls-note").textContent = notes.filter(Boolean).join(" · ");
 }
 

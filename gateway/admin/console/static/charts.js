@@ -1,7 +1,7 @@
 // The busiest tools: calls a second with those that failed, and how long calls took. Drawn by uPlot.
 
-import { $, button, el, ms } from "./dom.js";
-import { STEP, WINDOW, byTool, share } from "./traffic.js";
+import { $, button, count, el, ms } from "./dom.js";
+import { STEP, WINDOW, byTool, share, uncounted } from "./traffic.js";
 
 const MOST = 6;
 const HEIGHT = 66;
@@ -18,6 +18,7 @@ export function setUp(pick) {
 }
 
 export function draw() {
+  $("tools-note").textContent = uncounted() ? `${count(uncounted(), "call")} came too fast to be counted here: /metrics has them` : "";
   const tools = byTool(Date.now(), MOST);
   const names = new Set(tools.map(({ tool }) => tool));
   for (const [tool, card] of cards) if (!names.has(tool)) { card.remove(); cards.delete(tool); }

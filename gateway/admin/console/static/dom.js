@@ -55,7 +55,7 @@ export function bar(name, used, limit, shown = String) {
     { class: kind, role: "meter", "aria-label": name, "aria-valuemin": 0, "aria-valuemax": limit, "aria-valuenow": used },
     inner,
   );
-  return el("span", { class: "budget" }, el("span", {}, `${shown(used)}/${shown(limit)}`), meter);
+  return el("span", { class: "budget" }, el("span", {}, `${shown(used)}/${shown(limit).replace("$", "")}`), meter);
 }
 
 /** Facts as a description list; those without a value are left out. */
@@ -71,7 +71,7 @@ export const button = (text, props, told) =>
   el("button", { type: "button", "data-key": props.key, class: props.class, "aria-label": props.label, on: { click: told } }, text);
 
 export const ms = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") : value.toFixed(1));
-export const usd = (value) => `$${value.toFixed(value < 1 ? 3 : 2)}`;
+export const usd = (value) => `$${value.toFixed(value && value < 0.01 ? 4 : 2)}`;
 export const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 
 /** A time of day where the reader is, with milliseconds. */

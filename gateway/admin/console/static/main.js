@@ -4,7 +4,7 @@ import * as agents from "./agents.js";
 import { get, hasToken, setToken } from "./api.js";
 import * as calls from "./calls.js";
 import * as charts from "./charts.js";
-import { $, el, open, seconds, show } from "./dom.js";
+import { $, el, open, show } from "./dom.js";
 import * as policy from "./policy.js";
 import * as runs from "./runs.js";
 import * as switches from "./switches.js";
@@ -125,16 +125,14 @@ function top(status) {
     ["Runs", status.runs_live],
     ["Candidate", status.candidate && `${status.candidate.version}, ${status.candidate.canary_percent} %`],
     ["Log lines lost", dropped || null],
-    ["Up", seconds(status.uptime_seconds)],
   ];
   const shown = known.filter(([, value]) => value !== null && value !== undefined);
   show($("facts"), ...shown.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
-  for (const problem of status.problems) $("banner").append(el("p", { class: "notice" }, problem));
 }
 
 function state(kind, text) {
   $("state").className = kind;
-  $("state").textContent = text;
+  if ($("state").textContent !== text) $("state").textContent = text;
 }
 
 /** What the filter and the kill dialog offer. */
@@ -145,8 +143,8 @@ async function names() {
 }
 
 function keys(event) {
-  const typing = event.target.closest("input, select, textarea, dialog");
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || !hasToken()) return;
+  const busy = event.target.closest("input, select, textarea") || document.querySelector("dialog[open]");
+  if (busy || event.ctrlKey || event.metaKey || event.altKey || !hasToken()) return;
   const act = { k: () => switches.openKill(), "/": () => $("filter-tool").focus(), p: calls.pause, "?": () => open($("help-dialog")) }[event.key];
   if (!act) return;
   event.preventDefault();

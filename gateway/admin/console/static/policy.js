@@ -1,7 +1,7 @@
 // The policy in force: its version, what is doubtful about it, and how the candidate differs and fares.
 
 import { get } from "./api.js";
-import { $, el, facts, list, show, since, table } from "./dom.js";
+import { $, el, facts, list, seconds, show, since, table } from "./dom.js";
 
 export async function refresh(status) {
   const trial = await get("/v1/rollout");
@@ -11,6 +11,7 @@ export async function refresh(status) {
     facts([
       ["Version", el("code", {}, policy.version)],
       ["From", policy.path],
+      ["Gateway", `${status.version}, up ${seconds(status.uptime_seconds)}`],
       ["Mode", el("span", { class: mode === "report" ? "warn" : "" }, mode === "report" ? "report: rules refuse nothing, they only log" : "enforce")],
     ]),
     ...lines("The files on disk are refused, this policy stays in force", policy.rejected, "bad"),

@@ -22,7 +22,7 @@ function row(run, filter) {
     ? button(name, { key: `run ${run.agent_id}/${name}`, class: "link", label: `Calls of run ${name}` }, () => filter({ agent: run.agent_id, run: name }))
     : el("span", { class: "muted" }, name);
   return [
-    { class: "cut", title: `${name}, ${run.agent_id}, started ${since(run.started)}`, of: el("span", {}, shown, el("br"), el("small", {}, `${run.agent_id}, ${since(run.started)}`)) },
+    { class: "cut", title: `${name}, ${run.agent_id}, started ${since(run.started)}`, of: el("span", {}, shown, el("small", {}, `${run.agent_id}, ${since(run.started)}`)) },
     bar("Calls", used.tool_calls, limits.tool_calls),
     bar("Steps", used.steps, limits.steps),
     run.run_id ? bar("Seconds", Math.min(Math.round(used.seconds), limits.seconds), limits.seconds) : "–",

@@ -13,6 +13,7 @@ const SOURCES = {
 let changed = () => {};
 let asked = 0;
 let sure = null;
+let banner = "";
 
 /** `told` is called when something was killed or restored. */
 export function setUp(told) {
@@ -126,14 +127,20 @@ function restore(held) {
   });
 }
 
-/** In the banner and in its section. */
-export function showSwitches({ kill_switches: held, reach }) {
+/** In the banner, with what else is wrong, and in their section. The banner is read out, so it changes only when they do. */
+export function showSwitches({ kill_switches: held, reach, problems }) {
   $("reach").textContent = `Reach: ${reach}.`;
-  show($("banner"), ...held.map((one) =>
-    el("p", {}, el("strong", {}, `Killed: ${one.scope}`), el("span", {}, one.reason), el("small", {}, `${one.who}, ${since(one.since)}`))));
+  const said = JSON.stringify([held, problems]);
+  if (said !== banner) {
+    banner = said;
+    show($("banner"), ...held.map(killed), ...problems.map((problem) => el("p", { class: "notice" }, problem)));
+  }
   if (!held.length) show($("switch-list"), el("p", { class: "empty" }, "None is on."));
   else show($("switch-list"), ...held.map(shown));
 }
+
+const killed = ({ scope: what, reason, who, since: when }) =>
+  el("p", {}, el("strong", {}, `Killed: ${what}`), el("span", {}, reason), el("small", {}, `${who}, since ${clock(when).slice(0, 8)}`));
 
 function shown(held) {
   const until = held.until ? `until ${clock(held.until).slice(0, 8)}` : "until it is restored";

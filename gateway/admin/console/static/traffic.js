@@ -9,13 +9,10 @@ const MOST = 50000;
 
 let calls = [];
 let feed = null;
-const listeners = new Set();
+let missed = 0;
 
-/** Of every call as it ends; returns what ends that. */
-export function listen(told) {
-  listeners.add(told);
-  return () => listeners.delete(told);
-}
+/** Calls that came too fast to be told: what is counted here lacks them. */
+export const uncounted = () => missed;
 
 export async function start() {
   if (feed) return;
@@ -24,8 +21,7 @@ export async function start() {
   const known = (await get("/v1/calls?limit=1000")).calls.reverse();
   if (feed !== mine) return;
   calls = known;
-  feed = follow({}, known.at(-1)?.call_id, add, (number) => listeners.forEach((told) => told([], number)));
-  listeners.forEach((told) => told(known, 0, true));
+  feed = follow({}, known.at(-1)?.call_id, add, (number) => (missed += number ?? 0), () => {});
 }
 
 export function stop() {
@@ -33,10 +29,7 @@ export function stop() {
   feed = null;
 }
 
-function add(more) {
-  calls.push(...more);
-  listeners.forEach((told) => told(more, 0));
-}
+const add = (more) => calls.push(...more);
 
 /** Those of the window, without what is older. */
 function recent(now) {
