@@ -1,7 +1,6 @@
 """Which calls an operator asks for: ?tool= &agent= &run= &reason=, all of which must fit. Pure."""
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 
 from gateway.admin.problems import Refused
 from gateway.denial import Reason
@@ -42,6 +41,8 @@ def _pattern(text: str) -> str:
 def _reasons(text: str) -> frozenset[str]:
     words = frozenset(text.removeprefix("!").split(","))
     for word in words.difference(_REASONS):
+        from difflib import get_close_matches  # for mistakes alone
+
         near = get_close_matches(word, _REASONS, 1)
         meant = f"did you mean {near[0]}?" if near else "GET /openapi.json and docs/denials.md list them."
         raise Refused(400, f"reason: there is no such reason; {meant}")

@@ -98,7 +98,7 @@ def restore(scope: str, as_json: bool) -> None:
     One that was set with `kill` or the admin API. Exits 1, and names what still holds, where the policy or kill_switch.yaml
     stops the same scope.
     """
-    answer = ask("DELETE", f"/v1/kill-switches/{segment(scope)}")
+    answer = ask("DELETE", f"/v1/kill-switches/{segment(scope)}?{query({'who': who()})}")
     if as_json:
         print_json(answer.body)
     body = accepted(answer)
