@@ -4,6 +4,7 @@ The packaged server has no TLS: what ends it stands in front.
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -13,6 +14,9 @@ import pytest
 import trustme
 
 from gateway.place import parse_place
+from gateway.state.stores import StoreError
+from gateway.state.stores.keeper import open_store
+from gateway.state.stores.valkey.link import explained
 from gateway.state.stores.valkey.primary import FAILURES, connect
 from tests.fleet.conftest import Start
 from tests.fleet.topologies import answers, ask
@@ -82,6 +86,7 @@ async def test_gateways_share_a_store_behind_tls(
 ) -> None:
     port = await terminate(valkey.port)
     fleet = await start_fleet(CALLS_2, gateways=2, state=f"valkeys://127.0.0.1:{port}/0{files}")
+    await fleet.all_are(up=True)
     assert [await call(agent, "search.read", "r1") for agent in (*fleet.agents, fleet.agents[0])] == [
         (200, "ok"),
         (200, "ok"),
@@ -104,6 +109,7 @@ async def test_nodes_of_a_cluster_that_are_found_are_reached_over_tls_too(
         await terminate(node.port, announced)
         entrance = await terminate(node.port)
         fleet = await start_fleet(CALLS_2, gateways=1, state=f"rediss+cluster://127.0.0.1:{entrance}{files}")
+        await fleet.all_are(up=True)
         assert await call(fleet.agents[0], "search.read", "r1") == (200, "ok")
     finally:
         await node.kill()
@@ -119,5 +125,15 @@ async def test_who_cannot_prove_who_it_is_is_told_nothing(
 ) -> None:
     port = await terminate(valkey.port, name=name)
     shown = {"another's name": files, "an authority": "", "no client": files.partition("&")[0]}[strange]
-    with pytest.raises(FAILURES):
+    with pytest.raises(FAILURES) as error:
         await connect(parse_place(f"rediss://127.0.0.1:{port}/1{shown}"))
+    if strange != "no client":  # to which a server just closes, or says why, as it likes
+        assert explained(error.value).startswith("does not agree on TLS")
+
+
+@pytest.mark.parametrize("option", ["ca_file", "client_key_file"])
+def test_a_file_that_is_not_there_stops_the_start(files: str, option: str) -> None:
+    state = re.sub(f"{option}=[^&]*", f"{option}=missing.pem", f"valkeys+sentinel://127.0.0.1:1/mymaster{files}")
+    with pytest.raises(StoreError) as error:
+        open_store(state)
+    assert str(error.value).startswith(f"GATEWAY_STATE: {option} cannot be read (no such file or directory): ")

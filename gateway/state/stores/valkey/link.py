@@ -4,6 +4,7 @@ It never waits long: a reply that is late means that the connection is dead, and
 """
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -181,6 +182,8 @@ def explained(error: BaseException) -> str:
         return f"refuses a command ({known})"
     if isinstance(error, TimeoutError):
         return "does not answer in time"
+    if isinstance(error.__context__, ssl.SSLError):
+        return "does not agree on TLS (is its certificate for that name and of a trusted authority, and does it know the client's?)"
     return "is out of reach"
 
 

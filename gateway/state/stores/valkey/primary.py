@@ -12,11 +12,11 @@ from valkey.asyncio import Sentinel, ValkeyCluster
 from valkey.asyncio.cluster import ClusterNode
 from valkey.asyncio.connection import Connection, SSLConnection
 from valkey.asyncio.sentinel import MasterNotFoundError
-from valkey.exceptions import AuthenticationError, ValkeyClusterException, ValkeyError
+from valkey.exceptions import ValkeyClusterException, ValkeyError
 
 from gateway.place import Node, Place
 
-ASKED_WITHIN = 0.2
+ASKED_WITHIN = 0.3
 """Seconds for each Sentinel, or node of a cluster, that is asked where the primary is."""
 FAILURES = (OSError, ValkeyError)
 """All that `connect` raises, and the connection that it returns."""
@@ -140,7 +140,7 @@ async def _by_cluster(place: Place) -> Node:
         await known.initialize()
         node = cluster.get_node_from_key(place.key("tgw:"))
     except ValkeyClusterException as error:
-        if isinstance(error.__cause__, AuthenticationError):
+        if isinstance(error.__cause__, ValkeyError):
             raise error.__cause__ from None
         raise NoPrimary("has no node that answers for the gateways' keys as a cluster does") from None
     finally:

@@ -4,7 +4,9 @@ Counts are not saved from here: each charge is in the store before its call goes
 """
 
 import asyncio
+import errno
 import json
+import os
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +34,9 @@ WITHIN = 0.5
 
 
 class ValkeyStore:
-    """A Store (stores/__init__.py) that never keeps the start waiting: a gateway whose store is out of reach serves what it can."""
+    """A Store (stores/__init__.py) that never keeps the start waiting: a gateway whose store is out of reach serves what it can. Raises
+    StoreError where a file that the URL names cannot be read.
+    """
 
     path: Path | None = None
 
@@ -47,6 +51,9 @@ class ValkeyStore:
         """The latest that was seen of the switches."""
         self.notes_version = NOTHING_READ
         """The latest that was seen of the notes."""
+        for name, file in place.options.items():
+            if name.endswith("_file"):
+                _readable(name, file)
 
     def load(self) -> Saved:
         """What cannot be read now is as if it were not there: the fleet's connection takes switches up as soon as it is open."""
@@ -119,6 +126,17 @@ class ValkeyStore:
                 return [await connection.read_response() for _ in commands]
             finally:
                 await disconnect(connection)
+
+
+def _readable(name: str, file: str) -> None:
+    """Raises StoreError: later it would look as if the server refused."""
+    try:
+        Path(file).read_bytes()
+    except (OSError, ValueError) as error:
+        problem = os.strerror(getattr(error, "errno", 0) or errno.EINVAL).lower()
+        raise StoreError(
+            f"GATEWAY_STATE: {name} cannot be read ({problem}): name a PEM file that the gateway may read"
+        ) from None
 
 
 def unstamped(notes: Mapping[str, str]) -> dict[str, str]:
