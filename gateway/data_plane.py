@@ -18,6 +18,7 @@ from gateway.model import Moment
 from gateway.observers.book import Book
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout
+from gateway.place import is_shared
 from gateway.policy.source import PolicySource
 from gateway.settings import Settings
 from gateway.small_reads import SmallReads
@@ -108,6 +109,7 @@ class DataPlane:
             fetched=destined,
             snapshot=lambda: self.policies.snapshot,
             reach=self.keeper.reach,
+            alone=not is_shared(self.settings.state),
             fixed_agent=self.settings.agent_id,
             clock=self.clock,
             read_timeout=self.settings.read_timeout,

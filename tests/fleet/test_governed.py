@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from onceonly import OnceOnly  # type: ignore[import-untyped]  # it ships no types
+from onceonly.exceptions import ApiError  # type: ignore[import-untyped]  # the same
 
 from tests.doors.tool_server import ToolServer
 from tests.fleet.conftest import Start
@@ -42,6 +44,9 @@ async def test_policies_and_stops_hold_on_all_gateways_and_outlive_a_store_that_
 ) -> None:
     used: list[int] = []
     one, other = (await start_fleet(POLICY, gateways=2, **KEYS)).gateways
+    for kept_by_each in (lambda c: c.check_lock("k"), lambda c: c.ai.lease("k")):
+        with pytest.raises(ApiError, match="not built for a fleet"):
+            await ask(one, kept_by_each)
     await ask(one, lambda c: c.gov.upsert_policy({"agent_id": "a1", "blocked_tools": ["search.read"]}))
     await until(other, "tool_explicitly_blocked", used)
     await ask(other, lambda c: c.gov.upsert_policy({"agent_id": "a1"}))

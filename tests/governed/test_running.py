@@ -414,7 +414,7 @@ async def test_negative_spend_through_the_sdk_is_a_validation_error(sdk: Sdk) ->
 
 
 @pytest.mark.parametrize(
-    "path", ["check-lock", "ai/lease", "me", "usage", "events", "runs/x", "metrics", "", "policies/a/b/c"]
+    "path", ["ai/renew", "check-lock/x", "me", "usage", "events", "runs/x", "metrics", "", "policies/a/b/c"]
 )
 async def test_what_is_not_built_is_404_with_a_sentence(running: Running, path: str) -> None:
     async with running.agent.post(f"/v1/{path}", json={}, headers={"Authorization": f"Bearer {KEY}"}) as answer:

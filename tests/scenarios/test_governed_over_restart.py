@@ -53,9 +53,16 @@ async def test_what_was_set_stands_after_the_next_start(
     hook = {"name": "refund.create", "url": f"{tool.url}/hook", "auth": {"type": "hmac_sha256", "secret": secret}}
     shown = await ask(lambda c: c.gov.create_tool(hook))
     assert (await ask(run("search.read", args={"n": 1}), KEY)).allowed
+    assert (await ask(lambda c: c.check_lock("order:7"), KEY)).locked
+    held, done = [await ask(lambda c, key=key: c.ai.lease(key), KEY) for key in ("held", "done")]
+    await ask(lambda c: c.ai.complete("done", done["lease_id"], result={"answer": 42}), KEY)
     await ended(process, end)
 
     await governed.begin()
+    assert (await ask(lambda c: c.check_lock("order:7"), KEY)).duplicate
+    assert (await ask(lambda c: c.ai.lease("held"), KEY))["status"] == "polling"
+    assert (await ask(lambda c: c.ai.extend("held", held["lease_id"]), KEY))["status"] == "extended"
+    assert (await ask(lambda c: c.ai.result("done"), KEY)).result == {"answer": 42}
     if end is signal.SIGTERM:  # a crash may take what was told of the last second
         assert [line.tool for line in await ask(lambda c: c.gov.agent_logs("a1"))] == ["search.read"]
         assert (await ask(lambda c: c.gov.agent_metrics("a1"))).total_actions == 1

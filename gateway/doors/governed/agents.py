@@ -2,17 +2,17 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from aiohttp.web import Response
 
 from gateway.denial import Reason
 from gateway.doors.arrival import Arrival
-from gateway.doors.governed.asking import ADMIN_KEY, Caller, Json, answered, unprocessable
-from gateway.doors.governed.governance import FullError, Governance
+from gateway.doors.governed.asking import ADMIN_KEY, Caller, Json, answered, instant, unprocessable
+from gateway.doors.governed.governance import Governance
 from gateway.doors.governed.results import BLOCKED, EXECUTED, RISKS, verdict_of
-from gateway.model import Effect, KillSwitch, Moment, Scope
+from gateway.doors.governed.shelf import FullError
+from gateway.model import Effect, Moment, Scope
 from gateway.state.counts import Counts
 from gateway.state.stores import StoreError
 
@@ -149,12 +149,8 @@ class AgentControl:
             "agent_id": agent,
             "is_enabled": switch is None,
             "disabled_reason": None if switch is None else switch.reason,
-            "disabled_at": None if switch is None else _instant(switch),
+            "disabled_at": None if switch is None else instant(switch.since),
         }
-
-
-def _instant(switch: KillSwitch) -> str:
-    return datetime.fromtimestamp(switch.since, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _reason_of(document: Json) -> str:

@@ -1,7 +1,8 @@
 """What the requests below /v1 are made of: who asks, the JSON body, the agent it names; and the answers that are no call's."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from hmac import compare_digest
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ AGENT = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 API_KEY, ADMIN_KEY = "governed.api_key", "governed.admin_key"
 """Where the policy has them, and how a kill switch tells which one was shown."""
 Json = dict[str, object]
+NO_HEADERS: Mapping[str, str] = {}
 
 
 class Caller(NamedTuple):
@@ -125,8 +127,13 @@ class Agents:
         return agent
 
 
-def answered(arrival: Arrival, document: object) -> Response:
-    """200 with JSON."""
+def instant(wall: float) -> str:
+    """As RFC 3339 has it."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def answered(arrival: Arrival, document: object, more: Mapping[str, str] = NO_HEADERS) -> Response:
+    """200 with JSON, and some headers more."""
     outcome = Outcome(Reason.OK, arrival.snapshot.version, 0, report=arrival.snapshot.report)
     headers = outcome_headers(arrival.call_id, outcome) | {"Content-Type": "application/json", "Server": SERVER}
-    return Response(body=orjson.dumps(document), headers=headers)
+    return Response(body=orjson.dumps(document), headers={**headers, **more})

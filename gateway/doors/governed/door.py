@@ -19,6 +19,9 @@ from gateway.doors.governed.asking import (
     not_found,
 )
 from gateway.doors.governed.governance import Governance
+from gateway.doors.governed.keeping import ELSEWHERE
+from gateway.doors.governed.leases import Leases
+from gateway.doors.governed.locks import Locks
 from gateway.doors.governed.policies import Policies
 from gateway.doors.governed.registry import Registry
 from gateway.doors.governed.running import Fetched, Running
@@ -32,9 +35,20 @@ from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 
 SEGMENT = "v1"
-_BUILT = "ai/run, policies, agents/ID/(disable|enable|logs|metrics) and tools"
+_BUILT = (
+    "ai/run, policies, agents/ID/(disable|enable|logs|metrics), tools, check-lock and "
+    "ai/(lease|status|result|extend|complete|fail|cancel)"
+)
 _METHODS: dict[tuple[str, ...], set[str]] = {
     ("ai", "run"): {"POST"},
+    ("ai", "lease"): {"POST"},
+    ("ai", "extend"): {"POST"},
+    ("ai", "complete"): {"POST"},
+    ("ai", "fail"): {"POST"},
+    ("ai", "cancel"): {"POST"},
+    ("ai", "status"): {"GET"},
+    ("ai", "result"): {"GET"},
+    ("check-lock",): {"POST"},
     ("policies",): {"GET"},
     ("policies", "*"): {"GET", "POST"},
     ("policies", "*", "from-template"): {"POST"},
@@ -64,6 +78,7 @@ class GovernedDoor:
         fetched: Fetched,
         snapshot: Callable[[], Snapshot],
         reach: str,
+        alone: bool,
         fixed_agent: str | None,
         clock: Callable[[], Moment],
         read_timeout: float,
@@ -75,6 +90,9 @@ class GovernedDoor:
         self._policies = Policies(governance, self._agents)
         self._control = AgentControl(governance, counts, book, reach, clock)
         self._registry = Registry(governance, self._agents)
+        self._alone = alone
+        self._locks = Locks(governance.locks, clock)
+        self._leases = Leases(governance.leases, clock)
 
     async def answer(self, arrival: Arrival) -> Response:
         """Raises Refusal."""
@@ -88,6 +106,8 @@ class GovernedDoor:
         check_method(arrival, frozenset(methods))
         if segments == ["ai", "run"]:  # whose document nobody holds but who lets go of it
             return await self._running.answer(arrival, await self._document(arrival, LONGEST_CALL))
+        if not self._alone and segments[0] in ("ai", "check-lock"):
+            raise not_found(ELSEWHERE)
         document = await self._document(arrival, LONGEST_SETTING)
         return await _to_its_end(self._do(arrival, caller, arrival.request.method, segments, document))
 
@@ -98,12 +118,34 @@ class GovernedDoor:
         self, arrival: Arrival, caller: Caller, method: str, segments: list[str], document: Json
     ) -> Coroutine[None, None, Response]:
         match segments:
+            case ["check-lock"]:
+                return self._locks.check(arrival, document)
+            case ["ai", what]:
+                return self._lease(arrival, what, document)
             case ["policies", *rest]:
                 return self._policy(arrival, caller, method, rest, document)
             case ["agents", name, what]:
                 return self._agent(arrival, caller, self._agents.named(name), what, document)
             case _:
                 return self._tool(arrival, caller, method, segments[1:], document)
+
+    async def _lease(self, arrival: Arrival, what: str, document: Json) -> Response:
+        leases, asked = self._leases, dict[str, object](parse_qsl(arrival.query))
+        match what:
+            case "lease":
+                return await leases.lease(arrival, document)
+            case "extend":
+                return await leases.extend(arrival, document)
+            case "complete":
+                return await leases.complete(arrival, document)
+            case "fail":
+                return await leases.fail(arrival, document)
+            case "cancel":
+                return await leases.cancel(arrival, document)
+            case "status":
+                return leases.status(arrival, asked)
+            case _:
+                return leases.result(arrival, asked)
 
     async def _policy(self, arrival: Arrival, caller: Caller, method: str, rest: list[str], document: Json) -> Response:
         if not rest:

@@ -3,11 +3,12 @@ for calls is policy/governed.py's affair, and the kill switches'.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import orjson
 
+from gateway.doors.governed.shelf import FullError, PutNote, Shelf
 from gateway.model import KillSwitch, Moment, Scope, Source
 from gateway.policy.governed import ApiPolicy, Governing, Overlay, policy_document, read, read_tool
 from gateway.policy.snapshot import RegisteredTool
@@ -18,11 +19,6 @@ MOST = 1000
 MOST_BYTES = 8 << 20
 """Of all of them, as they are written down."""
 _POLICY, _TOOL, _DISABLED = "governed.policy:", "governed.tool:", "governed.disabled:"
-PutNote = Callable[[str, str | None], Awaitable[None]]
-
-
-class FullError(Exception):
-    """One clause: there is no room for another."""
 
 
 class Governance:
@@ -47,6 +43,7 @@ class Governance:
         self.overlay = Overlay(_policies(notes), _tools(notes))
         self._disabled = _switches(notes)
         self._sizes = _sizes(notes)
+        self.locks, self.leases = Shelf("governed.lock:", notes, put_note), Shelf("governed.lease:", notes, put_note)
 
     @property
     def switches(self) -> tuple[KillSwitch, ...]:

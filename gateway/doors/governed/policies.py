@@ -7,7 +7,8 @@ from aiohttp.web import Response
 from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival
 from gateway.doors.governed.asking import Agents, Caller, Json, answered, not_found, unprocessable
-from gateway.doors.governed.governance import FullError, Governance
+from gateway.doors.governed.governance import Governance
+from gateway.doors.governed.shelf import FullError
 from gateway.doors.refusal import Refusal
 from gateway.model import Effect
 from gateway.policy.governed import ApiPolicy, Governing, policy_document, read, widened

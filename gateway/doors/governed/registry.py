@@ -6,8 +6,9 @@ from aiohttp.web import Response
 
 from gateway.doors.arrival import Arrival
 from gateway.doors.governed.asking import Agents, Caller, Json, answered, not_found, unprocessable
-from gateway.doors.governed.governance import FullError, Governance, tool_note
+from gateway.doors.governed.governance import Governance, tool_note
 from gateway.doors.governed.policies import unwritten
+from gateway.doors.governed.shelf import FullError
 from gateway.policy.governed import AGENT_SCOPE, GLOBAL, is_free, read_tool
 from gateway.policy.plans.tools import BUILT_IN
 from gateway.policy.snapshot import RegisteredTool, Snapshot

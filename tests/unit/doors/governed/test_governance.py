@@ -5,7 +5,8 @@ import json
 import pytest
 
 from gateway.doors.governed import governance
-from gateway.doors.governed.governance import FullError, Governance
+from gateway.doors.governed.governance import Governance
+from gateway.doors.governed.shelf import FullError
 from gateway.model import Moment
 from gateway.policy.governed import ApiPolicy, Governing, read, read_tool
 from gateway.state.stores import StoreError
