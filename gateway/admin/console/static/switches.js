@@ -122,7 +122,7 @@ async function confirm(event) {
 function restore(held) {
   const says = `It stops calls since ${since(held.since)}: “${held.reason}”. They are let through again, as far as policy and other switches let them.`;
   makeSure(`Restore ${held.scope}?`, says, `Restore ${held.scope}`, async () => {
-    const done = await remove(`/v1/kill-switches/${held.scope.split("/").map(encodeURIComponent).join("/")}`);
+    const done = await remove(`/v1/kill-switches/${held.scope.split("/").map(encodeURIComponent).join("/")}?who=console`);
     return `Restored ${done.lifted}, on ${done.reach}.`;
   });
 }
