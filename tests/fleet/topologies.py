@@ -27,6 +27,12 @@ def rights() -> tuple[str, ...]:
     return tuple(line[1].split())
 
 
+def rights_on_sentinels() -> str:
+    line = re.search(r"`ACL SETUSER asking on >PASSWORD (.*?)`", GUIDE.read_text())
+    assert line is not None
+    return line[1]
+
+
 def user() -> tuple[str, ...]:
     """As options of a server."""
     return ("--user", "gateway", "on", f">{PASSWORD}", *rights())
@@ -99,7 +105,7 @@ class Watched(Topology):
         configuration = self.folder / "sentinel.conf"
         configuration.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
-            f"user asking on >{PASSWORD} -@all +sentinel|masters\n"
+            f"user asking on >{PASSWORD} {rights_on_sentinels()}\n"
             f"sentinel monitor {NAME} 127.0.0.1 {self.primary.port} 1\n"
             f"sentinel down-after-milliseconds {NAME} 500\nsentinel failover-timeout {NAME} 3000\n"
         )

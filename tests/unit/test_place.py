@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from gateway.place import Node, parse_place
@@ -46,6 +49,13 @@ def test_all_keys_of_a_cluster_are_in_one_slot_and_begin_as_elsewhere() -> None:
     assert [parse_place("valkey+sentinel://a/m/3").key(name) for name in names] == names
     place = parse_place("valkey+cluster://a/3")
     assert [place.key(name) for name in names] == ["tgw:{3}:{scout}:run:r1", "tgw:{3}:born", "tgw:{3}:notes:version"]
+
+
+def test_the_forms_of_the_guide_are_taken() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
+    forms = re.findall(r"`(valkey\S*://\[\S+)`", guide)
+    written = [form.replace(",…", "").replace("[", "").replace("]", "").replace("/db", "/1") for form in forms]
+    assert [parse_place(text).topology for text in written] == ["", "sentinel", "cluster"]
 
 
 @pytest.mark.parametrize(
