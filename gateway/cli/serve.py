@@ -2,7 +2,9 @@
 
 import gc
 import os
+import signal
 import sys
+from typing import NoReturn
 
 from gateway.cli.by_need import load_by_need
 from gateway.settings import Settings, SettingsError, read_settings
@@ -10,11 +12,17 @@ from gateway.settings import Settings, SettingsError, read_settings
 
 def serve() -> int:
     """The exit code: 0 after an orderly stop, 2 where the gateway cannot start."""
+    signal.signal(signal.SIGTERM, _ended_before_it_served)
     try:
         return _run(read_settings(os.environ))
     except SettingsError as error:
         print(f"tool-gateway: {error}", file=sys.stderr)  # noqa: T201  # a command speaks on stderr
         return 2
+
+
+def _ended_before_it_served(*_: object) -> NoReturn:
+    """Until the lifecycle takes the signal over. The kernel hands process 1, which a container's is, no signal that it does not handle."""
+    os._exit(0)
 
 
 def _run(settings: Settings) -> int:

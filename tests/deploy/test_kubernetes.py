@@ -16,8 +16,8 @@ import yaml
 
 from gateway.cli.kubernetes import _OPTIONAL as PARTS
 from gateway.settings import read_settings
+from tests.deploy.dockerfile import FINAL
 from tests.deploy.overlay import BASE, CONTAINER, DEPLOYMENT, Object, Overlay, init, overlay, rendered
-from tests.deploy.test_dockerfile import environment as image_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST, NEWEST = "1.29", "1.37"
@@ -109,7 +109,7 @@ def test_probes_ask_the_operators_port(plain: Overlay) -> None:
 
 def test_the_gateway_takes_the_settings_it_is_given(full: Overlay) -> None:
     gateway = full.container("tool-gateway")
-    in_image = {name: text for name, text in image_environment().items() if name.startswith("GATEWAY_")}
+    in_image = {name: text for name, text in FINAL.environment.items() if name.startswith("GATEWAY_")}
     given = {name: text.replace("$(VALKEY_PASSWORD)", "a-password") for name, text in variables(gateway).items()}
     settings = read_settings(in_image | given)
 

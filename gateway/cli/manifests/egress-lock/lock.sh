@@ -26,6 +26,7 @@ table inet tool_gateway_egress_lock {
         # The last packets of the gateway's connections belong to nobody any more. Without a SYN none begins.
         tcp flags & syn == 0 ct state established accept
         # Told at once, rather than after a timeout.
+        meta l4proto tcp reject with tcp reset
         reject with icmpx type admin-prohibited
     }
 }
