@@ -53,7 +53,7 @@ class _Commands(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The names alone: what each command does would have to be imported."""
-        names = [CompletionItem(name) for name in _WHERE if name.startswith(incomplete)]
+        names = [CompletionItem(name) for name in _WHERE if name.startswith(incomplete) and " " not in name]
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> object:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from gateway.admin.views import View, instant
 from gateway.cli.recording import Recording
 from gateway.model import RunKey
-from gateway.pipeline.replay import Recorded, Replayed
+from gateway.pipeline.recorded import Recorded
+from gateway.pipeline.replay import Replayed
 from gateway.policy.snapshot import Snapshot
 
 EXAMPLES = 3

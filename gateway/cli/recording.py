@@ -15,7 +15,7 @@ import orjson
 
 from gateway.denial import Reason
 from gateway.model import Door, Effect, KillSwitch, RunKey, Source
-from gateway.pipeline.replay import Happened, Recorded, RunEnded, Switched
+from gateway.pipeline.recorded import Happened, Recorded, RunEnded, Switched
 from gateway.state.ledger import ENDS_RUN
 from gateway.state.switches import parse_scope
 

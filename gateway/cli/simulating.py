@@ -12,7 +12,8 @@ from gateway.cli.judged import in_order as policy_in_order
 from gateway.cli.judged import judge, settings_here
 from gateway.cli.output import CannotError, print_json, progress
 from gateway.cli.recording import Recording
-from gateway.pipeline.replay import Recorded, Replay, RunEnded, in_order
+from gateway.pipeline.recorded import Recorded, RunEnded, in_order
+from gateway.pipeline.replay import Replay
 from gateway.policy.snapshot import Snapshot
 
 _ROWS = 20
@@ -34,18 +35,26 @@ Exit codes: 0 evaluated, 1 with --fail-on-change where a decision changes, 2 it 
 @click.argument("policy", metavar="POLICY", type=click.Path())
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @click.option("--candidate", is_flag=True, help="The candidate.yaml of the folder POLICY, rather than its policy.yaml.")
+@click.option(
+    "--was",
+    metavar="PATH",
+    type=click.Path(),
+    help="The policy of the recording, if not GATEWAY_POLICY: where rules on arguments are the same in both, what they said is known.",
+)
 @click.option("--fail-on-change", is_flag=True, help="Exit 1 where a call would now be denied or allowed.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything, as JSON.")
-def simulate(policy: str, logs: tuple[str, ...], candidate: bool, fail_on_change: bool, as_json: bool) -> None:
+def simulate(
+    policy: str, logs: tuple[str, ...], candidate: bool, was: str | None, fail_on_change: bool, as_json: bool
+) -> None:
     """Tell what a policy would have decided about recorded calls.
 
     LOG is a log of the gateway, also compressed (.gz), in any order; - reads standard input. The calls are judged and charged once
     more in the order of time, by the rules of POLICY and from empty counts on. Calls that rules on arguments decide are `unknown`: the log
-    does not hold the arguments.
+    does not hold the arguments. They are known where the rules are those of the recording.
     """
     snapshot = _snapshot(policy, candidate=candidate)
     recording = _read(logs)
-    findings = _replayed(snapshot, recording)
+    findings = _replayed(Replay(snapshot, _policy_of_recording(was)), recording)
     if as_json:
         print_json(findings_view(policy, snapshot, recording, findings))
     else:
@@ -78,8 +87,15 @@ def _read(logs: tuple[str, ...]) -> Recording:
     return recording
 
 
-def _replayed(snapshot: Snapshot, recording: Recording) -> Findings:
-    replay, findings, happened = Replay(snapshot), Findings(), in_order(recording.happened)
+def _policy_of_recording(path: str | None) -> Snapshot | None:
+    """The one that is named must be in order; the one in use here may help."""
+    settings = settings_here()
+    checked = judge(path or settings.policy, settings, without_secrets=True)
+    return checked.snapshot if path is None else policy_in_order(checked, path)
+
+
+def _replayed(replay: Replay, recording: Recording) -> Findings:
+    findings, happened = Findings(), in_order(recording.happened)
     with progress("simulating", len(happened)) as tick:
         for number, what in enumerate(happened, 1):
             if isinstance(what, Recorded):

@@ -1,6 +1,5 @@
 """Calls of the past under another policy: the pipeline's own guards and charges, with the recorded times as the clock. Nothing is sent."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache, partial
 from heapq import heappop, heappush
@@ -17,7 +16,6 @@ from gateway.model import (
     Moment,
     Record,
     Reply,
-    RunKey,
     Scope,
     Source,
     Target,
@@ -25,6 +23,7 @@ from gateway.model import (
 )
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.progress import Progress
+from gateway.pipeline.recorded import Recorded, RunEnded, Switched
 from gateway.policy.plans.tools import FETCHED
 from gateway.policy.snapshot import Plan, Snapshot
 from gateway.policy.targets import parse_target, parse_tunnel
@@ -46,52 +45,21 @@ AS_RECORDED = frozenset(
 )
 """Refusals for what was so at the time, whatever the policy: they are refused again."""
 _BY_ARGUMENTS = frozenset({Reason.ARGUMENTS_NOT_ALLOWED, Reason.EGRESS_NOT_ALLOWED})
+_UNSEEN = _BY_ARGUMENTS | {Reason.MAX_STEPS, Reason.RATE_LIMITED}
+"""Refusals for what the log does not hold. Where that is not known now either, the calls count as little as they did."""
+_BEFORE_ARGUMENTS = frozenset(
+    {
+        Reason.KILL_SWITCH,
+        Reason.AGENT_DISABLED,
+        Reason.DRAINING,
+        Reason.OVERLOADED,
+        Reason.LOOP_DETECTED,
+        Reason.TOOL_NOT_ALLOWED,
+        Reason.TOOL_NOT_CONFIGURED,
+    }
+)
+"""Whoever was refused for one of these was not asked about arguments (guards/__init__.py has the order)."""
 _BOUNDLESS = 1 << 60
-
-
-class Recorded(NamedTuple):
-    """What the log tells of a call."""
-
-    at: float
-    """Unix time of its start."""
-    refused: bool
-    """By a rule or a door; a call that was let pass and failed was not."""
-    ended: float
-    call_id: str
-    run: RunKey
-    tool: str
-    door: Door
-    effect: Effect | None
-    args_hash: str
-    reason: Reason
-    reported: Reason | None
-    cost: int
-    """Micro-USD, as charged."""
-    policy: str
-    unsent: bool
-    """It was admitted and nothing of it was sent: the charge was given back when it ended."""
-    target: str | None
-    """Where a sampled line tells it."""
-
-
-class RunEnded(NamedTuple):
-    """An agent finished its run, or an operator stopped it: that does not depend on the policy."""
-
-    at: float
-    run: RunKey
-    stop_reason: str
-    stopped: bool
-
-
-class Switched(NamedTuple):
-    """A kill switch that is none of policy.yaml went on or off."""
-
-    at: float
-    switch: KillSwitch
-    on: bool
-
-
-Happened = Recorded | RunEnded | Switched
 
 
 class Replayed(NamedTuple):
@@ -113,8 +81,10 @@ class Replayed(NamedTuple):
 class Replay:
     """Takes what happened in the order of time."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, was: Snapshot | None = None) -> None:
+        """`was`: a policy that calls were recorded under, where it is at hand."""
         self._snapshot = snapshot
+        self._was = was
         self._now = Moment(0.0, 0.0)
         self.counts = Counts(_BOUNDLESS, switches=Switches(snapshot.switches))
         self._pipeline = Pipeline(
@@ -128,6 +98,7 @@ class Replay:
         self._switches: dict[tuple[Source, Scope], KillSwitch] = {}
         self._unsent: list[tuple[float, int, Progress]] = []
         self._plan = lru_cache(maxsize=65_536)(partial(_plan_of, snapshot))
+        self._same_rules = lru_cache(maxsize=65_536)(partial(_same_rules, snapshot, was))
         self._rule = lru_cache(maxsize=65_536)(lambda reason, plan: snapshot.rule(reason, plan).text or reason.value)
 
     def call(self, recorded: Recorded) -> Replayed:
@@ -135,10 +106,12 @@ class Replay:
         self._pass_to(recorded.at)
         plan, has_schema = self._plan(recorded.run.agent, recorded.tool, recorded.effect)
         call = _call_of(recorded, plan, self._now)
-        unknown = self._unknown(recorded, plan, call, has_schema=has_schema)
-        again = self._refused_again(recorded)
-        if again or recorded.reason is Reason.DEDUP or (unknown is not None and _would_stay_refused(recorded)):
-            verdict = self._ask(recorded, call, plan)
+        unseen = self._unseen(recorded, plan, call, has_schema=has_schema)
+        again = recorded.refused and (recorded.reason in AS_RECORDED or not recorded.tool)
+        if recorded.reason is Reason.DEDUP:
+            verdict = ask(REPLAY_GUARDS, call, plan, self.counts, self._now)
+        elif again or isinstance(unseen, Reason) or (unseen and recorded.refused and recorded.reason in _UNSEEN):
+            verdict = self._refuse(recorded, call, plan, unseen)
         else:
             verdict = self._admit(recorded, call, plan)
         denial, reported = verdict
@@ -146,7 +119,7 @@ class Replay:
             recorded,
             denial,
             reported,
-            unknown=None if denial or again else unknown,
+            unknown=None if denial or again or isinstance(unseen, Reason) else unseen,
             again=again and denial is None,
             rule="" if denial is None and reported is None else self._rule_of(denial, reported, call, plan),
         )
@@ -179,18 +152,15 @@ class Replay:
             self._pipeline.settle(progress, None, self._now)
         return Verdict(progress.denial, progress.report_reason)
 
-    def _ask(self, recorded: Recorded, call: ToolCall, plan: Plan) -> Verdict:
-        """Charges nothing: the call is refused all the same, or repeats one that was charged."""
-        if recorded.reason is Reason.DEDUP:
-            return ask(REPLAY_GUARDS, call, plan, self.counts, self._now)
-        return judge(call, plan, self.counts, self._now)
-
-    def _refused_again(self, recorded: Recorded) -> bool:
-        """For a cause that no policy decides, or (the policy is the recorded one) by rules whose answer is known."""
-        if not recorded.refused:
-            return False
-        asked_then = recorded.policy == self._snapshot.version and recorded.reason in _BY_ARGUMENTS
-        return asked_then or recorded.reason in AS_RECORDED or not recorded.tool
+    def _refuse(self, recorded: Recorded, call: ToolCall, plan: Plan, unseen: Reason | str | None) -> Verdict:
+        """Everything else may object to it before. What does not charges nothing, and counts for the loop guard as it did."""
+        if judge(call, plan, self.counts, self._now).denial is not None:
+            return self._admit(recorded, call, plan)
+        if isinstance(unseen, Reason) and plan.report:
+            return self._admit(recorded, call, plan)._replace(report_reason=unseen)
+        if plan.max_identical_calls and recorded.reason in _UNSEEN:
+            self.counts.ledger.refused(call.run, call.args_hash, Denial(recorded.reason, ""))
+        return Verdict(Denial(unseen, "") if isinstance(unseen, Reason) else None, None)
 
     def _rule_of(self, denial: Denial | None, reported: Reason | None, call: ToolCall, plan: Plan) -> str:
         reason = denial.reason if denial is not None else reported
@@ -199,16 +169,25 @@ class Replay:
             return reason.value if switch is None else f"kill switch {switch.scope} ({switch.who})"
         return self._rule(reason, plan)
 
-    def _unknown(self, recorded: Recorded, plan: Plan, call: ToolCall, *, has_schema: bool) -> str | None:
+    def _unseen(self, recorded: Recorded, plan: Plan, call: ToolCall, *, has_schema: bool) -> Reason | str | None:
+        """What rules say that judge what the log does not hold: a Reason where they object, None where they do not, or which of them
+        cannot be asked. Where the recording's policy had the same ones, their word is recorded.
+        """
         if recorded.refused and recorded.reason is Reason.MAX_STEPS:
-            return "steps"  # the log does not say which step the call announced
+            return "steps"
         if recorded.refused and recorded.reason is Reason.RATE_LIMITED:
             return "rate"
-        if recorded.policy == self._snapshot.version:
+        if not has_schema and not (plan.builtin and call.destination is None):
             return None
-        if has_schema:
-            return "arguments"
-        return "destination" if plan.builtin and call.destination is None else None
+        word = recorded.reason if recorded.refused else recorded.reported
+        if word not in _BEFORE_ARGUMENTS and self._had_same_rules(recorded, plan):
+            return word if word in _BY_ARGUMENTS else None
+        return "arguments" if has_schema else "destination"
+
+    def _had_same_rules(self, recorded: Recorded, plan: Plan) -> bool:
+        if recorded.policy == self._snapshot.version:
+            return True
+        return self._was is not None and self._was.version == recorded.policy and self._same_rules(plan)
 
     def _pass_to(self, at: float) -> None:
         """What ends by itself until then does so in its own time."""
@@ -226,16 +205,6 @@ class Replay:
             self.counts.ledger.expire(self._now, lambda key: self._snapshot.budgets(key.agent))
 
 
-def in_order(happened: Iterable[Happened]) -> list[Happened]:
-    """By time. The log tells milliseconds: within one, what was let pass comes before what was refused."""
-    return sorted(happened, key=lambda what: (round(what.at, 3), isinstance(what, Recorded) and what.refused))
-
-
-def _would_stay_refused(recorded: Recorded) -> bool:
-    """What was refused for what the log does not hold, or not at all by a rule that is asked here, counts as little as it did."""
-    return recorded.refused and recorded.reason in _BY_ARGUMENTS | {Reason.MAX_STEPS, Reason.RATE_LIMITED}
-
-
 def _plan_of(snapshot: Snapshot, agent: str, tool: str, effect: Effect | None) -> tuple[Plan, bool]:
     """The plan without its schema, which cannot be asked, and whether it has one."""
     plan = snapshot.plan(agent, tool)
@@ -243,6 +212,15 @@ def _plan_of(snapshot: Snapshot, agent: str, tool: str, effect: Effect | None) -
     if plan.heeds_annotations and effect is not None:
         plan = replace(plan, effect=effect)
     return (replace(plan, arguments=None) if has_schema else plan), has_schema
+
+
+def _same_rules(snapshot: Snapshot, was: Snapshot | None, plan: Plan) -> bool:
+    """Did both policies judge arguments and targets alike?"""
+    return (
+        was is not None
+        and was.arguments_schema(plan.tool) == snapshot.arguments_schema(plan.tool)
+        and was.plan(plan.agent, plan.tool).egress == plan.egress
+    )
 
 
 def _call_of(recorded: Recorded, plan: Plan, now: Moment) -> ToolCall:

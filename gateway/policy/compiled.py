@@ -138,6 +138,10 @@ class CompiledPolicy:
     def rule(self, reason: Reason, plan: Plan) -> Rule:
         return rule_of(reason, plan, self.compiled)
 
+    def arguments_schema(self, tool: str) -> object:
+        definition = self.compiled.definitions.get(tool)
+        return None if definition is None else definition.arguments
+
     def knows_agent(self, agent: str) -> bool:
         return agent in self._agents or agent in self.overlay.policies
 

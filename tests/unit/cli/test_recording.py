@@ -13,7 +13,7 @@ from gateway.cli.recording import Recording
 from gateway.denial import Reason
 from gateway.model import Moment, RunKey
 from gateway.observers.lines import META, CallLines
-from gateway.pipeline.replay import Recorded, RunEnded, Switched
+from gateway.pipeline.recorded import Recorded, RunEnded, Switched
 from tests.unit.observers.observer_records import record
 
 

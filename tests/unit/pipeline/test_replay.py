@@ -7,7 +7,8 @@ import pytest
 
 from gateway.denial import Reason
 from gateway.model import Door, Effect, KillSwitch, RunKey, Scope, Source
-from gateway.pipeline.replay import Happened, Recorded, Replay, Replayed, RunEnded, Switched, in_order
+from gateway.pipeline.recorded import Happened, Recorded, RunEnded, Switched, in_order
+from gateway.pipeline.replay import Replay, Replayed
 from gateway.policy.snapshot import Snapshot
 from tests.unit.policy.policy_texts import compiled
 
@@ -45,8 +46,8 @@ def refused(reason: Reason, seconds: float = 0.0, **changes: Any) -> Recorded:
     return a_call(seconds, refused=True, reason=reason, lasted=0.0, **changes)
 
 
-def replayed(policy: str | Snapshot, happened: Iterable[Happened]) -> list[Replayed]:
-    replay, told = Replay(compiled(policy) if isinstance(policy, str) else policy), []
+def replayed(policy: str | Snapshot, happened: Iterable[Happened], was: Snapshot | None = None) -> list[Replayed]:
+    replay, told = Replay(compiled(policy) if isinstance(policy, str) else policy, was), []
     for what in in_order(happened):
         match what:
             case Recorded():
@@ -168,8 +169,46 @@ def test_under_the_very_policy_they_were_recorded_with_arguments_are_known() -> 
     allowed, no = replayed(
         policy, [a_call(policy=policy.version), refused(Reason.ARGUMENTS_NOT_ALLOWED, 1, policy=policy.version)]
     )
-    assert (allowed.unknown, allowed.denial, allowed.again) == (None, None, False)
-    assert (no.unknown, no.denial, no.again) == (None, None, True)
+    assert (allowed.unknown, allowed.denial) == (None, None)
+    assert no.denial is not None
+    assert (no.unknown, no.denial.reason, no.rule) == (
+        None,
+        "arguments_not_allowed",
+        "tools.definitions.search.read.arguments",
+    )
+
+
+def test_where_the_recordings_policy_had_the_same_schema_its_word_is_known() -> None:
+    was = compiled(SCHEMA)
+    told = [
+        a_call(0, policy=was.version),
+        refused(Reason.ARGUMENTS_NOT_ALLOWED, 1, policy=was.version),
+        refused(Reason.MAX_CALLS, 2, policy=was.version),
+        refused(Reason.TOOL_NOT_ALLOWED, 3, policy=was.version),
+        a_call(4, policy="an older one"),
+    ]
+
+    def words(policy: str) -> list[str | None]:
+        return [one.denial.reason if one.denial else one.unknown for one in replayed(policy, told, was)]
+
+    same = SCHEMA.replace("max_calls: 2", "max_calls: 9")
+    assert words(same) == [None, "arguments_not_allowed", None, "arguments", "arguments"]
+    assert words(same.replace("{type: object}", "{type: array}")) == ["arguments"] * 5
+
+
+def test_a_schema_that_only_reported_refuses_once_it_is_enforced() -> None:
+    was = compiled("mode: report\n" + SCHEMA)
+    reported = a_call(policy=was.version, reported=Reason.ARGUMENTS_NOT_ALLOWED)
+    [one] = replayed(SCHEMA, [reported], was)
+    assert (one.denial and one.denial.reason, one.reported) == ("arguments_not_allowed", None)
+    [one] = replayed(was, [reported])
+    assert (one.denial, one.reported, one.unknown) == (None, "arguments_not_allowed", None)
+
+
+def test_repeating_what_arguments_refuse_is_a_loop_too() -> None:
+    policy = compiled(SCHEMA.replace("max_calls: 2", "max_identical_calls: 2"))
+    no = [refused(Reason.ARGUMENTS_NOT_ALLOWED, n, policy=policy.version) for n in range(2)]
+    assert denied(policy, [*no, refused(Reason.LOOP_DETECTED, 2, policy=policy.version)])[-1] == "loop_detected"
 
 
 EGRESS = 'tools: {allowlist: ["http.*"]}\negress: {allow_hosts: [api.example.com]}\n'
