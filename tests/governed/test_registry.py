@@ -82,6 +82,8 @@ async def test_it_is_shown_listed_switched_off_and_deleted(sdk: Sdk, admin: Sdk,
     assert await admin(lambda c: c.gov.delete_tool("refund.create")) == {"ok": True, "deleted": "refund.create"}
     with pytest.raises(ApiError, match="No tool of this name"):
         await sdk(lambda c: c.gov.get_tool("refund.create"))
+    listed = await sdk(lambda c: c.gov.list_tools())
+    assert [await sdk(lambda c: c.gov.get_tool("search.read"))] == listed
     for ask in (lambda c: c.gov.delete_tool("search.read"), lambda c: c.gov.toggle_tool("search.read", enabled=True)):
         with pytest.raises(ValidationError, match="the policy file has this tool"):
             await admin(ask)

@@ -19,7 +19,7 @@ from gateway.doors.governed.asking import (
     not_found,
 )
 from gateway.doors.governed.governance import Governance
-from gateway.doors.governed.keeping import ELSEWHERE
+from gateway.doors.governed.keeping import NOT_IN_A_FLEET
 from gateway.doors.governed.leases import Leases
 from gateway.doors.governed.locks import Locks
 from gateway.doors.governed.policies import Policies
@@ -107,7 +107,7 @@ class GovernedDoor:
         if segments == ["ai", "run"]:  # whose document nobody holds but who lets go of it
             return await self._running.answer(arrival, await self._document(arrival, LONGEST_CALL))
         if not self._alone and segments[0] in ("ai", "check-lock"):
-            raise not_found(ELSEWHERE)
+            raise not_found(NOT_IN_A_FLEET)
         document = await self._document(arrival, LONGEST_SETTING)
         return await _to_its_end(self._do(arrival, caller, arrival.request.method, segments, document))
 

@@ -1,5 +1,5 @@
-"""What callers of the governed door have set: policies, registered tools, disabled agents. Durable before it is answered; what it means
-for calls is policy/governed.py's affair, and the kill switches'.
+"""What callers of the governed door have set: policies, registered tools, disabled agents, and the shelves of locks and leases. Durable
+before it is answered; what it means for calls is policy/governed.py's affair, and the kill switches'.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ from gateway.doors.refusal import Refusal
 from gateway.state.stores import StoreError
 
 LONGEST_KEY = 256
-ELSEWHERE = (
+NOT_IN_A_FLEET = (
     "Locks and leases are not built for a fleet, whose gateways would each keep their own: use one gateway with sqlite:PATH, "
     "or a key of the tool's own."
 )

@@ -1,5 +1,6 @@
 """/v1/tools: tools registered at run time, and those of the policy file, in one catalog. A secret goes in and never comes out."""
 
+from collections.abc import Iterable
 from secrets import token_hex
 
 from aiohttp.web import Response
@@ -29,11 +30,18 @@ class Registry:
     def list(self, arrival: Arrival, scope: str) -> Response:
         tools = self._governance.overlay.tools
         registered = [_view(tool) for (where, _), tool in sorted(tools.items()) if where == scope]
-        return answered(arrival, registered + (_of_the_file(arrival.snapshot) if scope == GLOBAL else []))
+        return answered(
+            arrival,
+            registered + (_of_the_file(arrival.snapshot, _spelled_out(arrival.snapshot)) if scope == GLOBAL else []),
+        )
 
     def show(self, arrival: Arrival, name: str, scope: str) -> Response:
-        """Raises Refusal."""
-        return answered(arrival, _view(self._find(arrival, name, scope)))
+        """As it is listed. Raises Refusal."""
+        named = scope == GLOBAL and name in _spelled_out(arrival.snapshot)
+        of_the_file = _of_the_file(arrival.snapshot, [name] if named else [])
+        if (scope, name) in self._governance.overlay.tools or not of_the_file:
+            return answered(arrival, _view(self._find(arrival, name, scope)))
+        return answered(arrival, of_the_file[0])
 
     async def put(self, arrival: Arrival, caller: Caller, document: Json) -> Response:
         """Raises Refusal."""
@@ -130,11 +138,15 @@ def _view(tool: RegisteredTool) -> Json:
     }
 
 
-def _of_the_file(snapshot: Snapshot) -> list[Json]:
+def _spelled_out(snapshot: Snapshot) -> list[str]:
+    names = snapshot.tools()
+    return [*names, *sorted(name for name in BUILT_IN if name not in names)]
+
+
+def _of_the_file(snapshot: Snapshot, names: Iterable[str]) -> list[Json]:
     """By name alone: where they are performed is the operator's affair."""
-    spelled_out = [*snapshot.tools(), *(name for name in sorted(BUILT_IN) if name not in snapshot.tools())]
     return [
         {"name": name, "scope_id": GLOBAL, "enabled": True, "has_secret": False, "source": "policy"}
-        for name in spelled_out
+        for name in names
         if (plan := snapshot.plan("", name)).allowed and plan.registered is None and plan.missing is None
     ]
