@@ -103,8 +103,12 @@ async def test_a_run_is_stopped_for_good(works: Plant, console: Page) -> None:
     await works.call("search.read", run="ticket-7")
     await console.click("Stop run ticket-7")
     await console.see("#sure-text", "cannot be lifted. It has 39 calls left.")
+    await console.fill("Reason", "goes in circles", "#sure-dialog")
+    await console.fill("Your name", "ana", "#sure-dialog")
     await console.click("Stop this run")
     await console.see("#run-list", "kill_switch")
+    [operated] = works.operator.seen.of("operated")
+    assert (operated["who"], operated["reason"]) == ("ana", "goes in circles")
     assert await works.call("search.read", run="ticket-7") == (403, "kill_switch")
 
 

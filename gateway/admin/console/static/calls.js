@@ -103,7 +103,8 @@ function draw() {
 }
 
 function row(call, isNew) {
-  const time = el("button", { type: "button", class: "link mono", tabindex: -1, "aria-label": `Story of ${call.tool}, ${call.reason}` }, clock(call.ts));
+  const at = clock(call.ts);
+  const time = el("button", { type: "button", class: "link mono", tabindex: -1, "aria-label": `${at}: story of ${call.tool}, ${call.reason}` }, at);
   const kind = isFine(call) ? "" : call.reason === "tool_error" || call.reason === "client_gone" ? "warn" : "bad";
   const ended = call.report_reason ? `${call.reason} (would be ${call.report_reason})` : call.reason;
   return el(

@@ -31,7 +31,7 @@ export function show(parent, ...nodes) {
 export function table(label, heads, rows) {
   const head = heads.map((one) => {
     const [text, kind] = Array.isArray(one) ? one : [one, null];
-    return el("th", { scope: "col", class: kind }, text);
+    return el(text ? "th" : "td", { scope: text ? "col" : null, class: kind }, text);
   });
   const body = rows.map((cells) => el("tr", {}, ...cells.map(cell)));
   return el("table", { "aria-label": label }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body));

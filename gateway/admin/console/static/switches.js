@@ -13,6 +13,7 @@ const SOURCES = {
 let changed = () => {};
 let asked = 0;
 let sure = null;
+const NAME = "tool-gateway operator";
 let banner = "";
 
 /** `told` is called when something was killed or restored. */
@@ -29,6 +30,7 @@ export function openKill(kind = "writes", value = "") {
   $("kill-form").elements.kind.value = kind;
   $("kill-value").value = value;
   $("kill-problem").textContent = "";
+  $("kill-who").value = sessionStorage.getItem(NAME) ?? "";
   ask();
   open($("kill-dialog"));
   if (kind !== "writes") $("kill-reason").focus();
@@ -80,7 +82,7 @@ async function kill(event) {
   const body = {
     scope: scope(),
     reason: $("kill-reason").value.trim(),
-    who: $("kill-who").value.trim() || "console",
+    who: signed("kill-who"),
     cancel_in_flight: $("kill-cut").checked,
     ...(seconds ? { for_seconds: Number(seconds) } : {}),
   };
@@ -97,13 +99,22 @@ async function kill(event) {
   }
 }
 
-/** Asks before it does: a title, what it means, the word on the button, and what to do. */
+/** Who does it, for the log; asked once. */
+function signed(id) {
+  const name = $(id).value.trim();
+  sessionStorage.setItem(NAME, name);
+  return name || "console";
+}
+
+/** Asks before it does: a title, what it means, the word on the button, and what to do, which is told who and why. */
 export function makeSure(title, text, word, act) {
   sure = act;
   $("sure-title").textContent = title;
   $("sure-text").textContent = text;
   $("sure-confirm").textContent = word;
   $("sure-problem").textContent = "";
+  $("sure-reason").value = "";
+  $("sure-who").value = sessionStorage.getItem(NAME) ?? "";
   open($("sure-dialog"));
   $("sure-confirm").focus();
 }
@@ -111,7 +122,7 @@ export function makeSure(title, text, word, act) {
 async function confirm(event) {
   event.preventDefault();
   try {
-    say(await sure());
+    say(await sure({ who: signed("sure-who"), reason: $("sure-reason").value.trim() }));
     $("sure-dialog").close();
   } catch (problem) {
     $("sure-problem").textContent = problem.message;
@@ -121,19 +132,20 @@ async function confirm(event) {
 
 function restore(held) {
   const says = `It stops calls since ${since(held.since)}: “${held.reason}”. They are let through again, as far as policy and other switches let them.`;
-  makeSure(`Restore ${held.scope}?`, says, `Restore ${held.scope}`, async () => {
-    const done = await remove(`/v1/kill-switches/${held.scope.split("/").map(encodeURIComponent).join("/")}?who=console`);
+  makeSure(`Restore ${held.scope}?`, says, `Restore ${held.scope}`, async (by) => {
+    const done = await remove(`/v1/kill-switches/${held.scope.split("/").map(encodeURIComponent).join("/")}${query(by)}`);
     return `Restored ${done.lifted}, on ${done.reach}.`;
   });
 }
 
 /** In the banner, with what else is wrong, and in their section. The banner is read out, so it changes only when they do. */
-export function showSwitches({ kill_switches: held, reach, problems }) {
+export function showSwitches({ kill_switches: held, reach, problems, mode }) {
   $("reach").textContent = `Reach: ${reach}.`;
-  const said = JSON.stringify([held, problems]);
+  const notices = mode === "report" ? ["Report mode: what the rules would refuse goes through and is only logged.", ...problems] : problems;
+  const said = JSON.stringify([held, notices]);
   if (said !== banner) {
     banner = said;
-    show($("banner"), ...held.map(killed), ...problems.map((problem) => el("p", { class: "notice" }, problem)));
+    show($("banner"), ...held.map(killed), ...notices.map((text) => el("p", { class: "notice" }, text)));
   }
   if (!held.length) show($("switch-list"), el("p", { class: "empty" }, "None is on."));
   else show($("switch-list"), ...held.map(shown));
