@@ -191,13 +191,15 @@ class Tunnel(Protocol):
 class ReplyHead:
     """Status and end-to-end headers: the same object each time an upstream answers with the very same head."""
 
-    __slots__ = ("headers", "status", "written")
+    __slots__ = ("date", "headers", "status", "written")
 
     def __init__(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
         self.status = status
         self.headers = headers
         self.written: bytes | None = None
         """What a door makes of it, kept for the next time."""
+        self.date: str | None = None
+        """The Date that stands in it where the upstream names none: with the next second it is made anew."""
 
 
 @dataclass(slots=True)

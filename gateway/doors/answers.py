@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -11,7 +12,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.web import BaseRequest, Response, StreamResponse
 from multidict import CIMultiDict
 
-from gateway.denial import ANSWERS, Denial
+from gateway.denial import ANSWERS, Denial, Reason
 from gateway.doors.arrival import Arrival
 from gateway.doors.plain import STATUS_LINES, PlainAnswer, Relayed, RelayedWhole, is_plain
 from gateway.model import Door, Outcome, Remaining, Reply, ReplyHead
@@ -113,11 +114,12 @@ def outcome_headers(call_id: str, outcome: Outcome) -> dict[str, str]:
 def plain_bytes(arrival: Arrival, call_id: str, outcome: Outcome, reply: Reply, body: bytes) -> bytes:
     """The whole answer with a plain reply (plain.is_plain), as it goes on the wire."""
     head = reply.head
-    rest = None if head is None else head.written
+    rest = None if head is None or (head.date and head.date != rfc822_formatted_time()) else head.written
     if rest is None:
+        date = rfc822_formatted_time()
         rest = last_lines(relayed(arrival, reply), len(body))
-        if head is not None and comes_again(head):
-            head.written = rest
+        if head is not None:
+            keep(head, rest, date)
     return first_lines(call_id, outcome, reply.status) + rest + body
 
 
@@ -125,11 +127,18 @@ def first_lines(call_id: str, outcome: Outcome, status: int) -> bytes:
     """Status line and outcome_headers."""
     remaining = outcome.remaining
     left = "" if remaining is None else f"Tool-Gateway-Remaining: {remaining_header(remaining)}\r\n"
-    mode = "Tool-Gateway-Mode: report\r\n" if outcome.report else ""
+    lines = _first_lines(status, outcome.reason, outcome.attempts, outcome.policy, outcome.report)
+    return lines % (call_id.encode(), left.encode())
+
+
+@lru_cache(maxsize=256)
+def _first_lines(status: int, reason: Reason, attempts: int, policy: str, report: bool) -> bytes:
+    """With a place for the call's id, and one for what remains."""
+    mode = "Tool-Gateway-Mode: report\r\n" if report else ""
     return (
         f"{STATUS_LINES.get(status) or f'HTTP/1.1 {status} '}\r\n"
-        f"Tool-Gateway-Call-Id: {call_id}\r\nTool-Gateway-Reason: {outcome.reason}\r\n"
-        f"Tool-Gateway-Attempts: {outcome.attempts}\r\nTool-Gateway-Policy: {outcome.policy}\r\n{left}{mode}"
+        f"Tool-Gateway-Call-Id: %b\r\nTool-Gateway-Reason: {reason}\r\n"
+        f"Tool-Gateway-Attempts: {attempts}\r\nTool-Gateway-Policy: {policy}\r\n%b{mode}"
     ).encode()
 
 
@@ -138,10 +147,11 @@ def last_lines(kept: list[tuple[str, str]], length: int) -> bytes:
     return "\r\n".join([*map(": ".join, kept), f"Content-Length: {length}\r\n\r\n"]).encode()
 
 
-def comes_again(head: ReplyHead) -> bool:
-    """May what is relayed of it be used for another call? A Date of ours differs with the second, a Location with the call."""
+def keep(head: ReplyHead, written: bytes, date: str) -> None:
+    """What was made of it is used for other calls, a `date` of ours in it for this second; but a Location differs with the call."""
     names = {name.lower() for name, _ in head.headers}
-    return "date" in names and "location" not in names
+    if "location" not in names:
+        head.written, head.date = written, None if "date" in names else date
 
 
 def relayed(arrival: Arrival, reply: Reply) -> list[tuple[str, str]]:

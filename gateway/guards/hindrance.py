@@ -22,6 +22,6 @@ def unhindered(call: ToolCall, plan: Plan, counts: Counts, run: Run | None, now:
         and not counts.draining
         and not counts.switches
         and len(counts.in_flight) < counts.max_in_flight
-        and not counts.breakers.failing()
+        and counts.breakers.all_closed
         and counts.pacers.find(plan.lane) is None
     )

@@ -143,7 +143,7 @@ class Pipeline:
         if call.arguments is not None:
             call = progress.forget_arguments()
         wait = self._counts.in_flight.enter(call, plan.effect)
-        wait.attempting(attempt, None)
+        wait.begin(attempt)
         return Begun(progress, plan, wait, attempt, call.started.mono)
 
     def written(self) -> bool:

@@ -88,6 +88,10 @@ class Breakers:
             return BreakerState.CLOSED
         return BreakerState.HALF_OPEN if left_alone.probed or now >= left_alone.until else BreakerState.OPEN
 
+    @property
+    def all_closed(self) -> bool:
+        return not self._open
+
     def failing(self) -> tuple[str, ...]:
         """Upstreams whose breaker is not closed."""
         return tuple(self._open)

@@ -71,9 +71,13 @@ class Wait:
         return self.heard if self.tunnel is None else self.tunnel.heard
 
     def attempting(self, attempt: Attempt, when: float | None) -> "Limit":
-        """A scope for one attempt. The call is not waiting from its first byte on, until it pauses: its reply may stream."""
-        self._attempt, self.heard = attempt, None
+        """A scope for one attempt."""
+        self.begin(attempt)
         return Limit(self, when)
+
+    def begin(self, attempt: Attempt) -> None:
+        """An attempt. The call is not waiting from its first byte on, until it pauses: its reply may stream."""
+        self._attempt, self.heard = attempt, None
 
     def pausing(self, when: float | None = None) -> "Limit":
         """A scope for a wait before an attempt, with nothing open at an upstream. Raises TimeoutError at `when` (loop time)."""

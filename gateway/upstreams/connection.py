@@ -190,12 +190,12 @@ class Connection(BaseProtocol):
             and self.open
         )
 
-    def rest(self) -> None:
-        """The exchange is over: until the next `expect()` any byte of the upstream's ends the connection."""
+    def rest(self, now: float) -> None:
+        """The exchange is over: until the next `expect()` any byte of the upstream's ends the connection. `now`: loop time."""
         self._parser = self._head = self._body = self.writer = None
         self._interim = self._missing = self._came = self._framing = 0
         self._keep = False
-        self.idle_since = self._loop.time()
+        self.idle_since = now
 
     def quiet(self) -> bool:
         """Neither closed nor with unexpected bytes, asked of the kernel: the loop may not have seen them yet."""

@@ -67,10 +67,11 @@ class Pool:
 
     def give(self, connection: Connection) -> None:
         """Takes a connection back after its exchange, for the next in the queue or to rest. Whatever is not reusable is closed."""
-        if not connection.reusable or self._old(connection):
+        now = self._loop.time()
+        if not connection.reusable or now - connection.opened >= self._max_age:
             connection.abort()
             return
-        connection.rest()
+        connection.rest(now)
         self.rest(connection)
 
     def rest(self, connection: Connection) -> None:
@@ -161,9 +162,6 @@ class Pool:
     def _free_place(self) -> None:
         if not self._hand_on(None):
             self._places += 1
-
-    def _old(self, connection: Connection) -> bool:
-        return self._loop.time() - connection.opened >= self._max_age
 
     def _fresh(self, connection: Connection) -> bool:
         now = self._loop.time()

@@ -5,7 +5,7 @@ from aiohttp import HttpVersion10, HttpVersion11
 from aiohttp.test_utils import make_mocked_request
 
 from gateway.denial import Reason
-from gateway.doors.answers import comes_again, first_lines, last_lines, outcome_headers, relayed
+from gateway.doors.answers import first_lines, keep, last_lines, outcome_headers, plain_bytes, relayed
 from gateway.doors.arrival import Arrival
 from gateway.doors.plain import is_plain
 from gateway.model import Outcome, Remaining, Reply, ReplyHead
@@ -64,9 +64,25 @@ def test_our_own_headers_are_the_same_whichever_way_an_answer_is_written(
     assert lines == ["HTTP/1.1 200 OK", *map(": ".join, outcome_headers("c1", outcome).items()), ""]
 
 
-@pytest.mark.parametrize(("names", "again"), [(("Date",), True), ((), False), (("date", "LOCATION"), False)])
-def test_what_is_relayed_is_kept_unless_it_differs_by_time_or_call(names: tuple[str, ...], again: bool) -> None:
-    assert comes_again(ReplyHead(200, tuple((name, "x") for name in names))) is again
+@pytest.mark.parametrize(
+    ("names", "written", "date"),
+    [(("Date",), b"lines", None), ((), b"lines", "now"), (("date", "LOCATION"), None, None)],
+)
+def test_what_is_relayed_is_kept_unless_it_differs_by_call(
+    names: tuple[str, ...], written: bytes | None, date: str | None
+) -> None:
+    head = ReplyHead(200, tuple((name, "x") for name in names))
+    keep(head, b"lines", "now")
+    assert (head.written, head.date) == (written, date)
+
+
+@pytest.mark.parametrize(("date", "used"), [(None, True), ("Thu, 01 Jan 1970 00:00:00 GMT", False)])
+def test_a_date_of_ours_is_kept_for_its_second(date: str | None, used: bool) -> None:
+    head = ReplyHead(200, ())
+    head.written, head.date = b"kept", date
+    whole = plain_bytes(ARRIVAL, "c1", OUTCOME, Reply(200, (), b"hi", head=head), b"hi")
+    assert whole.endswith(b"kepthi") is used
+    assert (head.written == b"kept") is used
 
 
 def test_the_length_of_what_is_still_to_come_is_relayed() -> None:
