@@ -3,13 +3,16 @@
 import gzip
 import http.client
 import json
+import os
+import pty
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -196,10 +199,22 @@ def test_many_tools_are_told_in_twenty_rows_and_all_of_them_in_json(here: Home) 
     assert len(view(here.run("simulate", "policies", "calls.log", "--json"))["by_tool"]) == 30
 
 
-def test_nothing_of_a_terminal_is_piped(here: Home) -> None:
+def test_a_bar_is_for_terminals_alone(here: Home) -> None:
     (here.folder / "calls.log").write_text(LINE % "search.read")
-    said = here.run("simulate", "policies", "calls.log")
-    assert (said.err, "\x1b" in said.out, Path(here.folder).exists()) == ("", False, True)
+    assert here.run("simulate", "policies", "calls.log").err == ""
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123  a descriptor
+        subprocess.run(
+            [sys.executable, "-m", "gateway", "simulate", "policies", "calls.log"],
+            cwd=here.folder,
+            env=dict(here.environ),
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            check=True,
+            timeout=60,
+        )
+        os.close(theirs)
+        assert b"reading" in terminal.read(1000)
 
 
 @pytest.mark.soak

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SERVED = """
 import sys
 from gateway.cli.serve import load_by_need
@@ -45,3 +47,23 @@ def test_who_asks_for_the_client_all_the_same_gets_it() -> None:
         "import aiohttp; print(aiohttp.ClientSession.__module__, aiohttp.__version__ > '3', aiohttp.web.Application)"
     )
     assert told.startswith("aiohttp.client True <class")
+
+
+HEAVY = {
+    "asyncio",
+    "aiohttp",
+    "yaml",
+    "orjson",
+    "jsonschema_rs",
+    "prometheus_client",
+    "re2",
+    "uvloop",
+    "gateway.policy",
+}
+
+
+@pytest.mark.parametrize("command", ["kill", "restore", "status", "tail", "rollout", "completion", "explain"])
+def test_what_is_typed_in_a_hurry_loads_nothing_that_only_a_gateway_needs(command: str) -> None:
+    loads = f"import sys; from gateway.cli.commands import commands; commands.get_command(None, {command!r}); print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", loads], check=True, capture_output=True, text=True)
+    assert HEAVY.isdisjoint(told.stdout.split())
