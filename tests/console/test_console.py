@@ -205,3 +205,17 @@ def luminance(colour: str) -> float:
 async def test_another_token_is_asked_for_when_this_one_is_taken_back(works: Plant, console: Page) -> None:
     works.operator.gateway.token._literal = "another"
     await console.see("#token-dialog", "This is not the admin token")
+
+
+async def test_it_goes_on_where_it_was_when_the_connection_breaks(works: Plant, console: Page) -> None:
+    await works.call("search.read", run="before")
+    await console.see("#calls-rows tr", "before")
+    admin = works.operator.gateway._admin
+    assert admin is not None
+    assert admin.server is not None
+    for connection in admin.server.connections:
+        connection.force_close()
+    await works.call("search.read", run="meanwhile")
+    await console.see("#calls-rows tr", "meanwhile")
+    await console.see("#state", "serving")
+    assert await console("number", "#calls-rows tr") == 2
