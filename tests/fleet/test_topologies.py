@@ -14,13 +14,14 @@ from gateway.place import parse_place
 from gateway.state.stores import StoreError
 from gateway.state.stores import valkey as valkey_stores
 from gateway.state.stores.valkey import switches
+from gateway.state.stores.valkey.fleet import Fleet
 from gateway.state.stores.valkey.link import explained
 from gateway.state.stores.valkey.primary import FAILURES, find
 from gateway.state.stores.valkey.store import ValkeyStore
 from gateway.state.stores.valkey.switches import SharedSwitches
 from tests.doors.tool_server import ToolServer
 from tests.fleet.conftest import Start
-from tests.fleet.test_books import Books
+from tests.fleet.test_books import Books, fall_back_to_a_replica_that_lagged
 from tests.fleet.topologies import PASSWORD, Cluster, Topology, Watched, answers, ask, rights, user
 from tests.fleet.valkey_server import ValkeyServer, free_port
 from tests.scenarios.installation import PATIENCE, call
@@ -135,6 +136,35 @@ async def test_gateways_share_a_budget_and_a_kill_over_a_failover(
             pass
     text = "".join(gateway.log.read_text() for gateway in fleet.gateways)
     assert PASSWORD not in text
+
+
+async def test_a_replica_that_lagged_is_told_before_anything_is_charged(valkey: ValkeyServer) -> None:
+    books = Books(valkey, 3)
+    mine, other, _ = books.fleets
+    await books.all_up()
+    async with valkey.client() as client:
+        before = await client.get("tgw:process")
+
+    async def charged(fleet: Fleet, calls: int) -> int:
+        shares = [fleet.charge(books.ask(alone=False)._replace(per_hour=10)) for _ in range(calls)]
+        await asyncio.gather(*(share.heard for share in shares))
+        return sum(share.counted for share in shares)
+
+    try:
+        assert await charged(mine, 5) == 5
+        await fall_back_to_a_replica_that_lagged(valkey)  # where it will be
+        await books.all_back()
+        assert await charged(other, 5) == 5
+        books.tasks[1].cancel()
+        await fall_back_to_a_replica_that_lagged(valkey)
+        async with asyncio.timeout(PATIENCE), valkey.client() as client:
+            while await client.get("tgw:process") == before:  # noqa: ASYNC110  what another process did sets no event of ours
+                await asyncio.sleep(0.01)
+        books.tasks.append(asyncio.create_task(other.run()))  # the later of the two
+        await mine.ready.wait()
+        assert await charged(mine, 5) == 0
+    finally:
+        await books.close()
 
 
 async def test_a_primary_that_its_sentinel_has_given_up_is_left_though_it_answers(
