@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -65,6 +65,8 @@ class GatewayProcess:
     upstream: str = "http://127.0.0.1:9"
     policy: str = POLICY
     environment: dict[str, str] | None = None
+    before: list[str] = field(default_factory=list)
+    """What starts it in another way."""
 
     def __enter__(self) -> Self:
         self.data, self.admin = free_address(), free_address()
@@ -80,7 +82,7 @@ class GatewayProcess:
             "GATEWAY_STATE": "memory:",
             "GATEWAY_LOG": str(self.folder / "log"),
         }
-        command = [sys.executable, "-m", "gateway", "serve"]
+        command = [*self.before, sys.executable, "-m", "gateway", "serve"]
         env = clean_environment(**settings | (self.environment or {}))
         self.process = subprocess.Popen(command, env=env, cwd=self.folder, stderr=subprocess.PIPE, text=True)
         try:
