@@ -120,7 +120,7 @@ function top(status) {
   const known = [
     ["Data plane", status.listen.replace(/^http:../, "")],
     ["Policy", status.policy.version],
-    ["Mode", status.mode],
+    ["Mode", status.mode === "report" ? "report" : null],
     ["In flight", `${status.calls_in_flight}/${status.max_in_flight}`],
     ["Runs", status.runs_live],
     ["Candidate", status.candidate && `${status.candidate.version}, ${status.candidate.canary_percent} %`],
