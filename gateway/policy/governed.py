@@ -14,6 +14,7 @@ import orjson
 
 from gateway.bounds import AgentBounds
 from gateway.policy.document.problems import Findings, Mark, Place
+from gateway.policy.plans.agents import NO_ENTRY
 from gateway.policy.plans.patterns import Patterns
 from gateway.policy.plans.tools import micro_usd
 from gateway.policy.schema.fields import Identifier, ToolName, ToolPattern, Usd, integer
@@ -27,7 +28,6 @@ from gateway.policy.targets import parse_target
 GLOBAL = "global"
 AGENT_SCOPE = "agent:"
 LONGEST_URL = 2048
-NO_ENTRY = "no allowlist entry"
 MOST_TOLD = 3
 S = TypeVar("S", bound=Section)
 _SCOPE = re.compile(rf"{GLOBAL}|{AGENT_SCOPE}[A-Za-z0-9._:-]{{1,128}}")

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from gateway.denial import Reason
-from gateway.policy.plans.agents import BUILT_IN_BUDGETS, DEFAULT_AGENT
+from gateway.policy.plans.agents import BUILT_IN_BUDGETS, DEFAULT_AGENT, NO_ENTRY
 from gateway.policy.schema.section import Section, written
 from gateway.policy.snapshot import Plan, Rule
 
@@ -38,7 +38,7 @@ def rule_of(reason: Reason, plan: Plan, compiled: "Compiled") -> Rule:
     if reason is Reason.TOOL_NOT_ALLOWED:
         return _list_entry(plan, compiled)
     if reason is Reason.TOOL_NOT_CONFIGURED:
-        return Rule(f"no {plan.missing}")
+        return Rule(f"missing: {plan.missing}")
     if reason in _BUDGETS:
         return _budget(_BUDGETS[reason], plan, compiled)
     if reason in _OF_TOOL:
@@ -67,10 +67,12 @@ def _at(*key: str) -> Rule:
 def _list_entry(plan: Plan, compiled: "Compiled") -> Rule:
     """What the plan says of the lists; where no list names the tool, the one that would have to."""
     where, colon, _ = plan.rule.partition(': "')
-    if colon:
+    if colon and where.startswith(("tools.", "agents.")):
         agent, name = where.removeprefix("agents.").rpartition(".")[::2]
         key = ("agents", agent, name) if where.startswith("agents.") else tuple(where.split("."))
         return Rule(plan.rule, key)
+    if plan.rule != NO_ENTRY:
+        return Rule(plan.rule)  # of what was set through the governed door
     agent = _entry_of(plan.agent, compiled)
     entry = compiled.agents.get(agent)
     own = entry is not None and written(entry).get("allowlist") is not None

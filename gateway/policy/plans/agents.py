@@ -11,6 +11,8 @@ from gateway.policy.schema.section import written
 from gateway.policy.schema.sections import Agent, Policy, RunBudgets
 
 DEFAULT_AGENT = "default"
+NO_ENTRY = "no allowlist entry"
+"""The rule of a tool that no list names."""
 BUILT_IN_BUDGETS = {"AGENT_MAX_STEPS": 25, "AGENT_MAX_TOOL_CALLS": 12, "AGENT_MAX_SECONDS": 60}
 
 
@@ -44,7 +46,7 @@ class AgentRules(NamedTuple):
             pattern, where = max(refusing, key=lambda found: (found[0] == tool, len(found[0])))
             return False, f'{where}: "{pattern}"'
         found = self.allow.find(tool)
-        return (True, f'{found[1]}: "{found[0]}"') if found is not None else (False, "no allowlist entry")
+        return (True, f'{found[1]}: "{found[0]}"') if found is not None else (False, NO_ENTRY)
 
 
 def general_rules(policy: Policy, given: Given) -> GeneralRules:
