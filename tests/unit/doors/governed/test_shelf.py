@@ -61,6 +61,7 @@ async def play(steps: list[tuple[str, str, int]]) -> None:
             except StoreError:
                 assert notes.failing
             notes.failing = False
+        assert shelf._size == sum(len(note) for name, note in notes.kept.items() if name != "another")
         for name in KEYS:
             until, fields = model.get(name, (0.0, None))
             assert shelf.find(name, now) == (fields if until > now else None)
