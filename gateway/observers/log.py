@@ -97,8 +97,8 @@ class Log:
 
     def call_ended(self, record: Record) -> None:
         """On the call's path: a look-up, a slice, an append."""
-        full, fine = self._added - self._taken, not failed(record)
-        if full > (_FULL_FOR_OK if fine else _FULL):
+        full = self._added - self._taken
+        if full > _FULL_FOR_OK and (full > _FULL or not failed(record)):
             self._refused[kind(record)] += 1
             return
         if self._sampler.wants(record, self._observability) and self._has_room(full):
