@@ -133,6 +133,12 @@ def test_every_alert_says_what_happened_and_what_to_do() -> None:
         assert {"summary", "description"} == rule["annotations"].keys()
 
 
+def test_the_reference_lists_every_alert() -> None:
+    named = re.findall(r"^\| `(ToolGateway\w+)` \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
+
+    assert sorted(named) == sorted(rule["alert"] for rule in RULES)
+
+
 def test_what_an_operator_is_told_of_is_alerted_on() -> None:
     """Everything that makes a gateway degraded, beside what is lost or refused."""
     asked = {metric for rule in RULES for metric, _ in selectors(rule["expr"])}
