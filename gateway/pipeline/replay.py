@@ -60,6 +60,8 @@ _BEFORE_ARGUMENTS = frozenset(
 )
 """Whoever was refused for one of these was not asked about arguments (guards/__init__.py has the order)."""
 _BOUNDLESS = 1 << 60
+_EVERY, _MOST_STEPS = 60.0, 5000
+"""Seconds between two looks at what has ended while nobody called, and how many of them."""
 
 
 class Replayed(NamedTuple):
@@ -198,11 +200,20 @@ class Replay:
         self._expire(at)
 
     def _expire(self, at: float) -> None:
+        """Housekeeping between two calls is what a gateway does all the time: runs end, and are forgotten, at about their own time."""
         before, at = self._now.mono, max(at, self._now.mono)
+        step = max(_EVERY, (at - before) / _MOST_STEPS)
+        while before and before + step < at:
+            before += step
+            self._keep_house(before)
         self._now = Moment(at, at)
         if at - before >= 1.0:
-            self.counts.switches.expire(self._now)
-            self.counts.ledger.expire(self._now, lambda key: self._snapshot.budgets(key.agent))
+            self._keep_house(at)
+
+    def _keep_house(self, at: float) -> None:
+        self._now = Moment(at, at)
+        self.counts.switches.expire(self._now)
+        self.counts.ledger.expire(self._now, lambda key: self._snapshot.budgets(key.agent))
 
 
 def _plan_of(snapshot: Snapshot, agent: str, tool: str, effect: Effect | None) -> tuple[Plan, bool]:

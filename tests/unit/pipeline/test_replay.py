@@ -84,6 +84,12 @@ def test_time_is_the_recordings() -> None:
     assert denied(OPEN, windows) == [None] * 4
 
 
+def test_a_run_that_nobody_calls_any_more_ends_in_its_own_time_and_is_forgotten_a_day_after() -> None:
+    day = 24 * 3600
+    assert denied(OPEN, [a_call(0), a_call(day)]) == [None, "max_seconds"]
+    assert denied(OPEN, [a_call(0), a_call(day + 180)]) == [None, None]
+
+
 def test_lines_come_in_the_order_of_ends_and_are_judged_in_that_of_starts() -> None:
     slow, quick = a_call(0, call_id="slow", lasted=50.0), a_call(1, call_id="quick")
     policy = BUDGET_OF_2.replace("2}", "1}")
