@@ -1,6 +1,6 @@
 """Where a gateway is one of a fleet: the one awaited step between a call's reservation and its first attempt, and what comes of it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.denial import Denial, Reason
@@ -17,6 +17,9 @@ from gateway.state.journal import NoJournal
 from gateway.state.run import Run, is_window
 from gateway.state.shared import Answer, Ask, RunSeen
 
+LONGEST = 0.25
+"""Seconds a call waits for the store, at most (SPEC 1): for its charge, and before that to claim its Idempotency-Key."""
+
 
 class Share(GivenBack, Protocol):
     """As it is asked for here."""
@@ -24,9 +27,8 @@ class Share(GivenBack, Protocol):
     answer: Answer | None
     """Once it is heard; None: there was none."""
 
-    @property
-    def heard(self) -> Awaitable[None]:
-        """Done when the answer is here, or will not come: never later than a quarter of a second."""
+    async def heard_within(self, seconds: float) -> None:
+        """Waits until the answer is here, or will not come, or for so long: then the call goes its way without one."""
         ...
 
 
@@ -102,7 +104,7 @@ class SharedCharges:
             return None
         run = reservation.run
         share = progress.share = self._fleet.charge(_ask(call, plan, run))
-        await share.heard
+        await share.heard_within(LONGEST - progress.asked_for)
         now = self._clock()
         if share.answer is not None:
             denial = self._take(share.answer, call, plan, run, now)

@@ -17,6 +17,7 @@ from gateway.pipeline.attempts import HELD_REPLY
 from gateway.pipeline.claims import Claims
 from gateway.pipeline.failures import Cut
 from gateway.pipeline.holding import LARGEST_SHARED, CannotHold, Held, again
+from gateway.pipeline.lingering import Lingering
 from gateway.pipeline.progress import Progress
 from gateway.policy.snapshot import Plan
 from gateway.state.buffers import Buffers
@@ -25,10 +26,6 @@ from gateway.state.ended import Elsewhere, Ended, Silence
 from gateway.state.idempotency import AnswerKey, KeptAnswer
 from gateway.state.inflight import Stopped, Wait
 
-REPLAYED = 6.0
-"""Seconds for which the end of a call that `lingers` is told again: longer than clients wait before they repeat a request."""
-MOST_REPLAYED = 16 << 20
-"""Bytes of such ends; beyond them the oldest are forgotten before their time."""
 PASSING = frozenset({408, 425, 429})
 """Statuses below 500 that say "not now": the next call may fare better, so they answer no later one."""
 
@@ -95,14 +92,11 @@ class Sharing:
         self.claims: Claims | None = None
         """Where gateways share their state."""
         self._at_work: dict[AnswerKey, Performance] = {}
-        self._ended: dict[AnswerKey, Ended] = {}
-        """Of calls that linger, oldest first."""
-        self._replayable = 0
-        """Bytes they hold."""
+        self._lingering = Lingering()
 
     async def find(self, progress: Progress, plan: Plan) -> Earlier | None:
-        """An earlier call with this one's key, at work or answered. Of a fleet's other gateways none is asked about a call that is refused
-        anyway; none comes before an await where there is none to ask.
+        """An earlier call with this one's key, at work or answered. Where gateways share their state all of them are asked, but not about
+        a call that is refused anyway; a gateway by itself awaits nothing here.
         """
         call = progress.call
         earlier = self._find_here(call)
@@ -110,9 +104,11 @@ class Sharing:
             return earlier
         if ask(REPLAY_GUARDS, call, plan, self._counts, call.started).denial is not None:
             return None
+        began = self._clock().mono
         found = await self.claims.claim(
             _key_of(call), call.id, call.args_hash, safe=plan.repeatable, alone=plan.allow_without_state
         )
+        progress.asked_for = self._clock().mono - began
         if isinstance(found, Elsewhere | Ended):
             return self._find_here(call) or found
         progress.claim, progress.unclaimed = found, found is None
@@ -120,7 +116,7 @@ class Sharing:
 
     def _find_here(self, call: ToolCall) -> Earlier | None:
         key = _key_of(call)
-        earlier = self._at_work.get(key) or self._ended.get(key)
+        earlier = self._at_work.get(key) or self._lingering.find(key)
         return earlier or (None if call.lingers else self._counts.answers.find(key, call.started))
 
     async def lead(self, progress: Progress, plan: Plan, wait: Wait) -> None:
@@ -190,7 +186,8 @@ class Sharing:
             if not streams:
                 self.forget(progress)
             if progress.call.lingers and progress.sent:
-                self._keep_end(performance)
+                ended = _end_of(progress, progress.denial, sent=performance.sent)
+                self._lingering.keep(_key_of(progress.call), ended)
             if not performance.led:
                 self._stages.settle(progress, wait)
 
@@ -269,23 +266,6 @@ class Sharing:
         if not performance.callers and not watched and not progress.call.lingers:
             performance.task.cancel()  # of no effect on one that is done
             self.forget(progress)  # whoever comes now must not be cut with it
-
-    def _keep_end(self, performance: Performance) -> None:
-        """For a while. (One timer a call, which knows its end by name alone: one that goes before its time must be gone.)"""
-        key = _key_of(performance.progress.call)
-        ended = _end_of(performance.progress, performance.denial, sent=performance.sent)
-        self._drop(key)
-        self._ended[key] = ended
-        self._replayable += ended.weight
-        while self._replayable > MOST_REPLAYED:
-            self._drop(next(iter(self._ended)))
-        asyncio.get_running_loop().call_later(REPLAYED, self._drop, key, ended.call_id)
-
-    def _drop(self, key: AnswerKey, call_id: str | None = None) -> None:
-        """`call_id`: only that call's."""
-        found = self._ended.get(key)
-        if found is not None and call_id in (None, found.call_id):
-            self._replayable -= self._ended.pop(key).weight
 
     def _share(self, ended: Ended, call: ToolCall, plan: Plan) -> Reply | Denial:
         """What the end of a performance is to one that joined it."""

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.denial import Reason
 from gateway.model import Attempt, Budgets, Effect, Event, Moment, Outcome, Record, Reply, ToolCall, UpstreamError
+from gateway.pipeline.lingering import MOST_REPLAYED, REPLAYED
 from gateway.pipeline.pipeline import OpenCall, Pipeline
-from gateway.pipeline.sharing import MOST_REPLAYED, REPLAYED
 from gateway.policy.snapshot import Plan, Retries
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts

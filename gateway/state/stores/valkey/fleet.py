@@ -12,7 +12,7 @@ from gateway.model import RunKey
 from gateway.place import Place
 from gateway.state.shared import DAY, RUN_KEPT, Answer, Ask, Own, RunSeen, RunShare
 from gateway.state.stores.valkey import wording
-from gateway.state.stores.valkey.link import Arguments, Link, Unreachable
+from gateway.state.stores.valkey.link import REPLY_WITHIN, SECOND_LOOK, Arguments, Link, Unreachable
 from gateway.state.stores.valkey.telling import Telling, must_tell
 
 BORN = "tgw:born"
@@ -35,7 +35,7 @@ TOLD_AT_ONCE = 200
 class Share:
     """One call's part of the fleet's counts, from the asking on. `answer` is None where none came."""
 
-    __slots__ = ("_fleet", "answer", "ask", "at", "counted", "gone", "heard")
+    __slots__ = ("_fleet", "answer", "ask", "at", "counted", "gone", "heard", "late")
 
     def __init__(self, fleet: "Fleet", ask: Ask) -> None:
         self._fleet = fleet
@@ -47,6 +47,16 @@ class Share:
         self.counted = False
         self.gone = False
         """Given back, be it before the answer."""
+        self.late = False
+        """The call has gone its way without the answer."""
+
+    async def heard_within(self, seconds: float) -> None:
+        """Waits until the answer is here, or will not come, or for so long."""
+        if seconds < REPLY_WITHIN + SECOND_LOOK:
+            await asyncio.wait((self.heard,), timeout=max(0.0, seconds))
+            self.late = not self.heard.done()
+        else:  # for the link waits no longer
+            await self.heard
 
     def give_back(self) -> None:
         """Nothing of the call was sent. Safe to call twice, and before the answer."""
@@ -208,6 +218,8 @@ class Fleet:
             self._own.add(ask, answer.at)
             if share.gone:
                 self._give_back(share)
+        elif share.late:
+            self._unanswered(share, answer.at)
         _resolve(share.heard)
 
     def _unanswered(self, share: Share, at: int) -> None:

@@ -1,0 +1,41 @@
+"""A way to the store on which replies take their time."""
+
+import asyncio
+from contextlib import suppress
+from typing import Self
+
+
+class SlowWay:
+    """Listens on `port` and passes on what it hears; what comes back, after `delay` seconds."""
+
+    def __init__(self, store: int) -> None:
+        self.delay = 0.0
+        self.port = 0
+        self._store = store
+        self._ways: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for way in self._ways:
+            way.cancel()
+        await asyncio.gather(*self._ways, return_exceptions=True)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._store)
+        for way in (self._pass(reader, back, slow=False), self._pass(there, writer, slow=True)):
+            self._ways.add(asyncio.create_task(way))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool) -> None:
+        try:
+            with suppress(OSError):
+                while piece := await reader.read(65536):
+                    if slow and self.delay:
+                        await asyncio.sleep(self.delay)
+                    writer.write(piece)
+        finally:
+            writer.close()
