@@ -1,12 +1,12 @@
-"""A headless Chromium with one page, moved the way a person does: by what the page calls its buttons and fields."""
+"""A headless Chromium with one page at a time, moved the way a person does: by what the page calls its buttons and fields."""
 
+import asyncio
 import json
 import os
 import shutil
-from asyncio import timeout
-from asyncio.subprocess import PIPE, Process, create_subprocess_exec
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,26 @@ PATIENCE = 30.0
 class Page:
     """Every method waits until it is done, and fails with the browser's words where it cannot be."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
 
     async def __call__(self, word: str, *given: object) -> Any:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                answer = await asyncio.to_thread(self._ask, word, *given)
+        except TimeoutError:
+            self._process.kill()  # or the thread would wait for ever
+            raise
+        assert "failed" not in answer, f"{word} {given}: {answer['failed']}"
+        return answer["got"]
+
+    def _ask(self, *words: object) -> Any:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
-        stdin.write(json.dumps([word, *given]).encode() + b"\n")
-        async with timeout(PATIENCE):
-            line = await stdout.readline()
-        answer = json.loads(line or b'{"failed": "the browser is gone"}')
-        assert "failed" not in answer, f"{word} {given}: {answer['failed']}"
-        return answer["got"]
+        stdin.write(json.dumps(words).encode() + b"\n")
+        stdin.flush()
+        return json.loads(stdout.readline() or b'{"failed": "the browser is gone"}')
 
     async def click(self, name: str, within: str = "body", role: str = "button") -> None:
         await self("click", role, name, within)
@@ -55,22 +62,18 @@ class Page:
         return str(await self("text", css))
 
 
-@asynccontextmanager
-async def browser() -> AsyncIterator[Page]:
+@contextmanager
+def browser() -> Iterator[Page]:
     """Skips where Node or the browser is missing."""
     environ = {**os.environ, "NODE_PATH": str(HERE / "node/node_modules")}
-    script = str(Path(__file__).with_name("page.cjs"))
-    process = await create_subprocess_exec(
-        node(), script, shutil.which(PROGRAM) or "", stdin=PIPE, stdout=PIPE, env=environ, limit=1 << 20
-    )
-    try:
-        yield Page(process)
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
+    command = [node(), str(Path(__file__).with_name("page.cjs")), shutil.which(PROGRAM) or ""]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as process:
         try:
-            async with timeout(10):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+            yield Page(process)
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()

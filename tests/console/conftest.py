@@ -1,6 +1,6 @@
 """A browser that has the console of a gateway open, with the operators' token or before it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +22,23 @@ async def works(tmp_path: Path) -> AsyncIterator[Plant]:
         yield works
 
 
-@pytest.fixture
-async def stranger(works: Plant) -> AsyncIterator[Page]:
-    """Has the page, and no token. At the end it must have complained of nothing and asked nobody else."""
-    async with browser() as page:
-        assert await page("go", works.url) == 200
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Page]:
+    with browser() as page:
         yield page
-        heard = await page("heard")
-        assert heard["asked"] == [works.url.rstrip("/")]
-        assert [text for text in heard["complaints"] if not text.startswith(EXPECTED)] == []
+
+
+@pytest.fixture
+async def stranger(works: Plant, chromium: Page) -> AsyncIterator[Page]:
+    """Has the page, and no token. At the end it must have complained of nothing and asked nobody else."""
+    page = chromium
+    await page("anew")
+    assert await page("go", works.url) == 200
+    yield page
+    heard = await page("heard")
+    await page("anew")
+    assert heard["asked"] == [works.url.rstrip("/")]
+    assert [text for text in heard["complaints"] if not text.startswith(EXPECTED)] == []
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 // One page of a browser under Playwright, told what to do a line at a time: node page.cjs BROWSER. Each line is [word, …arguments], and is
-// answered with {"got": …} or {"failed": …}.
+// answered with {"got": …} or {"failed": …}. `anew` makes it another page, which knows nothing of the one before.
 const { createInterface } = require("node:readline");
 const { chromium } = require("playwright-core");
 
@@ -7,17 +7,27 @@ const PATIENCE = 10000;
 
 (async () => {
   const browser = await chromium.launch({ executablePath: process.argv[2] });
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: "light", reducedMotion: "reduce" });
-  context.setDefaultTimeout(PATIENCE);
-  const page = await context.newPage();
-  const complaints = [];
-  const asked = new Set();
-  page.on("console", (said) => ["error", "warning"].includes(said.type()) && complaints.push(said.text()));
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("request", (request) => asked.add(new URL(request.url()).origin));
+  let context;
+  let page;
+  let complaints;
+  let asked;
+
+  async function anew() {
+    await context?.close();
+    context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: "light", reducedMotion: "reduce" });
+    context.setDefaultTimeout(PATIENCE);
+    page = await context.newPage();
+    complaints = [];
+    asked = new Set();
+    const mine = { complaints, asked };
+    page.on("console", (said) => ["error", "warning"].includes(said.type()) && mine.complaints.push(said.text()));
+    page.on("pageerror", (error) => mine.complaints.push(String(error)));
+    page.on("request", (request) => mine.asked.add(new URL(request.url()).origin));
+  }
 
   const named = (role, name, within = "body") => page.locator(within).getByRole(role, { name }).first();
   const ways = {
+    anew,
     go: async (url) => (await page.goto(url)).status(),
     click: (role, name, within) => named(role, name, within).click(),
     fill: (role, name, text, within) => named(role, name, within).fill(text),

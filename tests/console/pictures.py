@@ -63,11 +63,12 @@ async def taken(page: Page, name: str) -> None:
     assert size < LARGEST, f"{path.name} has {size} bytes"
 
 
-async def main() -> None:
+async def main(page: Page) -> None:
     """Takes both."""
     dice = random.Random(7)
     with tempfile.TemporaryDirectory() as folder:
-        async with plant(Path(folder), candidate=True) as works, browser() as page:
+        async with plant(Path(folder), candidate=True) as works:
+            await page("anew")
             for each in past(dice):
                 works.operator.gateway.recent.call_ended(each)
             await work(works, dice)
@@ -92,4 +93,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with browser() as chromium:
+        asyncio.run(main(chromium))
