@@ -14,6 +14,8 @@ from typing import NamedTuple, Self
 from bench.subjects import Call, Command, Missing, Place, Subject
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
+"""Whatever the shell says: modules are compiled at the first start, as an installation does, and not at every one."""
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
@@ -33,7 +35,7 @@ class Running:
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 ["taskset", "--cpu-list", str(core), *command.argv],
-                env={**os.environ, **command.environ},
+                env={**os.environ, **COMPILED, **command.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

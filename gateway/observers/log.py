@@ -27,7 +27,9 @@ _EVENTS = 2048
 _APART = ("kill_switch", "policy_", "rollout", "breaker", "gateway_", "state_", "run_finished")
 _BATCH_BYTES = 32 * 1024
 _GATHER_SECONDS = 0.1
-"""Lines are written in batches this far apart, so that the writer seldom competes with the event loop."""
+"""Lines are written in batches this far apart, so that the writer seldom competes with the event loop. Before the first one what redacts is
+loaded: by then the start is over.
+"""
 _REPORT_SECONDS = 10.0
 """log_dropped lines are at least this far apart."""
 
@@ -153,6 +155,7 @@ class Log:
     def _run(self) -> None:
         while True:
             self._wake.wait(_REPORT_SECONDS)
+            self._closing.wait(_GATHER_SECONDS)
             self._wake.clear()
             self._asleep = True  # before the queues are looked at: whoever comes behind that look rouses it again
             closing = self._closing.is_set()
@@ -160,7 +163,6 @@ class Log:
             if closing or self._sink.late:
                 self._abandon()
                 return
-            self._closing.wait(_GATHER_SECONDS)
 
     def _drain(self) -> None:
         more = True
