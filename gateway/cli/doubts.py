@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from gateway.cli.client import Unreachable, ask, query
-from gateway.cli.output import shown
+from gateway.cli.output import count, shown
 
 _LATEST = 200
 _TOLD = 8
@@ -40,9 +40,9 @@ def trouble_lines() -> Iterator[str]:
         yield "not ok       no call lately"
         return
     cases = Counter((str(call.get("reason")), str(call.get("tool")), str(call.get("agent_id"))) for call in calls)
-    yield f"not ok       {len(calls)} calls lately (see each: tool-gateway tail --reason '!ok' -n {_LATEST})"
-    for (reason, tool, agent), count in cases.most_common(_TOLD):
-        yield f"  {count:>4} {reason:<22} {shown(tool)}, agent {shown(agent)}"
+    yield f"not ok       {count(len(calls), 'call')} lately (see each: tool-gateway tail --reason '!ok' -n {_LATEST})"
+    for (reason, tool, agent), times in cases.most_common(_TOLD):
+        yield f"  {times:>4} {reason:<22} {shown(tool)}, agent {shown(agent)}"
     if len(cases) > _TOLD:
         yield f"       and {len(cases) - _TOLD} other cases"
 

@@ -54,6 +54,11 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def count(number: int, what: str) -> str:
+    """`1 call`, `3,400 calls`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def shown(text: str) -> str:
     """Nothing that a terminal would obey: names are their callers' to make up."""
     return text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -22,6 +22,8 @@ from gateway.state.switches import parse_scope
 STDIN = "-"
 _LONGEST = 1 << 20
 """Bytes of a line; ours have 8 KiB."""
+_LONGEST_CALL, _FIRST_YEAR = 366 * 86_400_000, 1980
+"""Milliseconds; a tunnel may stand for weeks."""
 _MOST_NAMED = 10
 _NEVER_SENT = frozenset({"refused", "dns", "connect_timeout", "tls", "egress_not_allowed", "overloaded"})
 """Failures of attempts that no upstream saw (UpstreamError.kind)."""
@@ -134,7 +136,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes | None]:
 def _call(fields: dict[str, object]) -> Recorded:
     ended = _time(fields)
     duration = fields["duration_ms"]
-    if isinstance(duration, bool) or not isinstance(duration, int | float) or duration < 0:
+    if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 <= duration <= _LONGEST_CALL:
         raise ValueError("duration_ms is no duration")
     run, effect, cost = fields.get("run_id"), fields.get("effect"), fields.get("cost_usd", 0)
     attempts, errors = fields.get("attempts", 0), fields.get("errors") or []
@@ -194,7 +196,10 @@ def _time(fields: dict[str, object]) -> float:
 
 
 def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None or moment.year < _FIRST_YEAR:
+        raise ValueError("no time of a log line")
+    return moment.timestamp()
 
 
 def _why(error: Exception) -> str:

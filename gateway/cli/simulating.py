@@ -10,7 +10,7 @@ from gateway.admin.views import instant
 from gateway.cli.findings import EXAMPLES, Findings, Group, beyond_steps, calls_of, findings_view
 from gateway.cli.judged import in_order as policy_in_order
 from gateway.cli.judged import judge, settings_here
-from gateway.cli.output import CannotError, print_json, progress
+from gateway.cli.output import CannotError, count, print_json, progress, shown
 from gateway.cli.recording import Recording
 from gateway.pipeline.recorded import Recorded, RunEnded, in_order
 from gateway.pipeline.replay import Replay
@@ -54,11 +54,11 @@ def simulate(
     """
     snapshot = _snapshot(policy, candidate=candidate)
     recording = _read(logs)
-    findings = _replayed(Replay(snapshot, _policy_of_recording(was)), recording)
+    findings = simulated(Replay(snapshot, _policy_of_recording(was)), recording)
     if as_json:
         print_json(findings_view(policy, snapshot, recording, findings))
     else:
-        click.echo("\n".join(_lines(policy, snapshot, recording, findings)))
+        click.echo("\n".join(map(shown, findings_lines(policy, snapshot, recording, findings))))
     if fail_on_change and (findings.denied or findings.allowed):
         raise SystemExit(1)
 
@@ -94,7 +94,8 @@ def _policy_of_recording(path: str | None) -> Snapshot | None:
     return checked.snapshot if path is None else policy_in_order(checked, path)
 
 
-def _replayed(replay: Replay, recording: Recording) -> Findings:
+def simulated(replay: Replay, recording: Recording) -> Findings:
+    """What became of each call, counted."""
     findings, happened = Findings(), in_order(recording.happened)
     with progress("simulating", len(happened)) as tick:
         for number, what in enumerate(happened, 1):
@@ -109,11 +110,12 @@ def _replayed(replay: Replay, recording: Recording) -> Findings:
     return findings
 
 
-def _lines(path: str, snapshot: Snapshot, recording: Recording, findings: Findings) -> Iterator[str]:
+def findings_lines(path: str, snapshot: Snapshot, recording: Recording, findings: Findings) -> Iterator[str]:
+    """For people; scripts have findings_view."""
     mode = ", mode: report" if snapshot.report else ""
     yield f"{path}, version {snapshot.version}{mode}"
     if findings.first is not None and findings.last is not None:
-        yield f"{findings.calls:,} calls from {instant(findings.first)} to {instant(findings.last)}"
+        yield f"{count(findings.calls, 'call')} from {instant(findings.first)} to {instant(findings.last)}"
     yield ""
     yield from _headline(findings)
     if findings.allowed:
@@ -127,7 +129,8 @@ def _lines(path: str, snapshot: Snapshot, recording: Recording, findings: Findin
         yield from _rows((group, cause, _CAUSES[cause]) for cause, group in findings.unknown.items())
     beyond = beyond_steps(snapshot, recording.steps)
     if beyond:
-        yield f"{len(beyond):,} runs took more than max_steps, at calls that the log does not tell, e.g. {', '.join(beyond[:EXAMPLES])}"
+        examples = ", ".join(beyond[:EXAMPLES])
+        yield f"{count(len(beyond), 'run')} took more than max_steps, at calls that the log does not tell, e.g. {examples}"
     if findings.again:
         yield f"refused as recorded, whatever the policy: {_counted(findings.again)}"
     if findings.still:
@@ -184,7 +187,7 @@ def _table_lines(title: str, table: dict[str, Counter[str]]) -> Iterator[str]:
 def _reading(recording: Recording) -> Iterator[str]:
     calls = sum(isinstance(what, Recorded) for what in recording.happened)
     others = recording.lines - calls - recording.damaged
-    yield f"read {recording.lines:,} lines: {calls:,} calls, {others:,} other events, {recording.damaged:,} damaged"
+    yield f"read {count(recording.lines, 'line')}: {count(calls, 'call')}, {count(others, 'other event')}, {recording.damaged:,} damaged"
     yield from (f"  damaged {where}" for where in recording.damage)
     if recording.damaged > len(recording.damage):
         yield f"  … and {recording.damaged - len(recording.damage):,} more"

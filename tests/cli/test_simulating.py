@@ -199,6 +199,13 @@ def test_many_tools_are_told_in_twenty_rows_and_all_of_them_in_json(here: Home) 
     assert len(view(here.run("simulate", "policies", "calls.log", "--json"))["by_tool"]) == 30
 
 
+def test_no_name_in_a_log_reaches_the_terminal_as_a_command(here: Home) -> None:
+    (here.folder / "calls.log").write_text(LINE % r"\u001b[31m\u009bevil")
+    said = here.run("simulate", "policies", "calls.log")
+    assert "\\u001b[31m\\u009bevil" in said.out
+    assert said.out.replace("\n", "").isprintable()
+
+
 def test_a_bar_is_for_terminals_alone(here: Home) -> None:
     (here.folder / "calls.log").write_text(LINE % "search.read")
     assert here.run("simulate", "policies", "calls.log").err == ""

@@ -9,12 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.cli.findings import findings_view
 from gateway.cli.recording import Recording
+from gateway.cli.simulating import findings_lines, simulated
 from gateway.denial import Reason
 from gateway.model import Moment, RunKey
 from gateway.observers.lines import META, CallLines
 from gateway.pipeline.recorded import Recorded, RunEnded, Switched
+from gateway.pipeline.replay import Replay
 from tests.unit.observers.observer_records import record
+from tests.unit.policy.policy_texts import compiled
 
 
 def a_line(**changes: object) -> bytes:
@@ -93,6 +97,7 @@ def test_lines_that_the_gateway_could_not_write_are_counted(tmp_path: Path) -> N
 
 
 GOOD = json.loads(a_line())
+POLICY = compiled("tools: {allowlist: ['*']}\nupstreams: {default: {url: 'http://127.0.0.1:9'}}\n")
 
 
 @pytest.mark.parametrize(
@@ -102,6 +107,9 @@ GOOD = json.loads(a_line())
         (b"[1]", "no event of the gateway's log"),
         (b'{"ts": 1}', "no event of the gateway's log"),
         (json.dumps({**GOOD, "ts": "yesterday"}).encode(), "ts is no time"),
+        (json.dumps({**GOOD, "ts": "0001-01-01T00:00:00Z"}).encode(), "ts is no time"),
+        (json.dumps({**GOOD, "ts": "2026-11-22T10:00:00"}).encode(), "ts is no time"),
+        (json.dumps({**GOOD, "duration_ms": 1e300}).encode(), "duration_ms is no duration"),
         (json.dumps({**GOOD, "reason": "because"}).encode(), "a word that this version does not know"),
         (json.dumps({**GOOD, "duration_ms": -1}).encode(), "duration_ms is no duration"),
         (json.dumps({**GOOD, "cost_usd": "free"}).encode(), "errors or cost_usd are not what they are in a tool_call"),
@@ -126,3 +134,6 @@ def test_nothing_in_a_line_is_more_than_a_damaged_line(fields: dict[str, object]
     recording._take(json.dumps({**GOOD, **fields, "event": name}).encode(), "calls.log", 1)
     assert recording.lines == 1
     assert recording.damaged + len(recording.happened) + recording.others == 1
+    findings = simulated(Replay(POLICY), recording)
+    assert json.dumps(findings_view("policies", POLICY, recording, findings))
+    assert "".join(findings_lines("policies", POLICY, recording, findings))
