@@ -31,11 +31,11 @@ class SlowWay:
             self._ways.add(asyncio.create_task(way))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool) -> None:
+        loop, due = asyncio.get_running_loop(), 0.0
         try:
             with suppress(OSError):
                 while piece := await reader.read(65536):
-                    if slow and self.delay:
-                        await asyncio.sleep(self.delay)
-                    writer.write(piece)
+                    due = max(due + 1e-6, loop.time() + (self.delay if slow else 0.0))  # in their order
+                    loop.call_at(due, writer.write, piece)
         finally:
             writer.close()
