@@ -171,6 +171,7 @@ async def test_a_primary_that_its_sentinel_has_given_up_is_left_though_it_answer
     tmp_path: Path, valkey: ValkeyServer
 ) -> None:
     watched = Watched(tmp_path / "servers")
+    given_up, books = watched.primary, None
     try:
         await watched.begin()
         books = Books(watched, 8)
@@ -180,20 +181,22 @@ async def test_a_primary_that_its_sentinel_has_given_up_is_left_though_it_answer
         await ask(valkey.client(), "ACL", "SETUSER", "gateway", "on", f">{PASSWORD}", *rights())
         await ask(watched.sentinel(), "SENTINEL", "REMOVE", "mymaster")
         await ask(watched.sentinel(), "SENTINEL", "MONITOR", "mymaster", "127.0.0.1", valkey.port, 1)
-        given_up, watched.primary = watched.primary, valkey
+        watched.primary = valkey
         await books.all_back()
         books.charge(30)
         await books.settled()
         await books.balance()
-        await books.close()
-        await given_up.kill()
     finally:
+        await given_up.kill()
+        if books is not None:
+            await books.close()
         await watched.end()
 
 
 async def test_the_reply_that_a_node_does_not_have_the_slot_leads_to_the_one_that_has(tmp_path: Path) -> None:
     """An operator moves the gateways' slot to another node."""
     cluster = Cluster(tmp_path / "servers")
+    books = None
     try:
         await cluster.begin()
         books = Books(cluster, 9)
@@ -209,8 +212,9 @@ async def test_the_reply_that_a_node_does_not_have_the_slot_leads_to_the_one_tha
         books.charge(30)
         await books.settled()
         await books.balance()
-        await books.close()
     finally:
+        if books is not None:
+            await books.close()
         await cluster.end()
 
 

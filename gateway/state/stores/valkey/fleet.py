@@ -252,7 +252,8 @@ class Fleet:
         while not self._lost.is_set():
             self._own.expire(self._now())
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), SWEPT_EVERY)
+                async with asyncio.timeout(SWEPT_EVERY):  # wait_for of Python 3.11 takes no cancelling in the moment of the loss
+                    await self._lost.wait()
 
     async def _connect(self) -> None:
         link = Link(self.place, self._fail)

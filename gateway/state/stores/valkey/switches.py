@@ -72,7 +72,8 @@ class SharedSwitches:
                 with suppress(Unreachable):
                     await self.read(self._fleet.link)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), LOOKED_FOR_EVERY)
+                async with asyncio.timeout(LOOKED_FOR_EVERY):
+                    await self._changed.wait()
 
     async def _listen(self) -> None:
         """Each message says only that there is something to read."""
