@@ -66,13 +66,13 @@ class Live:
         self, request: web.Request, response: web.StreamResponse, following: FollowedCalls, woken: asyncio.Event
     ) -> None:
         """Until the gateway or the listener leaves."""
-        await _write(response, ": calls follow as they end\n\n")
+        await _write(request, response, ": calls follow as they end\n\n")
         silent = 0
         while not (self._closing or request.transport is None or request.transport.is_closing()):
             lost, calls = following.take(_AT_ONCE)
             if lost != 0 or calls:
                 silent = 0
-                await _write(response, _lost(lost) + "".join(map(_event, calls)))
+                await _write(request, response, _lost(lost) + "".join(map(_event, calls)))
                 await asyncio.sleep(_BREATH)
                 continue
             woken.clear()
@@ -82,7 +82,7 @@ class Live:
                 silent += 1
             if silent >= KEEPALIVE:
                 silent = 0
-                await _write(response, ": still here\n\n")
+                await _write(request, response, ": still here\n\n")
 
 
 def _event(call: View) -> str:
@@ -94,6 +94,12 @@ def _lost(calls: int | None) -> str:
     return "" if calls == 0 else f"event: lost\ndata: {json.dumps({'lost': calls})}\n\n"
 
 
-async def _write(response: web.StreamResponse, text: str) -> None:
-    async with asyncio.timeout(_SLOWEST):
-        await response.write(text.encode())
+async def _write(request: web.Request, response: web.StreamResponse, text: str) -> None:
+    """Raises ConnectionError where nobody reads: such a connection is cut, for its end could not be written either."""
+    try:
+        async with asyncio.timeout(_SLOWEST):
+            await response.write(text.encode())
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionError from None

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -52,6 +52,11 @@ def end(operator: Operator, *names: str, **changes: object) -> None:
     """Calls of these ids end."""
     for name in names:
         operator.gateway.recent.call_ended(record(call_id=name, **changes))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  # nobody tells of who listens
+        await asyncio.sleep(0.01)
 
 
 async def test_a_call_is_told_as_it_ends_in_the_form_of_the_list(operator: Operator) -> None:
@@ -135,6 +140,21 @@ async def test_there_are_so_many_listeners_and_no_more(operator: Operator, monke
             async with operator.session.get(operator.gateway.admin_url + STREAM, headers=BEARER) as response:
                 if response.status == 200:
                     break
+
+
+async def test_a_listener_that_reads_nothing_is_cut(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_SLOWEST", 0.2)
+    host, _, port = operator.gateway.admin_url.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1)
+    headers = "".join(f"{name}: {value}\r\n" for name, value in BEARER.items())
+    writer.write(f"GET {STREAM} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n".encode())
+    recent = operator.gateway.recent
+    async with asyncio.timeout(10):
+        await until(lambda: bool(recent._followers))
+        end(operator, *map(str, range(60)), detail="what was said " * 20_000)
+        await until(lambda: not recent._followers)
+    writer.close()
+    assert reader.at_eof() is False  # it has never read to the end
 
 
 async def test_silence_is_filled(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
