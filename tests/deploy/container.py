@@ -46,7 +46,11 @@ class Image:
     """`keeper` is in whose mount namespace it is."""
 
     keeper: int
-    root: Path
+    folder: Path
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "image/root"
 
     @contextmanager
     def container(
@@ -102,5 +106,5 @@ def built(folder: Path) -> Iterator[Image]:
         assert keeper.stdin is not None
         if keeper.stdout.readline() != "built\n":
             raise AssertionError(keeper.stderr.read())
-        yield Image(keeper.pid, folder / "image/root")
+        yield Image(keeper.pid, folder)
         keeper.stdin.close()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,14 @@ class GatewayProcess:
 
     def operate(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         return ask(self.admin, method, path, body, Authorization=f"Bearer {TOKEN}")
+
+
+def within_seconds(condition: Callable[[], bool]) -> None:
+    """Asks again and again: what another process does sets no event of ours."""
+    deadline = time.monotonic() + READY_WITHIN
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def wait_until_ready(admin: Address, process: subprocess.Popen[str]) -> None:

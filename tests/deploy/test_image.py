@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import time
-from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 
 from tests.deploy.container import UID, VOLUME, Container, Image, built
 from tests.deploy.dockerfile import FINAL, ROOT
+from tests.deploy.stack import within_seconds
 
 pytestmark = [
     pytest.mark.needs("unshare", "nsenter", "setpriv", "mount", "chroot", "ip"),
@@ -22,29 +21,8 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    with built(tmp_path_factory.mktemp("image")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def running(image: Image) -> Iterator[Container]:
-    """As it comes, with a volume."""
-    with image.container() as container:
-        eventually(lambda: healthy(container))
-        yield container
-
-
 def healthy(container: Container) -> bool:
     return container.execute(*FINAL.health_command()).returncode == 0
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def asked(container: Container, path: str) -> dict[str, object]:
@@ -54,7 +32,7 @@ def asked(container: Container, path: str) -> dict[str, object]:
     return dict(json.loads(done.stdout))
 
 
-def test_it_runs_as_process_1_without_any_right_on_a_read_only_root(running: Container) -> None:
+def it_runs_as_process_1_without_any_right_on_a_read_only_root(running: Container) -> None:
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{running.pid}/status").read_text().splitlines())
 
     assert status["NSpid"].split()[-1] == "1"
@@ -66,13 +44,13 @@ def test_it_runs_as_process_1_without_any_right_on_a_read_only_root(running: Con
     assert running.execute("ls", "-A", VOLUME).stdout.split()[0] == "gateway.db"
 
 
-def test_its_own_commands_reach_it(running: Container) -> None:
+def its_own_commands_reach_it(running: Container) -> None:
     """Without a token they say what is missing; there is none in the image."""
     assert running.execute("tool-gateway", "check").returncode == 0
     assert "no admin token" in running.execute("tool-gateway", "status").stderr
 
 
-def test_nothing_to_build_or_install_with_is_left(running: Container) -> None:
+def nothing_to_build_or_install_with_is_left(running: Container) -> None:
     installed = json.loads(running.execute("cat", "/opt/tool-gateway/sbom.cdx.json").stdout)["components"]
     locked = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
 
@@ -81,7 +59,7 @@ def test_nothing_to_build_or_install_with_is_left(running: Container) -> None:
         assert f"No module named {module}" in running.execute("python", "-m", module).stderr
 
 
-def test_the_bill_of_materials_is_cyclonedx_and_names_what_is_installed(running: Container) -> None:
+def the_bill_of_materials_is_cyclonedx_and_names_what_is_installed(running: Container) -> None:
     bill = json.loads(running.execute("cat", "/opt/tool-gateway/sbom.cdx.json").stdout)
     schemas = files("cyclonedx.schema").joinpath("_res")
 
@@ -100,15 +78,15 @@ def test_the_bill_of_materials_is_cyclonedx_and_names_what_is_installed(running:
     assert all(each["externalReferences"][0]["hashes"] for each in bill["components"])
 
 
-def test_sigterm_ends_it_in_order(image: Image) -> None:
+def sigterm_ends_it_in_order(image: Image) -> None:
     with image.container(GATEWAY_DRAIN_IDLE_SECONDS="0") as container:
-        eventually(lambda: healthy(container))
+        within_seconds(lambda: healthy(container))
         os.kill(container.pid, signal.SIGTERM)
 
         assert container.ended() == (0, "")
 
 
-def test_sigterm_is_not_lost_while_it_starts(image: Image) -> None:
+def sigterm_is_not_lost_while_it_starts(image: Image) -> None:
     """The kernel hands process 1 only signals that it handles: what came too early would be waited for until the kill."""
     with image.container() as container:
         serving = False
@@ -130,23 +108,23 @@ def listens(container: Container) -> bool:
     return " 0A " in Path(f"/proc/{container.pid}/net/tcp").read_text()
 
 
-def test_the_processes_it_starts_are_waited_for(image: Image, tmp_path: Path) -> None:
+def the_processes_it_starts_are_waited_for(image: Image) -> None:
     """A large policy is compiled in another one: nothing is left of it, so that no init is needed to reap."""
-    policy = tmp_path / "policies/policy.yaml"
+    policy = image.folder / "policies/policy.yaml"
     policy.parent.mkdir()  # open to the image's user, unlike the one above
     tools = [f"tool-{n}.read" for n in range(4000)]
     policy.write_text(json.dumps({"tools": {"allowlist": tools}}))
     with image.container(policies=policy.parent) as container:
-        eventually(lambda: healthy(container))
+        within_seconds(lambda: healthy(container))
         before = asked(container, "/readyz")
         policy.write_text(json.dumps({"tools": {"allowlist": tools, "retries": {"max": "many"}}}))
-        eventually(lambda: asked(container, "/readyz") != before)
+        within_seconds(lambda: asked(container, "/readyz") != before)
 
         assert asked(container, "/readyz")["degraded"] == ["policy_rejected"]
         assert set(container.states()) == {1}
 
 
-def test_a_volume_that_cannot_be_written_fails_the_start_and_says_so(image: Image) -> None:
+def a_volume_that_cannot_be_written_fails_the_start_and_says_so(image: Image) -> None:
     with image.container(volume=False) as container:
         code, said = container.ended()
 
@@ -155,3 +133,30 @@ def test_a_volume_that_cannot_be_written_fails_the_start_and_says_so(image: Imag
         f"tool-gateway: GATEWAY_STATE: {VOLUME}/gateway.db cannot be opened for writing (Read-only file system):"
         " let the gateway's user write there, or set GATEWAY_STATE to another sqlite:PATH\n"
     )
+
+
+OF_A_RUNNING_ONE = (
+    it_runs_as_process_1_without_any_right_on_a_read_only_root,
+    its_own_commands_reach_it,
+    nothing_to_build_or_install_with_is_left,
+    the_bill_of_materials_is_cyclonedx_and_names_what_is_installed,
+)
+OF_THE_IMAGE = (
+    sigterm_ends_it_in_order,
+    sigterm_is_not_lost_while_it_starts,
+    the_processes_it_starts_are_waited_for,
+    a_volume_that_cannot_be_written_fails_the_start_and_says_so,
+)
+
+
+def test_the_image_is_built_as_written_and_keeps_its_promises(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    """One test, since to build takes half a minute, and tests that share a fixture may be run by several processes."""
+    with built(tmp_path) as image:
+        with image.container() as container:
+            within_seconds(lambda: healthy(container))
+            for running in OF_A_RUNNING_ONE:
+                with subtests.test(running.__name__):
+                    running(container)
+        for promise in OF_THE_IMAGE:
+            with subtests.test(promise.__name__):
+                promise(image)

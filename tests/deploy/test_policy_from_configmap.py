@@ -2,11 +2,9 @@
 
 import json
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.deploy.stack import GatewayProcess, ask
+from tests.deploy.stack import GatewayProcess, ask, within_seconds
 
 OPEN = "tools: {allowlist: [search.read]}\n"
 CLOSED = "tools: {allowlist: []}\n"
@@ -40,13 +38,6 @@ class Volume:
             for file in (self.folder / old).iterdir():
                 file.unlink()
             (self.folder / old).rmdir()
-
-
-def within_seconds(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_policy_and_kill_switch_change_while_it_runs(tmp_path: Path) -> None:
