@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -32,6 +33,9 @@ REFUSED = (403, "max_tool_calls")
 
 
 KINDS: dict[str, Callable[[Path], Topology]] = {"sentinel": Watched, "cluster": Cluster}
+
+
+KEY = {"Idempotency-Key": "payment-4711"}
 
 
 @pytest.fixture(params=KINDS)
@@ -118,6 +122,8 @@ async def test_gateways_share_a_budget_and_a_kill_over_a_failover(
     fleet = await start_fleet(CALLS_12, gateways=2, state=topology.url)
     for number in range(6):
         assert await call(fleet.agents[number % 2], "search.read", "r1") == (200, "ok")
+    assert await call(fleet.agents[0], "search.read", headers=KEY) == (200, "ok")
+    assert await call(fleet.agents[1], "search.read", headers=KEY) == (200, "dedup")
     told = await fleet.kill(0, "tool:notes.write")
     assert told["reach"] == f"all instances on {parse_place(topology.url).scheme}://{told['reach'].partition('://')[2]}"
     assert PASSWORD not in str(told)
@@ -127,9 +133,10 @@ async def test_gateways_share_a_budget_and_a_kill_over_a_failover(
     for agent in fleet.agents:
         assert await call(agent, "search.read", "r1") == (503, "state_unavailable")
     await fleet.all_are(up=True)
+    assert await call(fleet.agents[1], "search.read", headers=KEY) == (200, "dedup")
     calls = (call(fleet.agents[n % 2], "search.read", "r1") for n in range(20))
     assert Counter(await asyncio.gather(*calls)) == {(200, "ok"): 6, REFUSED: 14}
-    assert tool.calls == 12
+    assert tool.calls == 12 + 1
     await fleet.restore(1, "tool:notes.write")
     async with asyncio.timeout(PATIENCE):
         while await call(fleet.agents[0], "notes.write") != (200, "ok"):
@@ -216,6 +223,17 @@ async def test_the_reply_that_a_node_does_not_have_the_slot_leads_to_the_one_tha
         if books is not None:
             await books.close()
         await cluster.end()
+
+
+async def test_a_gateway_ends_though_its_store_is_lost_in_that_moment(valkey: ValkeyServer) -> None:
+    fleet = Fleet(parse_place(valkey.url), time.time)
+    running = asyncio.create_task(fleet.run())
+    await fleet.ready.wait()
+    assert fleet.link is not None
+    fleet.link.fail("is lost")
+    running.cancel()
+    done, _ = await asyncio.wait([running], timeout=PATIENCE)
+    assert done
 
 
 def test_the_rights_of_the_guide_are_those_that_are_used() -> None:

@@ -251,8 +251,8 @@ class Fleet:
     async def _until_lost(self) -> None:
         while not self._lost.is_set():
             self._own.expire(self._now())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SWEPT_EVERY):  # wait_for of Python 3.11 takes no cancelling in the moment of the loss
+            with suppress(TimeoutError):  # Python 3.11's wait_for cannot be cancelled in the very moment of a loss
+                async with asyncio.timeout(SWEPT_EVERY):
                     await self._lost.wait()
 
     async def _connect(self) -> None:
