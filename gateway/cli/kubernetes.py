@@ -15,7 +15,8 @@ from gateway.cli.writing import create
 
 _NAME = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 """Of a Deployment or container: a DNS label."""
-_OPTIONAL = ("egress-lock", "secrets-csi", "fleet", "canary")
+PARTS = ("egress-lock", "secrets-csi", "fleet", "canary")
+"""Those that are optional."""
 _KILL_SWITCH = """\
 # Stops calls in every pod that mounts this, within a minute of `kubectl apply -k .`; within 100 ms in one pod:
 #   kubectl exec POD -c tool-gateway -- tool-gateway kill all --reason TEXT
@@ -40,7 +41,7 @@ Example:
     "--base", default="../base", show_default=True, help="The kustomization or file that holds it, seen from DIRECTORY."
 )
 @click.option(
-    "--with", "parts", multiple=True, type=click.Choice(_OPTIONAL), help="A part that is optional; may be repeated."
+    "--with", "parts", multiple=True, type=click.Choice(PARTS), help="A part that is optional; may be repeated."
 )
 def kubernetes(directory: Path, deployment: str, container: str | None, base: str, parts: tuple[str, ...]) -> None:
     """Write a kustomize overlay that puts the gateway beside a Deployment's agent.

