@@ -173,3 +173,18 @@ async def test_a_claim_that_nobody_renews_is_left_behind(
     assert await found.end() is Silence.GONE
     assert isinstance(await other.ask("k"), Elsewhere)  # it may have run
     assert isinstance(await other.ask("k", safe=True), Claim)
+
+
+async def test_an_end_that_nobody_waits_for_takes_no_room(
+    gateways: tuple[Gateway, Gateway], valkey: ValkeyServer
+) -> None:
+    one, other = gateways
+    for waited_for in (False, True):
+        claim = await one.claim("k")
+        if waited_for:
+            assert isinstance(await other.ask("k"), Elsewhere)
+        claim.release(answered(claim.holder, 100_000))
+        await one.heard()
+        async with valkey.client() as client:
+            told = await client.get(f"tgw:{{scout}}:end:{claim.holder}")
+        assert (len(str(told)) > 100_000) is waited_for

@@ -1,8 +1,8 @@
 """What the store does in one atomic step each for calls with an Idempotency-Key: Lua. KEYS of each share a hash tag, the agent.
 
 A claim is a hash: its holder `h` (the id of the call that is performed), the call's `a` (which call), `until` when its lease runs; once it
-is answered, `end` and `at` when. How an end that is not kept was told stands for a while under the holder's own key, so that what lies
-unread in a socket cannot make a claim of something that is over.
+is answered, `end` and `at` when; `w` is when somebody last asked who waits for it. An end that is not kept is told for a while under the
+holder's own key, empty where nobody waits: what lies unread in a socket cannot make a claim of something that is over.
 """
 
 _NOW = """
@@ -24,7 +24,10 @@ if h == holder and not told then
   return (w and ms - w < 1000) and 'mine watched' or 'mine'
 end
 if redis.call('EXISTS', KEYS[2]) == 1 then return 'over' end
-if h and not told and not (safe and a == args and till <= ms) then return 'held ' .. h .. ' ' .. a end
+if h and not told and not (safe and a == args and till <= ms) then
+  redis.call('HSET', KEYS[1], 'w', ms)
+  return 'held ' .. h .. ' ' .. a
+end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'h', holder, 'a', args, 'until', ms + lease)
 redis.call('PEXPIRE', KEYS[1], math.max(ttl, lease))
@@ -55,9 +58,10 @@ END = (
     + """
 local holder, args, how, told = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local ttl, size, most = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local h = redis.call('HGET', KEYS[1], 'h')
+local found = redis.call('HMGET', KEYS[1], 'h', 'w')
+local h, awaited = found[1], how == 'told' or found[1] ~= holder or found[2]
 if how ~= 'kept' or (h and h ~= holder) or size > most then
-  redis.call('SET', KEYS[2], told, 'PX', 10000)
+  redis.call('SET', KEYS[2], awaited and told or '', 'PX', 10000)
   if how ~= 'told' and h == holder then redis.call('DEL', KEYS[1]) end
   return 'ok'
 end
