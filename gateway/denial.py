@@ -82,7 +82,7 @@ class Reason(StrEnum):
     UPSTREAM_FAILED = "upstream_failed"
     """The upstream could not be reached or broke off, whatever was repeated. The call is safe to repeat later."""
     TOOL_TIMEOUT = "tool_timeout"
-    """No answer in time; the sentence says whether the attempt's timer, the deadline or the run's end came. The call is safe to repeat later."""
+    """No answer in time; the sentence says which came first: the attempt's timer, the deadline or the run's end. Safe to repeat later."""
     INTERNAL_ERROR = "internal_error"
     """A fault of the gateway; its log has the place."""
 
