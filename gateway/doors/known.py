@@ -79,7 +79,7 @@ class KnownRequests:
         self._forms.put(shape, form)
 
     def _by_form(self, head: bytes) -> Understood | None:
-        if len(head) > LONGEST_HEAD:
+        if len(head) > LONGEST_HEAD or self.is_odd(head):
             return None
         shape, values = taken_apart(head)
         form = self._forms.find(shape) if values else None

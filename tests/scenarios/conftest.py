@@ -13,11 +13,12 @@ __all__ = ["pytest_asyncio_loop_factories", "running", "start", "tool"]
 
 
 BOTH_LANES = (
-    "test_agent_in_a_loop", "test_budgets_over_restart", "test_impatient_client", "test_kill_switch", "test_killed_under_load",
-    "test_rate_limit_storm", "test_reload_under_traffic", "test_shutdown",
+    "test_agent_in_a_loop", "test_budgets_over_restart", "test_client_faults", "test_impatient_client",
+    "test_kill_switch", "test_killed_under_load", "test_planted_secret", "test_rate_limit_storm", "test_reload_under_traffic",
+    "test_shutdown", "test_state_out_of_reach",
 )  # fmt: skip
-"""Retries, kills, budgets, drains and ends of the process: what must hold on either lane, and a call may be caught by on either. The other
-scenarios run as the gateway is served, with the fast lane.
+"""Retries, kills, budgets, charges that cannot be written down, callers' faults, secrets in the log, drains and ends of the process: what
+must hold on either lane, and a call may be caught by on either. The other scenarios run as the gateway is served, with the fast lane.
 """
 
 
