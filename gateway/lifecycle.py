@@ -87,4 +87,5 @@ class Lifecycle:
         loop = asyncio.get_running_loop()
         while not done() and loop.time() < end and not self._at_once.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._at_once.wait(), TICK)
+                async with asyncio.timeout(TICK):
+                    await self._at_once.wait()

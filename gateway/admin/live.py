@@ -77,7 +77,8 @@ class Live:
                 continue
             woken.clear()
             try:
-                await asyncio.wait_for(woken.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await woken.wait()
             except TimeoutError:
                 silent += 1
             if silent >= KEEPALIVE:
