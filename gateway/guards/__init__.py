@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 from gateway.denial import Denial, Reason
 from gateway.guards import (
@@ -151,14 +151,16 @@ PASSED = Verdict(None, None)
 
 def guards_of(plan: Plan) -> Guards:
     """Those of GUARDS that can object under the plan, looked for once."""
-    guards = _guards_of.get(plan)
+    guards = _guards_of.get(id(plan))
     if guards is None:
         can = tuple(guard for guard in GUARDS if guard not in CAN_OBJECT or CAN_OBJECT[guard](plan))
-        guards = _guards_of[plan] = Guards(tuple(guard for guard in can if guard not in HINDRANCES), can)
+        guards = _guards_of[id(plan)] = Guards(tuple(guard for guard in can if guard not in HINDRANCES), can)
+        finalize(plan, _guards_of.pop, id(plan)).atexit = False
     return guards
 
 
-_guards_of: WeakKeyDictionary[Plan, Guards] = WeakKeyDictionary()
+_guards_of: dict[int, Guards] = {}
+"""By the plan's identity, for as long as it is in use. (A WeakKeyDictionary takes half a microsecond to say the same.)"""
 
 
 def judge(call: ToolCall, plan: Plan, counts: Counts, now: Moment, known: Run | None = None) -> Verdict:

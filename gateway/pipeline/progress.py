@@ -137,9 +137,10 @@ class Progress:
 
     def outcome(self) -> Outcome:
         """How the call stands, for the door."""
-        reason = self.denial.reason if self.denial else self.reason or Reason.INTERNAL_ERROR
-        report = self.plan is not None and self.plan.report
-        return Outcome(reason, self.policy, self.attempts, self.reply, self.denial, self.remaining, report)
+        denial, plan = self.denial, self.plan
+        reason = self.reason or Reason.INTERNAL_ERROR if denial is None else denial.reason
+        report = plan is not None and plan.report
+        return Outcome(reason, self.policy, self.attempts, self.reply, denial, self.remaining, report)
 
     def let_pass(self, reason: Reason) -> None:
         """Report mode: a rule would have refused it. However the call ends, unless something else refuses it, that is what is told."""

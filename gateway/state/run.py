@@ -171,10 +171,10 @@ class SavedRun(NamedTuple):
 def remaining_of(run: Run, budgets: Budgets, now: Moment) -> Remaining:
     """What a run has left, or a window that is not over."""
     calls, steps = budgets.max_tool_calls - run.tool_calls, budgets.max_steps - (run.steps or 0)
-    seconds = None if run.window else max(0, int(budgets.max_seconds - run.elapsed(now)))
-    if calls >= 0 and steps >= 0:  # nearly always, and cheaper asked than mended
+    seconds = None if run.window else int(budgets.max_seconds - run.elapsed(now))
+    if calls >= 0 and steps >= 0 and (seconds is None or seconds >= 0):  # nearly always, and cheaper asked than mended
         return Remaining(calls, steps, seconds)
-    return Remaining(max(0, calls), max(0, steps), seconds)
+    return Remaining(max(0, calls), max(0, steps), seconds and max(0, seconds))
 
 
 def stop_reason_of(run: Run, budgets: Budgets, now: Moment) -> str | None:
