@@ -2,35 +2,29 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from math import inf
 from typing import TypeVar
 
 from gateway.denial import Denial
 from gateway.guards import REPLAY_GUARDS, Verdict, ask, judge
-from gateway.model import Door, Event, Moment, Observer, Outcome, Reply, RunKey, ToolCall, UpstreamError
-from gateway.pipeline import failures
+from gateway.model import Moment, Observer, Outcome, Reply, RunKey, ToolCall
+from gateway.pipeline import events, failures
 from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
 from gateway.pipeline.begun import Begun
 from gateway.pipeline.claims import Claims
-from gateway.pipeline.failures import Cut
 from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
 from gateway.pipeline.shadow import CANARY, FAILED, Shadow, difference
 from gateway.pipeline.shared import SharedCharges
 from gateway.pipeline.sharing import Earlier, Sharing
+from gateway.pipeline.streaming import End, Write, stream
 from gateway.pipeline.tunnelling import Check, Join, carry
 from gateway.policy.snapshot import Plan
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
-from gateway.state.inflight import Stopped, Wait
+from gateway.state.inflight import Wait
 from gateway.state.journal import Charge
 from gateway.state.run import Run, is_window
 
-Write = Callable[[bytes], Awaitable[None]]
-_TO_ONE_ANSWER = frozenset({Door.MCP, Door.GOVERNED})
-"""Doors where an event stream is one way to answer, not a sign of endlessness."""
-End = Callable[[], Awaitable[None]]
-"""Writes what says that the body is whole; it may have to wait for its reader, like every piece before."""
 R = TypeVar("R")
 
 
@@ -312,41 +306,8 @@ class Pipeline:
         return True
 
     async def stream(self, progress: Progress, plan: Plan, wait: Wait, write: Write, end: End) -> None:
-        """The body of a reply, piece by piece, each within the silence that is allowed, all within the call's time. Raises Cut."""
-        reply, clock = progress.reply, self._clock
-        if reply is None or reply.chunks is None:
-            return
-        endless = plan.stream or (reply.event_stream and progress.call.door not in _TO_ONE_ANSWER)
-        silence = plan.stream_idle if endless else plan.timeout
-        if endless:
-            progress.limits = progress.limits._replace(deadline=inf)
-        by_upstream = False
-        try:
-            with wait.limit(progress.until(clock().mono + silence)):
-                async for piece in reply.chunks:
-                    if progress.bytes_out + len(piece) > plan.max_response_bytes:
-                        raise failures.response_too_large(plan)
-                    # While the agent reads, the upstream's silence does not count; where nothing else ends the call, the agent's does.
-                    wait.reschedule(progress.until(clock().mono + silence if endless else inf))
-                    await write(piece)
-                    progress.keep(piece)
-                    wait.reschedule(progress.until(inf if reply.asks else clock().mono + silence))
-                wait.reschedule(progress.until(clock().mono + silence if endless else inf))
-                self._attempts.body_ended(progress)
-                await end()
-            return
-        except TimeoutError:
-            late = failures.timed_out(progress.timer, plan, sent=True, silence=silence)
-            self._attempts.body_ended(progress, late)
-            denial = failures.explain(late, plan)
-        except UpstreamError as error:
-            progress.errors.append(error.kind)
-            self._attempts.body_ended(progress, error)
-            denial, by_upstream = failures.explain(error, plan), True
-        except Stopped as stop:
-            denial = failures.stopped_after_dispatch(stop.denial, plan)
-        progress.fail(denial)
-        raise Cut(denial, by_upstream=by_upstream)
+        """The body of a reply, piece by piece. Raises Cut."""
+        await stream(self._attempts, self._clock, progress, plan, wait, write, end)
 
     async def tunnel(self, progress: Progress, plan: Plan, wait: Wait, check: Check, join: Join) -> None:
         """What it holds on the way is a piece for each end at most: the call's room is given back. Raises Cut."""
@@ -383,31 +344,16 @@ class Pipeline:
 
     def internal_error(self, call_id: str, error: BaseException | None) -> Denial:
         """A fault of ours: the log learns the place, the caller which call to report."""
-        where = failures.place_of(error) if error else None
-        self._observer.happened(Event("internal_error", self._clock(), {"call_id": call_id, "where": where}))
+        self._observer.happened(events.internal_error(call_id, error, self._clock()))
         return failures.internal_error(call_id)
 
     def run_started(self, key: RunKey, now: Moment) -> None:
         """Tells the observers of a run's first call or step."""
-        self._observer.happened(Event("run_started", now, {"run_id": key.id, "agent_id": key.agent}))
+        self._observer.happened(events.run_started(key, now))
 
     def run_finished(self, run: Run, now: Moment) -> None:
         """Tells the observers that a run has ended, with its totals."""
-        self._observer.happened(
-            Event(
-                "run_finished",
-                now,
-                {
-                    "run_id": run.key.id,
-                    "agent_id": run.key.agent,
-                    "stop_reason": run.stop_reason,
-                    "tool_calls": run.tool_calls,
-                    "steps": run.steps,
-                    "seconds": round(run.elapsed(now), 3),
-                    "cost_usd": run.spend / 1_000_000,
-                },
-            )
-        )
+        self._observer.happened(events.run_finished(run, now))
 
     def _limits(self, call: ToolCall, plan: Plan) -> Limits:
         return limits_of(call, plan, self._counts.ledger.find(call.run, plan.budgets, call.started))
