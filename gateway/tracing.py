@@ -23,8 +23,7 @@ def traces_of(environ: Mapping[str, str], tell: Callable[[Event], None]) -> "Tra
     endpoint = next((name for name in ENDPOINTS if environ.get(name, "").strip()), None)
     if endpoint is None or _switched_off(environ):
         return None
-    url = urlsplit(environ[endpoint].strip())
-    if url.scheme not in ("http", "https") or not url.hostname:
+    if not _is_http(environ[endpoint].strip()):
         raise SettingsError(f"{endpoint}: expected http://HOST:4318, where a collector takes OTLP over HTTP")
     protocol = next((name for name in PROTOCOLS if environ.get(name, "").strip()), None)
     if protocol is not None and environ[protocol].strip() != "http/protobuf":
@@ -42,6 +41,14 @@ def traces_of(environ: Mapping[str, str], tell: Callable[[Event], None]) -> "Tra
         return Traces(tell, int(waiting))
     except ValueError as error:
         raise SettingsError(f"OTEL_*: OpenTelemetry's SDK does not take a value that is set: {error}") from None
+
+
+def _is_http(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # brackets or a port that are none
+        return False
 
 
 def _switched_off(environ: Mapping[str, str]) -> bool:

@@ -25,7 +25,19 @@ def test_nobody_takes_spans(environ: Mapping[str, str]) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-@pytest.mark.parametrize("value", ["collector:4318", "grpc://collector:4317", "http://", "http://:4318", "//collector"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "collector:4318",
+        "grpc://collector:4317",
+        "http://",
+        "http://:4318",
+        "//collector",
+        "http://[",
+        "http://collector:http",
+        "http://collector:70000",
+    ],
+)
 def test_an_endpoint_that_is_none_is_refused_without_being_repeated(endpoint: str, value: str) -> None:
     with pytest.raises(SettingsError) as refused:
         traces_of({endpoint: value}, print)
