@@ -32,6 +32,7 @@ from gateway.state.stores.keeper import Keeper
 MOST_AGENTS = 100
 """In one answer; metrics name as many."""
 MOST_QUEUES = 100
+MOST_IN_TROUBLE = 10
 
 
 class FollowedCalls(Protocol):
@@ -48,6 +49,8 @@ class Calls(Protocol):
     """The latest calls, as the log shows them."""
 
     def calls(self, limit: int, wanted: Wanted) -> list[View]: ...
+
+    def in_trouble(self, now: Moment, max_spend: Callable[[str], int | None]) -> list[View]: ...
 
     def call(self, call_id: str) -> View | None: ...
 
@@ -147,6 +150,7 @@ class Inspection:
             "max_in_flight": self.counts.max_in_flight,
             "runs_live": self.counts.ledger.live,
             "agents": self._agents(),
+            "in_trouble": self._in_trouble(),
             "log_dropped": dict(self.log.dropped),
             "problems": [text for text in (self.keeper.problem, self.log.problem) if text],
             "listen": data_plane,
@@ -233,6 +237,14 @@ class Inspection:
         """Those that have used anything lately."""
         agents, now = self.counts.ledger.agents, self.clock()
         return [agent_view(agent, self.policies.snapshot, agents, now) for agent in agents.names()[:MOST_AGENTS]]
+
+    def _in_trouble(self) -> list[answers.Trouble]:
+        """Agents whose calls go wrong, the worst first, and whether a kill switch holds them already."""
+        now, limits = self.clock(), self.policies.snapshot.limits
+        held = {str(switch.scope) for switch in self.counts.switches.active(now)}
+        found = self.recent.in_trouble(now, lambda agent: limits(agent).max_spend)
+        told = [{**one, "stopped": f"agent:{one['agent_id']}" in held} for one in found[:MOST_IN_TROUBLE]]
+        return cast("list[answers.Trouble]", told)
 
     def _candidate(self) -> answers.CanaryShare | None:
         """The second policy that runs live under, or are compared with."""

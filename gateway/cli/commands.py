@@ -30,6 +30,10 @@ Try it:
   tool-gateway demo &
   tool-gateway serve
 
+\b
+Something is wrong:
+  tool-gateway status     who is in trouble, why, and the command that stops it
+
 Exit codes: 0 done, 1 the answer is no (a bad policy, a stop that still holds), 2 it could not be asked.
 """
 

@@ -1,13 +1,15 @@
 """What an operator in a hurry would want to be told as well: a stop that stops nothing, and who is in trouble."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from shlex import quote
 
 from gateway.cli.client import Unreachable, ask, query
 from gateway.cli.output import count, shown
 
 _LATEST = 200
 _TOLD = 8
+_AGENTS = 3
 
 
 def doubt_of(scope: str) -> str | None:
@@ -32,7 +34,7 @@ def doubt_of(scope: str) -> str | None:
     return f"the policy names no {kind} {name}, so it may stop nothing.{meant}"
 
 
-def trouble_lines() -> Iterator[str]:
+def failure_lines() -> Iterator[str]:
     """The latest calls that did not go well, the most frequent cases first. `tail` shows each of them."""
     found = _asked("/v1/calls?" + query({"reason": "!ok,dedup", "limit": str(_LATEST)})).get("calls")
     calls = [call for call in found if isinstance(call, dict)] if isinstance(found, list) else []
@@ -45,6 +47,31 @@ def trouble_lines() -> Iterator[str]:
         yield f"  {times:>4} {reason:<22} {shown(tool)}, agent {shown(agent)}"
     if len(cases) > _TOLD:
         yield f"       and {len(cases) - _TOLD} other cases"
+
+
+def trouble_lines(found: object) -> Iterator[str]:
+    """`found` is `in_trouble` of the status: who it is, why, and the commands that show it, stop it and let it go on."""
+    agents = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    if not agents:
+        yield "in trouble   no agent"
+    for one in agents[:_AGENTS]:
+        yield from _agent_lines(one)
+    if len(agents) > _AGENTS:
+        yield f"             and {len(agents) - _AGENTS} more agents: look at what they have in common, their tool or its upstream"
+
+
+def _agent_lines(one: Mapping[str, object]) -> Iterator[str]:
+    agent, tool, fails = shown(str(one["agent_id"])), shown(str(one["tool"])), one["kind"] == "fails"
+    yield f"in trouble   {agent}: {shown(str(one['says']))}"
+    if one["why"]:
+        yield f"  why        {shown(str(one['why']))}"
+    failed = " --reason '!ok'" if fails else ""
+    yield f"  see each   tool-gateway tail --agent {quote(agent)}{failed}"
+    if one["stopped"]:
+        yield f"  stopped; restore with: tool-gateway restore {quote(f'agent:{agent}')}"
+    else:
+        reason = f"{tool}: {one['reason']}" if fails else f"spends too fast on {tool}"
+        yield f"  stop it    tool-gateway kill {quote(f'agent:{agent}')} --reason {quote(reason)}"
 
 
 def _asked(path: str) -> dict[str, object]:

@@ -7,7 +7,7 @@ import click
 
 from gateway.cli import choices, durations
 from gateway.cli.client import ask, query, segment
-from gateway.cli.doubts import doubt_of, trouble_lines
+from gateway.cli.doubts import doubt_of, failure_lines, trouble_lines
 from gateway.cli.output import accepted, asks_the_gateway, print_json
 
 _SCOPES = """\b
@@ -114,15 +114,16 @@ def restore(scope: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print everything, as JSON.")
 @asks_the_gateway
 def status(as_json: bool) -> None:
-    """Tell how the gateway is.
+    """Tell how the gateway is, and who is in trouble.
 
-    Policy, kill switches, calls in flight, runs. Exits 0 whenever the gateway answers, also while it is degraded.
+    Policy, kill switches, calls in flight, runs; then what failed lately, which agents fail most or spend fastest, why, and
+    the commands that show and stop each. Exits 0 whenever the gateway answers, also while it is degraded.
     """
     body = accepted(ask("GET", "/v1/status"))
     if as_json:
         print_json(body)
     else:
-        click.echo("\n".join((*_status_lines(body), *trouble_lines())))
+        click.echo("\n".join((*_status_lines(body), *failure_lines(), *trouble_lines(body["in_trouble"]))))
 
 
 def _status_lines(body: Mapping[str, object]) -> Iterable[str]:

@@ -60,7 +60,7 @@ It ends with Ctrl-C, waits for a gateway that restarts, and says where calls may
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line, as in the log.")
 @asks_the_gateway
 def tail(tool: str | None, agent: str | None, run: str | None, reason: str | None, lines: int, as_json: bool) -> None:
-    """Follow calls as they end."""
+    """Follow calls as they end, and why each was refused."""
     filters = {"tool": tool, "agent": agent, "run": run, "reason": reason}
     show = _as_json if as_json else _as_line(_style())
     try:

@@ -4,11 +4,12 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
-from gateway.model import Record
+from gateway.model import Moment, Record
 from gateway.observers.following import Follower, Meta, Wanted
 from gateway.observers.lines import META, call_fields
 from gateway.observers.redaction.scrubber import Scrubber
 from gateway.observers.story import DECIDED_BY, remaining_view, tries_of
+from gateway.observers.trouble import Trouble, agents_in_trouble, says, why
 from gateway.policy.snapshot import Redaction
 
 KEPT_CALLS = 1000
@@ -41,6 +42,28 @@ class Recent:
     def call(self, call_id: str) -> View | None:
         """Its whole story."""
         return next((self._story(meta) for meta in reversed(self._calls) if meta[_CALL_ID] == call_id), None)
+
+    def in_trouble(self, now: Moment, max_spend: Callable[[str], int | None]) -> list[View]:
+        """Agents whose kept calls of the last minutes went wrong, the worst first; `max_spend` as in agents_in_trouble."""
+        kept = (Record(*meta) for meta in reversed(self._calls))  # type: ignore[arg-type]  # whose beginning it was
+        return [self._trouble(one) for one in agents_in_trouble(kept, now, max_spend)]
+
+    def _trouble(self, trouble: Trouble) -> View:
+        latest = self.told(trouble.latest[:META])
+        reason = why(trouble.latest)
+        return {
+            "agent_id": latest["agent_id"],
+            "kind": "spends" if trouble.spends else "fails",
+            "calls": trouble.calls,
+            "not_ok": trouble.not_ok,
+            "tool": latest["tool"],
+            "reason": latest["reason"],
+            "spent_usd": trouble.spent / 1_000_000,
+            "says": self._scrubber.scrub_text(says(trouble)),
+            "why": None if reason is None else self._scrubber.scrub_text(reason),
+            "call_id": latest["call_id"],
+            "last": latest["ts"],
+        }
 
     def follow(self, wanted: Wanted, wake: Callable[[], None], after: str | None = None) -> "Following":
         """From now on, or from behind the call `after` on, if that is still kept."""

@@ -87,6 +87,15 @@ def test_status_tells_who_is_in_trouble_and_why(running: Home) -> None:
     assert (
         "     2 tool_not_allowed       shell.run, agent default\n     1 upstream_failed        search.read," in status
     )
+    named, why, *commands = status.splitlines()[-4:]
+    assert named == "in trouble   default: 3 of its last 3 calls did not end ok, 2 of them shell.run: tool_not_allowed."
+    assert why.startswith("  why        This agent may not use the tool shell.run (")
+    assert commands == [
+        "  see each   tool-gateway tail --agent default --reason '!ok'",
+        "  stop it    tool-gateway kill agent:default --reason 'shell.run: tool_not_allowed'",
+    ]
+    running.run("kill", "agent:default", "--reason", "drill")
+    assert running.run("status").out.endswith("  stopped; restore with: tool-gateway restore agent:default\n")
 
 
 def test_status_names_the_upstream_that_is_left_alone(running: Home) -> None:

@@ -56,6 +56,7 @@ from gateway.admin.answers.standing import (
     StillHeld,
     Switch,
     Switches,
+    Trouble,
     Used,
     UsedUsd,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "Switches",
     "Trial",
     "TrialState",
+    "Trouble",
     "Try",
     "Upstream",
     "UpstreamInUse",

@@ -147,6 +147,31 @@ class AgentUse(TypedDict):
     calls_today: dict[str, Used]
 
 
+TroubleKind = Literal["fails", "spends"]
+
+
+class Trouble(TypedDict):
+    """An agent whose calls went wrong in the last five minutes, as far as calls are kept; refusals by kill switches do not count.
+
+    It `fails`: `tool` and `reason` are the commonest case of the `not_ok`. Or it `spends` its day's money too fast: `tool` took
+    most of it. `says` and `why` are for people; `call_id` and `last` are the latest such call. `stopped`: a kill switch of the
+    scope agent:ID is on.
+    """
+
+    agent_id: str
+    kind: TroubleKind
+    calls: int
+    not_ok: int
+    tool: str
+    reason: str
+    spent_usd: float
+    says: str
+    why: str | None
+    call_id: str
+    last: str
+    stopped: bool
+
+
 class Status(TypedDict):
     """The whole picture, small enough to read."""
 
@@ -167,6 +192,7 @@ class Status(TypedDict):
     max_in_flight: int
     runs_live: int
     agents: list[AgentUse]
+    in_trouble: list[Trouble]
     log_dropped: dict[str, int]
     problems: list[str]
     listen: str

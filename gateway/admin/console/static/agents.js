@@ -4,6 +4,9 @@ import { $, bar, button, el, show, table, usd } from "./dom.js";
 import { openKill } from "./switches.js";
 import { byAgent } from "./traffic.js";
 
+/** Of an agent's calls: now and then one is refused to any. */
+const WORRYING = 0.2;
+
 /** `used` is the gateway's account of hours and days; `filter` shows an agent's calls. */
 export function showAgents(used, filter) {
   const doing = byAgent(Date.now());
@@ -21,7 +24,7 @@ function row(name, doing, used, filter) {
   return [
     { class: "cut", title: name, of: button(name, { key: `agent ${name}`, class: "link", label: `Calls of agent ${name}` }, () => filter({ agent: name })) },
     { class: "n", of: doing?.calls ?? 0 },
-    failed ? { class: "bad", of: el("span", {}, `${failed} (${Math.round((100 * failed) / doing.calls)} %)`, el("br"), el("small", {}, doing.mostly)) } : "0",
+    failed ? { class: failed >= WORRYING * doing.calls ? "bad" : "", of: el("span", {}, `${failed} (${Math.round((100 * failed) / doing.calls)} %)`, el("br"), el("small", {}, doing.mostly)) } : "0",
     hour ? bar("Actions this hour", hour.used, hour.limit) : "–",
     day(used),
     button("Kill…", { key: `kill ${name}`, class: "small stop", label: `Kill agent ${name}` }, () => openKill("agent", name)),

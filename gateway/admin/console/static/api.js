@@ -46,25 +46,38 @@ export function query(filters, more = {}) {
 }
 
 /**
- * Follows calls as they end until `stop()`, over broken connections too. `told(calls)` gets them in the order they ended;
- * `lost(n)` how many were not told (null: nobody knows), `trouble(text)` why nothing is, "" when that is over. `after` is the id of
- * the call to go on behind.
+ * Follows calls as they end until `stop()`, also where the gateway cannot be reached for a while. `begun(calls)` gets those that are kept,
+ * `limit` of them at most, `told(calls)` those that end from then on, both in the order in which they ended; `lost(n)` how many were not
+ * told (null: nobody knows), `trouble(text)` why nothing is, "" when that is over, `refused(text)` that the filters are none.
  */
-export function follow(filters, after, told, lost, trouble) {
+export function follow(filters, limit, { begun, told, lost, trouble, refused }) {
   const ended = new AbortController();
+  const { signal } = ended;
+  const list = `/v1/calls${query(filters, { limit })}`;
+  const stream = `/v1/calls/stream${query(filters)}`;
+  let after;
   const events = {
     call: (data, id) => { after = id; told([data]); },
     lost: (data) => lost(data.lost),
   };
+  const begin = async () => {
+    const { calls } = await (await request("GET", list, { signal })).json();
+    after = calls[0]?.call_id;
+    begun(calls.reverse());
+  };
+  const goOn = async () => {
+    const answer = await request("GET", stream, { headers: after ? { "Last-Event-ID": after } : {}, signal });
+    trouble("");
+    await read(answer.body, events);
+  };
   (async () => {
-    while (!ended.signal.aborted) {
+    while (!signal.aborted) {
       try {
-        const headers = after ? { "Last-Event-ID": after } : {};
-        const answer = await request("GET", `/v1/calls/stream${query(filters)}`, { headers, signal: ended.signal });
-        trouble("");
-        await read(answer.body, events);
+        if (!after) await begin();
+        await goOn();
       } catch (error) {
-        if (ended.signal.aborted || error.status === 401 || error.status === 400) return;
+        if (signal.aborted || error.status === 401) return;
+        if (error.status === 400) return refused(error.message);
         trouble(error.message);
       }
       await new Promise((resolve) => setTimeout(resolve, 1000));

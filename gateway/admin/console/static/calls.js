@@ -1,6 +1,6 @@
 // The table of calls: those that fit the filter, the newest first, as they end.
 
-import { follow, get, query } from "./api.js";
+import { follow } from "./api.js";
 import { $, clock, count, el, ms } from "./dom.js";
 import { openStory } from "./story.js";
 import { isFine } from "./traffic.js";
@@ -49,21 +49,24 @@ export function pause() {
 }
 
 /** From the calls that are kept, and then on with those that end. */
-export async function restart() {
+export function restart() {
   stop();
   filters = Object.fromEntries(["tool", "agent", "run", "reason"].map((name) => [name, $(`filter-${name}`).value.trim()]));
-  const mine = (feed = { stop: () => {} });
   lost = 0;
-  try {
-    const known = (await get(`/v1/calls${query(filters, { limit: SHOWN })}`)).calls.reverse();
-    if (feed !== mine) return;
-    wrong("");
-    waiting = [];
-    $("calls-rows").replaceChildren(...known.map((call) => row(call, false)).reverse());
-    feed = follow(filters, known.at(-1)?.call_id, take, (number) => { lost += number ?? 0; draw(); }, (text) => { trouble = text; draw(); });
-  } catch (problem) {
-    if (feed === mine && problem.status === 400) wrong(problem.message);
-  }
+  trouble = "";
+  feed = follow(filters, SHOWN, {
+    begun: begin,
+    told: take,
+    lost: (number) => { lost += number ?? 0; draw(); },
+    trouble: (text) => { trouble = text; draw(); },
+    refused: wrong,
+  });
+}
+
+function begin(known) {
+  wrong("");
+  waiting = [];
+  $("calls-rows").replaceChildren(...known.map((call) => row(call, false)).reverse());
   draw();
 }
 

@@ -9,6 +9,7 @@ import * as policy from "./policy.js";
 import * as runs from "./runs.js";
 import * as switches from "./switches.js";
 import * as traffic from "./traffic.js";
+import { showTrouble } from "./trouble.js";
 import * as upstreams from "./upstreams.js";
 
 const OFTEN = 2000;
@@ -92,6 +93,7 @@ async function refresh() {
     const status = await get("/v1/status");
     top(status);
     switches.showSwitches(status);
+    showTrouble(status, calls.filter);
     agents.showAgents(status.agents, calls.filter);
     charts.draw();
     await runs.refresh(calls.filter);

@@ -26,7 +26,7 @@ export async function openStory(id, filter) {
 const close = () => $("story-dialog").close();
 
 function told(call, run) {
-  const why = call.detail ?? (isFine(call) ? "It went through." : "The tool's own answer was passed on.");
+  const why = call.detail ?? (isFine(call) ? "It went through." : `The tool itself answered with status ${call.status}; its answer was passed on.`);
   return [
     el("p", { class: "why" }, why),
     facts([

@@ -25,15 +25,19 @@ export function setUp(told) {
   $("sure-form").addEventListener("submit", confirm);
 }
 
-export function openKill(kind = "writes", value = "") {
+/** `reason` is a first proposal: typing replaces it. */
+export function openKill(kind = "writes", value = "", reason = "") {
   $("kill-form").reset();
   $("kill-form").elements.kind.value = kind;
   $("kill-value").value = value;
+  $("kill-reason").value = reason;
   $("kill-problem").textContent = "";
   $("kill-who").value = sessionStorage.getItem(NAME) ?? "";
   ask();
   open($("kill-dialog"));
-  if (kind !== "writes") $("kill-reason").focus();
+  if (kind === "writes") return;
+  $("kill-reason").focus();
+  $("kill-reason").select();
 }
 
 /** The scope as the API writes it; "" while it lacks its name. */
@@ -130,7 +134,8 @@ async function confirm(event) {
   changed();
 }
 
-function restore(held) {
+/** Of one that was set at run time. */
+export function askToRestore(held) {
   const says = `It stops calls since ${since(held.since)}: “${held.reason}”. They are let through again, as far as policy and other switches let them.`;
   makeSure(`Restore ${held.scope}?`, says, `Restore ${held.scope}`, async (by) => {
     const done = await remove(`/v1/kill-switches/${held.scope.split("/").map(encodeURIComponent).join("/")}${query(by)}`);
@@ -157,7 +162,7 @@ const killed = ({ scope: what, reason, who, since: when }) =>
 function shown(held) {
   const until = held.until ? `until ${clock(held.until).slice(0, 8)}` : "until it is restored";
   const where = SOURCES[held.source];
-  const how = where ? el("small", {}, `held by ${where}`) : button("Restore…", { key: `restore ${held.scope}`, class: "", label: `Restore ${held.scope}` }, () => restore(held));
+  const how = where ? el("small", {}, `held by ${where}`) : button("Restore…", { key: `restore ${held.scope}`, class: "", label: `Restore ${held.scope}` }, () => askToRestore(held));
   return el(
     "div",
     { class: "switch", "data-scope": held.scope },

@@ -1,6 +1,6 @@
 // All calls of the last minutes, whatever the table shows: what tools and agents do is counted from them.
 
-import { follow, get } from "./api.js";
+import { follow } from "./api.js";
 
 export const WINDOW = 300;
 /** Seconds. */
@@ -15,21 +15,18 @@ let missed = 0;
 export const uncounted = () => missed;
 
 export async function start() {
-  if (feed) return;
-  feed = { stop: () => {} };
-  const mine = feed;
-  const known = (await get("/v1/calls?limit=1000")).calls.reverse();
-  if (feed !== mine) return;
-  calls = known;
-  feed = follow({}, known.at(-1)?.call_id, add, (number) => (missed += number ?? 0), () => {});
+  feed ??= follow({}, 1000, {
+    begun: (known) => { calls = known; missed = 0; },
+    told: (more) => calls.push(...more),
+    lost: (number) => (missed += number ?? 0),
+    trouble: () => {},
+  });
 }
 
 export function stop() {
   feed?.stop();
   feed = null;
 }
-
-const add = (more) => calls.push(...more);
 
 /** Those of the window, without what is older. */
 function recent(now) {
