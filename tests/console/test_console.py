@@ -219,3 +219,20 @@ async def test_it_goes_on_where_it_was_when_the_connection_breaks(works: Plant, 
     await console.see("#calls-rows tr", "meanwhile")
     await console.see("#state", "serving")
     assert await console("number", "#calls-rows tr") == 2
+
+
+async def test_a_gateway_that_did_not_answer_at_first_is_followed_once_it_does(works: Plant, console: Page) -> None:
+    await works.call("search.read", run="before")
+    await console(
+        "run",
+        "const real = fetch; window.back = () => { fetch = real; };"
+        " fetch = (path, ...more) => path.startsWith('/v1/calls') ? Promise.reject(new TypeError()) : real(path, ...more);",
+    )
+    await console.press("/")
+    await console("type", "search.*")
+    await console.see("#calls-note", "The gateway does not answer.")
+    await console("run", "back()")
+    await console.see("#calls-rows tr", "before")
+    await works.call("search.read", run="after")
+    await console.see("#calls-rows tr", "after")
+    assert await console.text("#calls-note") == ""
