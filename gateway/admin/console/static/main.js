@@ -73,7 +73,7 @@ function begin() {
   if (going || !hasToken() || document.hidden) return;
   going = true;
   round = 0;
-  traffic.start().catch(() => {});
+  traffic.start();
   calls.restart();
   refresh();
 }

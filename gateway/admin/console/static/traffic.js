@@ -14,7 +14,7 @@ let missed = 0;
 /** Calls that came too fast to be told: what is counted here lacks them. */
 export const uncounted = () => missed;
 
-export async function start() {
+export function start() {
   feed ??= follow({}, 1000, {
     begun: (known) => { calls = known; missed = 0; },
     told: (more) => calls.push(...more),
