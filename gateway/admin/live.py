@@ -8,6 +8,7 @@ from aiohttp import web
 from gateway.admin.inspection import FollowedCalls
 from gateway.admin.operations import Operations
 from gateway.admin.problems import Refused, sealed
+from gateway.admin.token import AdminToken
 from gateway.admin.views import View
 from gateway.admin.wanted import wanted_of
 
@@ -15,8 +16,6 @@ MOST_LISTENERS = 16
 """A console in sight has two."""
 KEEPALIVE = 15
 """Seconds of silence, then a comment: what lies between keeps the connection, and a listener that is gone is found out."""
-LONGEST = 3600
-"""Seconds. Then the stream ends, and with the next one the token is asked again."""
 _AT_ONCE = 25
 """Calls. They are put into words on the loop: half a millisecond, and then everybody else's turn."""
 _BREATH = 0.05
@@ -29,8 +28,9 @@ _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Bufferi
 class Live:
     """All who listen. `close` ends every stream."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, token: AdminToken) -> None:
         self._do = operations
+        self._token = token
         self._listeners: set[asyncio.Event] = set()
         self._closing = False
 
@@ -47,10 +47,9 @@ class Live:
         response = web.StreamResponse(headers=_HEADERS)
         try:
             await sealed(response).prepare(request)
-            async with asyncio.timeout(LONGEST):
-                await self._tell(request, response, following, woken)
-        except (ConnectionError, TimeoutError):
-            pass  # it is gone, or reads nothing any more, or its time is up
+            await self._tell(request, response, following, woken)
+        except ConnectionError:
+            pass  # it is gone, or reads nothing any more
         finally:
             self._listeners.discard(woken)
             following.close()
@@ -65,10 +64,15 @@ class Live:
     async def _tell(
         self, request: web.Request, response: web.StreamResponse, following: FollowedCalls, woken: asyncio.Event
     ) -> None:
-        """Until the gateway or the listener leaves."""
+        """Until the gateway or the listener leaves, or the token is another one: who has but the old one hears nothing more."""
+        silent, token = 0, self._token.current()
         await _write(request, response, ": calls follow as they end\n\n")
-        silent = 0
-        while not (self._closing or request.transport is None or request.transport.is_closing()):
+        while not (
+            self._closing
+            or request.transport is None
+            or request.transport.is_closing()
+            or self._token.current() != token
+        ):
             lost, calls = following.take(_AT_ONCE)
             if lost != 0 or calls:
                 silent = 0

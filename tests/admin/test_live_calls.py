@@ -11,7 +11,7 @@ from aiohttp import ClientResponse, ClientSession
 
 from gateway.admin import live
 from gateway.observers.following import MOST_WAITING
-from tests.admin.admin_plane import BEARER, Operator, started
+from tests.admin.admin_plane import BEARER, TOKEN, Operator, started
 from tests.unit.observers.observer_records import record
 
 STREAM = "/v1/calls/stream"
@@ -155,6 +155,20 @@ async def test_a_listener_that_reads_nothing_is_cut(operator: Operator, monkeypa
         await until(lambda: not recent._followers)
     writer.close()
     assert reader.at_eof() is False  # it has never read to the end
+
+
+async def test_a_listener_whose_token_was_taken_back_hears_nothing_more(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    async with (
+        started(tmp_path, without="GATEWAY_ADMIN_TOKEN", GATEWAY_ADMIN_TOKEN_FILE=str(file)) as operator,
+        listening(operator) as listener,
+    ):
+        file.write_text("another-token")
+        async with asyncio.timeout(10):
+            assert await listener.block() == {}
+        end(operator, "1")
+        assert await listener.response.content.read() == b""
 
 
 async def test_silence_is_filled(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
