@@ -16,7 +16,7 @@ from gateway.admin.inspection import Inspection
 from gateway.cli.output import CannotError, NoError
 from gateway.policy.schema.json_schema import json_schema
 from gateway.settings import VARIABLES
-from tests.deploy.stack import within_seconds
+from tests.deploy.stack import GatewayProcess, within_seconds
 from tests.docs.terminal import Terminal
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,25 @@ def firsts(heading: str) -> list[str]:
 
 def test_every_section_of_a_policy_and_every_setting_is_hot_or_needs_a_restart() -> None:
     assert firsts("What is hot, and what needs a restart") == [*json_schema()["properties"], *VARIABLES]
+
+
+def test_a_running_gateway_takes_a_change_of_every_section(tmp_path: Path) -> None:
+    full = yaml.safe_load((ROOT / "tests/policies/good/full.yaml").read_text())
+    assert full.keys() == {*json_schema()["properties"]}
+    written: dict[str, object] = {"tools": {"allowlist": []}}
+    kinds = sorted(full, key=["upstreams", "mcp_servers"].__contains__, reverse=True)  # tools name them
+    environment = {"SET": "a-secret", "OTHER": "another-secret"}
+    with GatewayProcess(tmp_path / "here", policy=yaml.safe_dump(written), environment=environment) as gateway:
+        pid, version = gateway.process.pid, gateway.operate("GET", "/v1/policy")[1]["version"]
+        for section in kinds:
+            written[section] = full[section]
+            (tmp_path / "here/policies/policy.yaml").write_text(yaml.safe_dump(written))
+            status, answer = gateway.operate("POST", "/v1/policy/reload")
+            assert status == 200, answer
+            before, version = version, gateway.operate("GET", "/v1/policy")[1]["version"]
+            assert version != before, section
+        assert gateway.operate("GET", "/v1/status")[1]["kill_switches"]
+        assert (gateway.process.pid, gateway.process.poll()) == (pid, None)
 
 
 def test_every_degraded_word_is_explained_in_its_order() -> None:
