@@ -213,7 +213,8 @@ def test_a_fleet_shares_its_state_and_is_watched(full: Overlay) -> None:
     assert valkey["spec"]["selector"].items() <= state["metadata"]["labels"].items()
     assert full.of("PodDisruptionBudget")["spec"]["selector"]["matchLabels"].items() <= labels
     assert service["spec"]["selector"].items() <= labels
-    assert service["spec"]["ports"][0]["targetPort"] == full.container("tool-gateway")["ports"][0]["name"]
+    # By number: Services of Kubernetes before 1.32 look names of ports up in containers that are no sidecars.
+    assert service["spec"]["ports"][0]["targetPort"] == full.container("tool-gateway")["ports"][0]["containerPort"]
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
 
