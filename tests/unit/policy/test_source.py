@@ -10,7 +10,7 @@ import pytest
 from gateway.model import Event, KillSwitch, Moment, Scope
 from gateway.policy.document.problems import PolicyError
 from gateway.policy.snapshot import Candidate, Snapshot
-from gateway.policy.source import PolicySource, check
+from gateway.policy.source import MOST_LOOKS, POLL_SECONDS, SETTLE_SECONDS, PolicySource, check
 
 T = TypeVar("T")
 
@@ -392,3 +392,10 @@ def test_switches_beside_a_single_policy_file_are_warned_about_since_they_stop_n
         in check(str(single), environ={}).warnings
     )
     assert not [warning for warning in check(str(folder), environ={}).warnings if "ignored" in warning]
+
+
+def test_waiting_for_a_change_leaves_half_of_the_promised_second_for_reading_it() -> None:
+    """Promised are 1 s in all, and 200 ms for writes to settle."""
+    settling = MOST_LOOKS * SETTLE_SECONDS
+    assert settling <= 0.2
+    assert POLL_SECONDS + settling <= 0.5
