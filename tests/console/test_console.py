@@ -177,6 +177,20 @@ async def test_markup_stays_text_wherever_it_comes_from(works: Plant, console: P
     assert await console("number", "b, img, main script, dialog script") == 0
 
 
+async def test_a_name_cannot_be_read_as_another_one(works: Plant, console: Page) -> None:
+    works.operator.gateway.recent.call_ended(record(at=clock(), tool="wiki.\u202edaer.hcraes", run_id="a\u200bb"))
+    await console.see("#calls-rows tr", "wiki.\\u202edaer.hcraes")
+    await console.see("#calls-rows tr", "a\\u200bb")
+    await console.see("#charts h3", "wiki.\\u202edaer.hcraes")
+
+
+async def test_what_an_anonymous_window_has_left_is_not_told_as_used(works: Plant, console: Page) -> None:
+    await works.operator.call("/tools/search.read", 403)
+    await console.click("Story of search.read, tool_not_allowed")
+    await console.see("#story dt", "Calls left")
+    assert "used" not in await console.text("#story")
+
+
 async def test_by_day_and_by_night_it_can_be_read(works: Plant, console: Page) -> None:
     await works.call("search.read")
     await console.see("#charts canvas")

@@ -30,14 +30,20 @@ async function request(method, path, { body, headers = {}, signal } = {}) {
     throw new Problem(0, "The gateway does not answer.");
   }
   if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
+  const told = await read(answer).catch(() => ({}));
   if (answer.status === 401) document.dispatchEvent(new CustomEvent("unauthenticated", { detail: told.detail }));
   throw new Problem(answer.status, told.detail ?? `The gateway answers ${answer.status}.`, told);
 }
 
-export const get = async (path) => (await request("GET", path)).json();
-export const post = async (path, body) => (await request("POST", path, { body })).json();
-export const remove = async (path) => (await request("DELETE", path)).json();
+/** Nothing that hides, or turns around what stands beside it: names are their callers' to make up. */
+const visible = (_, value) => (typeof value === "string" ? value.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, written) : value);
+const written = (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`;
+const parsed = (text) => JSON.parse(text, visible);
+const read = async (answer) => parsed(await answer.text());
+
+export const get = async (path) => read(await request("GET", path));
+export const post = async (path, body) => read(await request("POST", path, { body }));
+export const remove = async (path) => read(await request("DELETE", path));
 
 /** The filters that are set, as a query. */
 export function query(filters, more = {}) {
@@ -61,14 +67,14 @@ export function follow(filters, limit, { begun, told, lost, trouble, refused }) 
     lost: (data) => lost(data.lost),
   };
   const begin = async () => {
-    const { calls } = await (await request("GET", list, { signal })).json();
+    const { calls } = await read(await request("GET", list, { signal }));
     after = calls[0]?.call_id;
     begun(calls.reverse());
   };
   const goOn = async () => {
     const answer = await request("GET", stream, { headers: after ? { "Last-Event-ID": after } : {}, signal });
     trouble("");
-    await read(answer.body, events);
+    await hear(answer.body, events);
   };
   (async () => {
     while (!signal.aborted) {
@@ -87,7 +93,7 @@ export function follow(filters, limit, { begun, told, lost, trouble, refused }) 
 }
 
 /** Server-sent events: blocks of lines, an empty one between them. */
-async function read(stream, events) {
+async function hear(stream, events) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -101,5 +107,5 @@ async function read(stream, events) {
 
 function tell(block, events) {
   const fields = Object.fromEntries(block.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
-  if (fields.event in events) events[fields.event](JSON.parse(fields.data), fields.id);
+  if (fields.event in events) events[fields.event](parsed(fields.data), fields.id);
 }

@@ -70,13 +70,12 @@ function tries(call) {
 const fine = (result) => /^status_[123]/.test(result);
 
 function remaining(left, run) {
-  const limits = run?.limits ?? {};
   const of = (name, key) => {
-    const limit = limits[key];
+    const limit = run?.limits[key];
     if (left[key] === null) return null;
-    return [name, limit === undefined ? left[key] : bar(name, limit - left[key], limit)];
+    return limit === undefined ? [`${name} left`, left[key]] : [`${name} used`, bar(`${name} used`, limit - left[key], limit)];
   };
-  const pairs = [of("Calls used", "tool_calls"), of("Steps used", "steps"), of("Seconds used", "seconds")].filter(Boolean);
+  const pairs = [of("Calls", "tool_calls"), of("Steps", "steps"), of("Seconds", "seconds")].filter(Boolean);
   return el("div", {}, el("h3", {}, "The run's budgets after it"), facts(pairs));
 }
 
