@@ -178,3 +178,15 @@ def test_a_command_within_a_sentence_exists_with_its_options(page: str, line: st
         assert command.get_command(context, words[1]), f"{page}: {line}"
     options = {option for each in command.get_params(context) for option in each.opts}
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options, f"{page}: {line}"
+
+
+def test_targets_and_modules_within_sentences_exist() -> None:
+    spans = [span for whole in PAGES.values() for span in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", whole)]
+    modules = {words[1] for span in spans if (words := span.split()[1:]) and span.startswith("python -m ")}
+    targets = {span for span in spans if re.fullmatch(r"make [a-z]+( [A-Z]+=\S+)?", span)}
+    assert len(modules) > 5
+    assert len(targets) > 5
+    for module in modules:
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists(), module
+    for target in targets:
+        target_of_make(target)
