@@ -115,8 +115,8 @@ class AgentShare:
 
     def __init__(self) -> None:
         self.epoch = 0
-        self.hour: dict[str, int] = {}
-        """By call id, when. Bounded by the limit, beyond which nothing is charged."""
+        self.hour: dict[int, int] = {}
+        """Calls by the second (Unix)."""
         self.days: dict[int, dict[str, int]] = {}
         """`s` and `c:TOOL` by number of the day."""
 
@@ -175,8 +175,8 @@ class Own:
             if run.until >= at or run.pending:
                 self.runs[key] = run  # behind the others: the next time it is theirs
         for agent, share in [*self.agents.items()]:
-            for call in [*takewhile(lambda call: share.hour[call] + HOUR + 1000 < at, share.hour)]:  # noqa: B023  used at once
-                del share.hour[call]
+            for second in [*takewhile(lambda second: second * 1000 + HOUR + 2000 < at, share.hour)]:
+                del share.hour[second]
             for day in [day for day in share.days if day < at // DAY - 1]:
                 del share.days[day]
             if not (share.hour or share.days):
@@ -195,11 +195,9 @@ class Own:
         for name in _day_names(ask):
             day[name] += one * ask.spend if name == "s" else one
         if ask.per_hour is not None:
-            hour = self.agents[ask.run.agent].hour
-            if one > 0:
-                hour[ask.id] = at
-            else:
-                hour.pop(ask.id, None)
+            hour, second = self.agents[ask.run.agent].hour, at // 1000
+            if one > 0 or second in hour:
+                hour[second] = hour.get(second, 0) + one
 
     def _day(self, ask: Ask, number: int) -> dict[str, int]:
         share = self.agents.get(ask.run.agent)

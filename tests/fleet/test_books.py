@@ -117,8 +117,10 @@ class Books:
                 for name, value in fields.items()
                 if "|" not in name and name not in ("b", "p") and int(value)
             }
-            hour = await client.zcard(self.key("tgw:{scout}:hour"))
-            return found | ({"hour": hour} if hour else {})
+            hour = await _hash(client, self.key("tgw:{scout}:hour"))
+            seconds = {name: int(value) for name, value in hour.items() if name.isdigit()}
+            assert sum(seconds.values()) == int(hour.get("n", 0))
+            return found | ({"hour": sum(seconds.values())} if any(seconds.values()) else {})
 
     async def balance(self) -> None:
         await self.all_up()

@@ -47,7 +47,7 @@ def test_what_was_given_back_leaves_no_trace_in_the_numbers(calls: list[tuple[in
     if calls:
         assert own.runs[ASK.run].used == {"n": left, "s": kept, "c:search.read": left}
         assert own.agents["scout"].days[20_000] == {"s": kept, "c:search.read": left}
-        assert len(own.agents["scout"].hour) == left
+        assert sum(own.agents["scout"].hour.values()) == left
 
 
 def test_a_call_that_goes_on_alone_is_remembered_as_long_as_its_run() -> None:
@@ -73,8 +73,10 @@ def test_hours_and_days_are_forgotten_when_they_count_no_more() -> None:
     own = Own()
     own.add(ASK, NOON)
     own.add(ASK._replace(id="c2"), NOON + HOUR)
-    own.expire(NOON + HOUR + 2000)
-    assert list(own.agents["scout"].hour) == ["c2"]
+    own.expire(NOON + HOUR + 3000)
+    assert own.agents["scout"].hour == {(NOON + HOUR) // 1000: 1}
+    own.take_back(ASK, NOON)
+    assert own.agents["scout"].hour == {(NOON + HOUR) // 1000: 1}
     own.expire(NOON + DAY)
     assert 20_000 in own.agents["scout"].days
     own.expire(NOON + 2 * DAY)
@@ -88,5 +90,5 @@ def test_limits_that_are_not_set_are_not_counted() -> None:
     assert not own.agents
     assert own.runs[ASK.run].used == {"n": 1, "s": 1000}
     own.add(bare._replace(run=RunKey("scout", ""), per_hour=5), NOON)
-    assert own.agents["scout"].hour == {"c1": NOON}
+    assert own.agents["scout"].hour == {NOON // 1000: 1}
     assert len(own.runs) == 1

@@ -29,7 +29,7 @@ LOST = ("sync", "stale")
 """Replies of a store that does not know (any more) what it was told under this epoch: so it is told everything anew."""
 HAS_LOST = "has lost its counts"
 TOLD_AT_ONCE = 200
-"""Runs that are told in one go, so that charges need not wait behind all of them."""
+"""Runs, and seconds of agents' hours, that are told in one go, so that no reply is late because of all that is told before it."""
 
 
 class Share:
@@ -245,7 +245,8 @@ class Fleet:
         epochs, hour, days = wording.agent_keys(ask.run.agent)
         run_key = (wording.run_key(ask.run),) if ask.run.id else ()
         keys = (epochs, hour, f"{days}{share.at // DAY}", wording.call_key(ask), *run_key)
-        arguments: Arguments = (*self._telling.who, ask.id, ask.spend, ask.tool, *counted)
+        second = -1 if ask.per_hour is None else share.at // 1000
+        arguments: Arguments = (*self._telling.who, ask.id, ask.spend, ask.tool, *counted, second)
         link.run("REFUND", keys, arguments, lambda _: None)
 
     async def _until_lost(self) -> None:
@@ -273,16 +274,19 @@ class Fleet:
             await link.closed()
             raise
         if link.problem is None:
-            for tell in self._telling.untold():  # since the first time; what follows on the link comes after it
+            for _, tell in self._telling.untold():  # since the first time; what follows on the link comes after it
                 tell(link, self._now())
             self.problem, self.blind = None, False
             self.ready.set()
 
     async def _tell_all(self, link: Link) -> None:
-        for number, tell in enumerate(self._telling.untold(), 1):
+        told = 0
+        for more, tell in self._telling.untold():
             tell(link, self._now())
-            if not number % TOLD_AT_ONCE:
+            told += more
+            if told >= TOLD_AT_ONCE:
                 await link.fetch("BEGIN", (BORN,))
+                told = 0
 
     def _tell_more(self, key: RunKey, run: RunShare) -> None:
         """Of its steps or end: its numbers are known there, or may be on their way."""

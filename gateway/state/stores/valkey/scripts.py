@@ -21,7 +21,42 @@ return redis.call('GET', KEYS[1]) .. ' ' .. ms
 the primary may lack what came last. The store's clock besides; one that cannot be written fails here.
 """
 
-CHARGE = """
+HOUR = """
+local function leave(key, now)
+  local seen = redis.call('HMGET', key, 'n', 'o')
+  local used, oldest = tonumber(seen[1] or '0'), tonumber(seen[2] or now)
+  local past, calls = oldest, redis.call('HGET', key, oldest)
+  while past < now - 3600 or (not calls and used > 0 and past < now) do
+    if calls then
+      redis.call('HDEL', key, past)
+      used = redis.call('HINCRBY', key, 'n', -calls)
+    end
+    past = past + 1
+    calls = redis.call('HGET', key, past)
+  end
+  if past > oldest then redis.call('HSET', key, 'o', past) end
+  return used, past
+end
+local function count(key, seconds)
+  local sum, first = 0, nil
+  for second, more in pairs(seconds) do
+    redis.call('HINCRBY', key, second, more)
+    sum, first = sum + more, math.min(second, first or second)
+  end
+  if not first then return end
+  local oldest = redis.call('HGET', key, 'o')
+  if not oldest or first < tonumber(oldest) then redis.call('HSET', key, 'o', first) end
+  redis.call('PEXPIRE', key, 3602000)
+  return redis.call('HINCRBY', key, 'n', sum)
+end
+"""
+"""An agent's calls by the second, as SlidingHour counts them: however many there are, no gateway has more than 3,600 numbers to tell. `n`
+is their sum, and before `o` there is none. Each gateway's part has the same form, under the key of all with the gateway's name.
+"""
+
+CHARGE = (
+    HOUR
+    + """
 local G, epoch, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local forced, fresh_agent, fresh_run = ARGV[4] == '1', ARGV[5] == '1', ARGV[6] == '1'
 local hour, day_spend, day_tool = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -30,7 +65,7 @@ local max_calls, max_spend, max_ms, max_tool = tonumber(ARGV[13]), tonumber(ARGV
 local kept, run = tonumber(ARGV[17]), KEYS[5]
 local time = redis.call('TIME')
 local ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local day = KEYS[3] .. math.floor(time[1] / 86400)
+local day, now = KEYS[3] .. math.floor(time[1] / 86400), tonumber(time[1])
 local of_agent = hour >= 0 or day_spend >= 0 or day_tool >= 0
 
 local function unheard(key, field, fresh, kept_ms)
@@ -47,10 +82,15 @@ if wrong then return wrong end
 
 local used, wait, spent, tools = 0, -1, 0, 0
 if hour >= 0 then
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ms - 3600000)
-  used = redis.call('ZCARD', KEYS[2])
+  local second
+  used, second = leave(KEYS[2], now)
   if used >= hour and hour > 0 then
-    wait = redis.call('ZRANGE', KEYS[2], used - hour, used - hour, 'WITHSCORES')[2] + 3600000 - ms
+    local left = used
+    while left >= hour and second <= now do
+      left = left - (redis.call('HGET', KEYS[2], second) or 0)
+      second = second + 1
+    end
+    wait = (second + 3600) * 1000 - ms
   end
 end
 if day_spend >= 0 then spent = tonumber(redis.call('HGET', day, 's') or '0') end
@@ -78,9 +118,10 @@ if redis.call('EXISTS', KEYS[4]) == 1 then
 elseif word == 'ok' or (forced and word ~= 'ended') then
   charged = 1
   redis.call('SET', KEYS[4], '1', 'PX', 600000)
-  if hour >= 0 and used < hour then
-    used = used + redis.call('ZADD', KEYS[2], ms, G .. ':' .. id)
-    redis.call('PEXPIRE', KEYS[2], 3601000)
+  if hour >= 0 then
+    leave(KEYS[2] .. '|' .. G, now)
+    count(KEYS[2] .. '|' .. G, {[now] = 1})
+    used = count(KEYS[2], {[now] = 1})
   end
   local function add(key, field, more)
     redis.call('HINCRBY', key, field .. '|' .. G, more)
@@ -101,12 +142,15 @@ elseif word == 'ok' or (forced and word ~= 'ended') then
 end
 return table.concat({word, charged, ms, used, wait, spent, tools, n, p, s, c, ms - began, by or '-', why or '-'}, ' ')
 """
+)
 """KEYS: the agent's epochs, its hour, its days (the number follows), the call, the run (left out where it is not shared)."""
 
-REFUND = """
+REFUND = (
+    HOUR
+    + """
 local G, epoch, id = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local price, tool, counts_spend, counts_tool, run_tool = tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1', ARGV[7] == '1', ARGV[8] == '1'
-local run = KEYS[5]
+local second, run = tonumber(ARGV[9]), KEYS[5]
 if redis.call('GET', KEYS[4]) == 'back' then return 'ok' end
 redis.call('SET', KEYS[4], 'back', 'PX', 600000)
 local function less(key, field, by)
@@ -114,7 +158,10 @@ local function less(key, field, by)
   redis.call('HINCRBY', key, field .. '|' .. G, -by)
 end
 if tonumber(redis.call('HGET', KEYS[1], G) or '0') == epoch then
-  redis.call('ZREM', KEYS[2], G .. ':' .. id)
+  if second >= redis.call('TIME')[1] - 3600 then
+    count(KEYS[2] .. '|' .. G, {[second] = -1})
+    count(KEYS[2], {[second] = -1})
+  end
   if counts_spend then less(KEYS[3], 's', price) end
   if counts_tool then less(KEYS[3], 'c:' .. tool, 1) end
 end
@@ -125,6 +172,7 @@ if run and tonumber(redis.call('HGET', run, 'e|' .. G) or '0') == epoch then
 end
 return 'ok'
 """
+)
 """The same keys, with the day that the charge was counted in. What stands under another epoch, or not at all, is said anew anyway."""
 
 TELL_RUN = """
@@ -149,21 +197,31 @@ return 'ok'
 """
 """KEYS: the run. All that the gateway has used of it, in absolute numbers."""
 
-TELL_AGENT = """
-local G, epoch, calls = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+TELL_AGENT = (
+    HOUR
+    + """
+local G, epoch, seconds = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if tonumber(redis.call('HGET', KEYS[1], G) or '0') > epoch then return 'stale' end
 redis.call('HSET', KEYS[1], G, ARGV[2])
 redis.call('PEXPIRE', KEYS[1], 172800000)
-local i, mine = 4, {}
-for _ = 1, calls do
-  mine[G .. ':' .. ARGV[i]] = true
-  redis.call('ZADD', KEYS[2], 'NX', ARGV[i + 1], G .. ':' .. ARGV[i])
+local own, now, more = KEYS[2] .. '|' .. G, tonumber(redis.call('TIME')[1]), {}
+leave(own, now)
+leave(KEYS[2], now)
+local i, had = 4, redis.call('HGETALL', own)
+for field = 1, #had, 2 do
+  local second = tonumber(had[field])
+  if second then more[second] = -had[field + 1] end
+end
+for _ = 1, seconds do
+  local second = tonumber(ARGV[i])
+  if second >= now - 3600 then more[second] = (more[second] or 0) + ARGV[i + 1] end
   i = i + 2
 end
-for _, call in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-  if string.sub(call, 1, #G + 1) == G .. ':' and not mine[call] then redis.call('ZREM', KEYS[2], call) end
+for second, difference in pairs(more) do
+  if difference == 0 then more[second] = nil end
 end
-if calls > 0 then redis.call('PEXPIRE', KEYS[2], 3601000) end
+count(own, more)
+count(KEYS[2], more)
 while i <= #ARGV do
   local day, field, mine = KEYS[3] .. ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
   local more = mine - tonumber(redis.call('HGET', day, field .. '|' .. G) or '0')
@@ -176,6 +234,7 @@ while i <= #ARGV do
 end
 return 'ok'
 """
+)
 """KEYS: the agent's epochs, hour and days. All that the gateway has used of them."""
 
 LOOK = """

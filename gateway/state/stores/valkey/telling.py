@@ -40,16 +40,16 @@ class Telling:
                 self.run(ask.run, run, link, now)
         return fresh_agent, fresh_run
 
-    def untold(self) -> Iterator[Callable[[Link, int], None]]:
-        """What the store has not heard under this epoch: also of runs and agents that nobody asks for here, since the others' calls are
-        held to them.
+    def untold(self) -> Iterator[tuple[int, Callable[[Link, int], None]]]:
+        """What the store has not heard under this epoch, and how much each is to tell: also of runs and agents that nobody asks for here,
+        since the others' calls are held to them.
         """
         for agent, share in [*self._own.agents.items()]:
             if share.epoch != self.epoch:
-                yield partial(self.agent, agent, share)
+                yield 1 + len(share.hour), partial(self.agent, agent, share)
         for key, run in [*self._own.runs.items()]:
             if run.epoch != self.epoch:
-                yield partial(self.run, key, run)
+                yield 1, partial(self.run, key, run)
 
     def run(self, key: RunKey, run: RunShare, link: Link, now: int, *, numbers: bool = True) -> None:
         """All that was used of it, or, without its `numbers`, its steps and its end."""
