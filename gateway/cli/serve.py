@@ -12,6 +12,7 @@ from gateway.settings import Settings, SettingsError, read_settings
 
 def serve() -> int:
     """The exit code: 0 after an orderly stop, 2 where the gateway cannot start."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # asks for what a start does anyway, and would end it
     signal.signal(signal.SIGTERM, _ended_before_it_served)
     try:
         return _run(read_settings(os.environ))

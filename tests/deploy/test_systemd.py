@@ -23,6 +23,18 @@ if libc.prctl(65, 1, 0, 0, 0) and ctypes.get_errno() != errno.EINVAL:  # PR_SET_
 os.execv(sys.argv[1], sys.argv[1:])
 """
 """What MemoryDenyWriteExecute comes to, for what is started so and all that it starts."""
+RELOADED_AT_ONCE = """
+import os, re, signal, sys
+gateway = os.getpid()
+if os.fork():
+    os.execv(sys.argv[1], sys.argv[1:])
+caught = 0
+while not caught >> signal.SIGTERM - 1 & 1:  # what it handles first
+    with open(f"/proc/{gateway}/status") as status:
+        caught = int(re.search(r"SigCgt:\\t(\\w+)", status.read())[1], 16)
+os.kill(gateway, signal.SIGHUP)
+"""
+"""Starts it, and sends what ExecReload does before it serves."""
 
 
 def values(key: str) -> list[str]:
@@ -62,4 +74,9 @@ def test_systemd_takes_it_and_finds_it_hardened(tmp_path: Path) -> None:
 
 def test_it_runs_without_memory_that_can_be_written_and_executed(tmp_path: Path) -> None:
     with GatewayProcess(tmp_path, before=[sys.executable, "-c", NO_EXECUTABLE_MEMORY]) as gateway:
+        assert gateway.operate("GET", "/v1/status")[0] == 200
+
+
+def test_a_reload_that_comes_during_the_start_does_not_end_it(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path, before=[sys.executable, "-c", RELOADED_AT_ONCE]) as gateway:
         assert gateway.operate("GET", "/v1/status")[0] == 200
