@@ -8,7 +8,7 @@ import click
 from gateway.cli import choices, durations
 from gateway.cli.client import ask, query, segment
 from gateway.cli.doubts import doubt_of, failure_lines, trouble_lines
-from gateway.cli.output import accepted, asks_the_gateway, print_json
+from gateway.cli.output import accepted, asks_the_gateway, print_json, shown
 
 _SCOPES = """\b
 Scopes:
@@ -143,6 +143,9 @@ def _status_lines(body: Mapping[str, object]) -> Iterable[str]:
         yield f"candidate    {candidate['version']} for {candidate['canary_percent']:g} % of the runs (see tool-gateway rollout status)"
     degraded = body["degraded"]
     yield f"degraded     {', '.join(degraded) if isinstance(degraded, list) and degraded else 'no'}"
+    problems = body["problems"]
+    if isinstance(problems, list):
+        yield from (f"  problem    {shown(str(text))}" for text in problems)
     yield from (f"  {_breaker_line(breaker)}" for breaker in _objects(body, "breakers"))
     yield f"in flight    {body['calls_in_flight']} of {body['max_in_flight']}"
     yield from (f"  {_queue_line(queue)}" for queue in _objects(body, "queues"))

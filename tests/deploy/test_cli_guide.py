@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.command import Home, home
 from tests.cli.conftest import sockets
+from tests.cli.guide import shows
 from tests.deploy.stack import free_address
 
 __all__ = ["sockets"]
@@ -63,15 +64,6 @@ def pasted(here: Home, line: str) -> str:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (1 if comment == "exits 1" else 0, ""), line
     return told + out
-
-
-def shows(said: str, shown: str) -> None:
-    """Every line of `shown` is there, in this order; … stands for anything."""
-    lines = iter(said.splitlines())
-    for line in shown.splitlines():
-        if line != "…":
-            pattern = ".*".join(map(re.escape, line.split("…")))
-            assert any(re.fullmatch(pattern, found) for found in lines), f"{line!r} is not in its place of:\n{said}"
 
 
 def test_the_guide_can_be_followed_from_its_beginning_to_its_end(installation: Home) -> None:

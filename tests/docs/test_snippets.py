@@ -112,6 +112,7 @@ BY: Mapping[str, list[Check]] = {
     "docs/egress.md": [EGRESS] * 3,
     "docs/fleet.md": [setting, "tests/fleet/topologies.py"],
     "docs/governed.md": [GOVERNED] * 3,
+    "docs/incident.md": ["tests/cli/test_walk.py"] * 22,
     "docs/limits.md": [policy],
     "docs/mcp.md": [policy, refusal_in_mcp],
     "docs/metrics.md": [LINES],
