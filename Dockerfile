@@ -8,17 +8,18 @@
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-COPY requirements.lock requirements-build.lock ./
+COPY requirements-otel.lock requirements-build.lock ./
 RUN python -m venv --without-pip /opt/tool-gateway \
-    && pip --python /opt/tool-gateway/bin/python install --require-hashes -r requirements.lock \
+    && pip --python /opt/tool-gateway/bin/python install --require-hashes -r requirements-otel.lock \
     && pip install --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 COPY scripts/sbom.py scripts/
+# With the extra `otel`: a platform that sets where spans go sets it for every container.
 # The bill of materials is of what was installed, with the lock's hashes: /opt/tool-gateway/sbom.cdx.json (CycloneDX).
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && pip --python /opt/tool-gateway/bin/python install --no-index --no-deps dist/*.whl \
-    && /opt/tool-gateway/bin/python scripts/sbom.py requirements.lock > /opt/tool-gateway/sbom.cdx.json
+    && /opt/tool-gateway/bin/python scripts/sbom.py requirements-otel.lock > /opt/tool-gateway/sbom.cdx.json
 
 # Sets a pod's network up and ends; it has to be root for that, with NET_ADMIN alone.
 FROM debian:bookworm-slim AS egress-lock

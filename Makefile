@@ -65,8 +65,9 @@ system: # the packages of apt.txt
 
 lock: ## resolve the locks anew, keeping pins that still fit (UPGRADE=--upgrade renews them all); needs uv
 	$(LOCK) requirements.lock pyproject.toml
+	$(LOCK) requirements-otel.lock pyproject.toml --extra otel -c requirements.lock
 	$(LOCK) requirements-build.lock --group build
-	$(LOCK) requirements-dev.lock pyproject.toml --group dev --group build -c requirements.lock -c requirements-build.lock
+	$(LOCK) requirements-dev.lock pyproject.toml --group dev --group build -c requirements-otel.lock -c requirements-build.lock
 	$(LOCK) $(FRAMEWORKS)/requirements.lock $(FRAMEWORKS)/requirements.txt
 
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -1,6 +1,6 @@
 """Prints what is installed where this Python runs as a CycloneDX bill of materials, with the hashes of the lock it was installed from.
 
-    python scripts/sbom.py requirements.lock > sbom.cdx.json
+    python scripts/sbom.py requirements-otel.lock > sbom.cdx.json
 
 The same installation gives the same bytes: no time, no serial number.
 """

@@ -52,9 +52,9 @@ def its_own_commands_reach_it(running: Container) -> None:
 
 def nothing_to_build_or_install_with_is_left(running: Container) -> None:
     installed = json.loads(running.execute("cat", "/opt/tool-gateway/sbom.cdx.json").stdout)["components"]
-    locked = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    locked = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (ROOT / "requirements-otel.lock").read_text(), re.MULTILINE))
 
-    assert {"aiohttp", "uvloop"} <= {each["name"] for each in installed} <= locked
+    assert {"aiohttp", "uvloop", "opentelemetry-sdk"} <= {each["name"] for each in installed} <= locked
     for module in ("pip", "setuptools", "hatchling"):
         assert f"No module named {module}" in running.execute("python", "-m", module).stderr
 
@@ -108,6 +108,11 @@ def listens(container: Container) -> bool:
     return " 0A " in Path(f"/proc/{container.pid}/net/tcp").read_text()
 
 
+def a_platform_that_says_where_spans_go_does_not_keep_it_from_starting(image: Image) -> None:
+    with image.container(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318") as container:
+        within_seconds(lambda: healthy(container))
+
+
 def the_processes_it_starts_are_waited_for(image: Image) -> None:
     """A large policy is compiled in another one: nothing is left of it, so that no init is needed to reap."""
     policy = image.folder / "policies/policy.yaml"
@@ -144,6 +149,7 @@ OF_A_RUNNING_ONE = (
 OF_THE_IMAGE = (
     sigterm_ends_it_in_order,
     sigterm_is_not_lost_while_it_starts,
+    a_platform_that_says_where_spans_go_does_not_keep_it_from_starting,
     the_processes_it_starts_are_waited_for,
     a_volume_that_cannot_be_written_fails_the_start_and_says_so,
 )

@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMEWORKS = "deploy/examples/frameworks/requirements.lock"
-LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-dev.lock", FRAMEWORKS]
+TRACED = "requirements-otel.lock"
+LOCKS = ["requirements.lock", TRACED, "requirements-build.lock", "requirements-dev.lock", FRAMEWORKS]
 
 
 def pins(name: str) -> dict[str, str]:
@@ -24,7 +25,8 @@ def versions(name: str) -> dict[str, str]:
 
 def project_requirements(*groups: str) -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = [line for group in groups for line in project["dependency-groups"][group]]
+    known = project["dependency-groups"] | project["project"]["optional-dependencies"]
+    wanted = [line for group in groups for line in known[group]]
     if not groups:
         wanted = project["project"]["dependencies"]
     return {re.split(r"[^A-Za-z0-9._-]", line)[0].lower().replace("_", "-") for line in wanted}
@@ -51,12 +53,13 @@ def test_no_registry_and_no_path_is_named(name: str) -> None:
 def test_the_locks_agree_on_every_version() -> None:
     everything = versions("requirements-dev.lock")
 
-    assert versions("requirements.lock").items() <= everything.items()
+    assert versions("requirements.lock").items() <= versions(TRACED).items() <= everything.items()
     assert versions("requirements-build.lock").items() <= everything.items()
 
 
 def test_the_locks_hold_what_the_project_asks_for() -> None:
     assert project_requirements() <= pins("requirements.lock").keys()
+    assert project_requirements("otel") <= pins(TRACED).keys()
     assert project_requirements("build") <= pins("requirements-build.lock").keys()
     assert project_requirements("dev", "build") <= pins("requirements-dev.lock").keys()
 
