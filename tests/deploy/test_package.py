@@ -1,9 +1,11 @@
 """What a release consists of: a source distribution that builds the same wheel, and a wheel that works in an empty environment."""
 
+import re
 import signal
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -26,6 +28,12 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel_of(folder: Path) -> Path:
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+def oldest_allowed() -> list[str]:
+    """Of each package that the project asks for, the version its bound names."""
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    return [re.sub(r"^([\w-]+)>=([\w.]+).*", r"\1==\2", line) for line in asked]
 
 
 def content(wheel: Path) -> dict[str, int]:
@@ -52,10 +60,11 @@ def test_the_source_distribution_holds_no_state_no_token_and_nothing_built(relea
 
 
 def test_an_empty_environment_has_a_working_gateway_after_pip_install(release: Path, tmp_path: Path) -> None:
+    """With the oldest of what it needs: all other tests run with the newest."""
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "empty")], check=True, timeout=120)
     commands = tmp_path / "empty/bin"
     pip = [str(commands / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, str(wheel_of(release))], check=True, timeout=300)
+    subprocess.run([*pip, str(wheel_of(release)), *oldest_allowed()], check=True, timeout=300)
 
     home = tmp_path / "home"
     home.mkdir()
@@ -65,6 +74,8 @@ def test_an_empty_environment_has_a_working_gateway_after_pip_install(release: P
     gateway = str(commands / "tool-gateway")
     subprocess.run([gateway, "init"], cwd=home, env=environment, check=True, timeout=60, stdout=subprocess.DEVNULL)
     subprocess.run([gateway, "check"], cwd=home, env=environment, check=True, timeout=60, stdout=subprocess.DEVNULL)
+    mistyped = subprocess.run([gateway, "chek"], env=environment, capture_output=True, text=True, timeout=60)
+    assert (mistyped.returncode, mistyped.stderr.count("\n")) == (2, 1), mistyped.stderr
     with subprocess.Popen(
         [gateway, "serve"], cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
