@@ -69,6 +69,14 @@ def written(ended: Ended) -> str:
     return json.dumps(found)
 
 
+def without_body(text: str) -> str:
+    """What was written, as it is where there is no room for all of it: those that joined hear that it was performed."""
+    found = json.loads(text or "{}")
+    if "reply" in found:
+        found["reply"][2] = None
+    return json.dumps(found) if found else text
+
+
 def read(text: str) -> Ended | None:
     """None where this version cannot read it."""
     try:

@@ -1,4 +1,4 @@
-"""A way to the store on which replies take their time."""
+"""A way to the store on which replies, or bytes, take their time."""
 
 import asyncio
 from contextlib import suppress
@@ -6,10 +6,11 @@ from typing import Self
 
 
 class SlowWay:
-    """Listens on `port` and passes on what it hears; what comes back, after `delay` seconds."""
+    """Listens on `port` and passes on what it hears, so many bytes a second; what comes back, after `delay` seconds."""
 
     def __init__(self, store: int) -> None:
         self.delay = 0.0
+        self.rate = 1e9
         self.port = 0
         self._store = store
         self._ways: set[asyncio.Task[None]] = set()
@@ -35,7 +36,9 @@ class SlowWay:
         try:
             with suppress(OSError):
                 while piece := await reader.read(65536):
-                    due = max(due + 1e-6, loop.time() + (self.delay if slow else 0.0))  # in their order
+                    due = max(
+                        due + len(piece) / self.rate, loop.time() + (self.delay if slow else 0.0)
+                    )  # in their order
                     loop.call_at(due, writer.write, piece)
         finally:
             writer.close()

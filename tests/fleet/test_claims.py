@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -14,6 +15,7 @@ from gateway.state.idempotency import AnswerKey, Answers
 from gateway.state.stores.valkey import answers
 from gateway.state.stores.valkey.answers import Claim, SharedAnswers
 from gateway.state.stores.valkey.fleet import Fleet
+from tests.fleet.slow_way import SlowWay
 from tests.fleet.test_books import forget_everything
 from tests.fleet.valkey_server import ValkeyServer
 
@@ -29,9 +31,9 @@ def answered(call_id: str, size: int = 2) -> Ended:
 
 
 class Gateway:
-    def __init__(self, valkey: ValkeyServer) -> None:
+    def __init__(self, url: str) -> None:
         self.bounds = Answers()
-        self.fleet = Fleet(parse_place(valkey.url), time.time)
+        self.fleet = Fleet(parse_place(url), time.time)
         self.answers = SharedAnswers(self.fleet, self.bounds)
         self.fleet.heeds = (self.answers.renew,)
         self._calls = 0
@@ -51,10 +53,22 @@ class Gateway:
         """All that was said so far."""
         await self.fleet.flush()
 
+    async def told(self) -> None:
+        """All that is to be told."""
+        async with asyncio.timeout(15):
+            while self.answers._unheard:  # noqa: ASYNC110  what another process did sets no event of ours
+                await asyncio.sleep(0.01)
+
 
 @pytest.fixture
 async def gateways(valkey: ValkeyServer) -> AsyncIterator[tuple[Gateway, Gateway]]:
-    one, other = Gateway(valkey), Gateway(valkey)
+    async with both(valkey.url) as (one, other):
+        yield one, other
+
+
+@asynccontextmanager
+async def both(url: str) -> AsyncIterator[tuple[Gateway, Gateway]]:
+    one, other = Gateway(url), Gateway(url)
     async with asyncio.timeout(15):
         await one.fleet.ready.wait()
         await other.fleet.ready.wait()
@@ -102,6 +116,37 @@ async def test_the_oldest_answers_of_an_agent_make_room_and_too_large_ones_are_n
     assert isinstance(await other.ask("first"), Claim)
     assert isinstance(await other.ask("second"), Ended)
     assert isinstance(await other.ask("third"), Ended)
+
+
+async def test_long_answers_keep_no_reply_of_the_store_waiting(valkey: ValkeyServer) -> None:
+    async with SlowWay(valkey.port) as way, both(f"valkey://127.0.0.1:{way.port}/0") as (one, other):
+        way.rate = 8e6  # 40 ms each
+        claims = [await one.claim(f"k{number}") for number in range(20)]
+        for claim in claims:
+            claim.tell(answered(claim.holder, 240_000), kept=True)
+        await one.told()
+        found = [await other.ask(f"k{number}") for number in range(20)]
+        ends = [each.end() for each in found * 2 if isinstance(each, Elsewhere)]
+        assert await asyncio.gather(*ends) == [answered(claim.holder, 240_000) for claim in claims] * 2
+        assert (one.fleet._telling.epoch, other.fleet._telling.epoch) == (1, 1)  # the connections of the beginning
+
+
+async def test_of_too_many_answers_that_were_not_heard_stays_that_the_calls_were_performed(
+    gateways: tuple[Gateway, Gateway], valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "MOST_UNHEARD", 5000)
+    one, other = gateways
+    await valkey.kill()
+    claims = [await one.claim(name, alone=True) for name in ("first", "second")]
+    for claim in claims:
+        claim.tell(answered(claim.holder, 3000), kept=True)
+    await valkey.begin()
+    async with asyncio.timeout(15):
+        await other.fleet.ready.wait()
+    await one.told()
+    whole = answered(claims[1].holder)
+    assert await other.ask("first") == answered(claims[0].holder, 3000)
+    assert await other.ask("second") == whole._replace(reply=Reply(200, (("X-Odd", "\udcff"),), None))
 
 
 async def test_an_answer_is_kept_as_long_as_the_policy_in_force_says(gateways: tuple[Gateway, Gateway]) -> None:

@@ -6,12 +6,13 @@ that nobody holds: only a gateway that dies does.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 
-from gateway.state.ended import Elsewhere, Ended, Silence, read, written
+from gateway.state.ended import Elsewhere, Ended, Silence, read, without_body, written
 from gateway.state.idempotency import AnswerKey, Answers
-from gateway.state.stores.valkey.fleet import Fleet
+from gateway.state.stores.valkey.fleet import BORN, Fleet
 from gateway.state.stores.valkey.link import Arguments, Link, Unreachable
 from gateway.state.stores.valkey.wording import tag
 
@@ -25,8 +26,16 @@ GIVEN_UP_AFTER = 0.2
 """Seconds without a reply. No call waits beyond 0.25 for the store."""
 WEIGHT = 1024
 """Bytes that an answer takes in the store beside its text, about."""
+SMALL = 16 << 10
+"""Bytes of an end that may stand before the charges of other calls in the connection. Of longer ones there is one at a time each way, so
+that no reply is late because of them.
+"""
+TOLD_AT_ONCE = 1 << 20
+"""Bytes of short ones, for the same reason."""
+WHOLE = -1
+"""In its place: the end, however long."""
 MOST_UNHEARD = 16 << 20
-"""Bytes of ends that the store has not heard of; beyond them the oldest are told to nobody."""
+"""Bytes of ends that the store has not heard of. Beyond them bodies are left out, and at last the oldest are told to nobody."""
 
 
 class Claim:
@@ -98,20 +107,30 @@ class SharedAnswers:
         """Ended, and the store has not said that it knows."""
         self._unheard_bytes = 0
         self._watches: dict[str, _Watch] = {}
+        self._hears_long = asyncio.Lock()
+        self._tells_long = False
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             if self._fleet.link is not None:
-                await self.renew(self._fleet.link)
+                with suppress(Unreachable):
+                    await self.renew(self._fleet.link)
             await asyncio.sleep(RENEWED_EVERY)
 
     async def renew(self, link: Link) -> None:
-        """What is at work; and tells again what was not heard, before others take it for claimed still."""
-        for claim in [*self._at_work.values()]:
+        """What is at work, or has to be told and is long; and tells again what was not heard, before others take it for claimed still.
+        Raises Unreachable.
+        """
+        for claim in [*self._at_work.values(), *filter(_is_long, self._unheard.values())]:
             link.run("CLAIM", claim.keys[:2], self._claiming(claim, safe=False), claim.renewed)
+        told = 0
         for claim in [*self._unheard.values()]:
             self._tell(claim, link)
+            told += min(len(claim.text), SMALL)
+            if told >= TOLD_AT_ONCE:
+                await link.fetch("BEGIN", (BORN,))
+                told = 0
 
     async def claim(
         self, key: AnswerKey, holder: str, args_hash: str, *, safe: bool, alone: bool
@@ -140,10 +159,12 @@ class SharedAnswers:
         return None
 
     def _claiming(self, claim: Claim, *, safe: bool) -> Arguments:
-        return claim.holder, claim.args_hash, LEASE, self._ttl, int(safe)
+        return claim.holder, claim.args_hash, LEASE, self._ttl, int(safe), SMALL
 
     def _say(self, claim: Claim) -> None:
         if claim.ended and self._at_work.pop(claim.holder, None) is not None:
+            if self._unheard_bytes + len(claim.text) > MOST_UNHEARD:
+                claim.text = without_body(claim.text)
             self._unheard[claim.holder] = claim
             self._unheard_bytes += len(claim.text)
             while self._unheard_bytes > MOST_UNHEARD:
@@ -153,12 +174,26 @@ class SharedAnswers:
 
     def _tell(self, claim: Claim, link: Link) -> None:
         def heard(reply: str | None) -> None:
+            if long:
+                self._tells_long = False
             if reply is not None and ended:
                 self._forget(claim.holder)
+                if long:
+                    self._tell_the_next(link)
 
         ended, weight = claim.ended, len(claim.text) + WEIGHT
+        long = ended and _is_long(claim)
+        if long and self._tells_long:
+            return
+        self._tells_long = self._tells_long or long
         what = (claim.holder, claim.args_hash, claim.how, claim.text, self._ttl, weight, self._bounds.max_bytes)
         link.run("END", claim.keys, what, heard)
+
+    def _tell_the_next(self, link: Link) -> None:
+        """Of those that wait because one of them was on its way."""
+        claim = next(filter(_is_long, self._unheard.values()), None)
+        if claim is not None:
+            self._tell(claim, link)
 
     def _forget(self, holder: str) -> None:
         claim = self._unheard.pop(holder, None)
@@ -186,7 +221,7 @@ class SharedAnswers:
         heard, link = loop.time(), self._fleet.link
         while loop.time() - heard < GIVEN_UP_AFTER:
             try:
-                text = "" if link is None else await link.fetch("WATCH", keys, holder)
+                text = "" if link is None else await self._look(link, keys, holder)
             except Unreachable:
                 text = ""
             word, _, rest = text.partition(" ")
@@ -200,6 +235,14 @@ class SharedAnswers:
             link = self._fleet.link
         return Silence.OUT_OF_REACH
 
+    async def _look(self, link: Link, keys: tuple[str, ...], holder: str) -> str:
+        """Raises Unreachable."""
+        text = await link.fetch("WATCH", keys, holder, SMALL)
+        if text != "long":
+            return text
+        async with self._hears_long:
+            return await link.fetch("WATCH", keys, holder, WHOLE)
+
     @property
     def _ttl(self) -> int:
         """Milliseconds."""
@@ -211,6 +254,10 @@ def _keys(key: AnswerKey, holder: str) -> tuple[str, ...]:
     own = tag(key.agent)
     name = sha256(f"{key.tool} {key.key}".encode()).hexdigest()
     return f"{own}answer:{name}", f"{own}end:{holder}", f"{own}answers", f"{own}answers:bytes"
+
+
+def _is_long(claim: Claim) -> bool:
+    return len(claim.text) > SMALL
 
 
 def _nothing() -> None:

@@ -13,10 +13,10 @@ local ms = time[1] * 1000 + math.floor(time[2] / 1000)
 CLAIM = (
     _NOW
     + """
-local holder, args, lease, ttl, safe = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
+local holder, args, lease, ttl, safe, small = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6])
 local found = redis.call('HMGET', KEYS[1], 'h', 'a', 'until', 'end', 'at', 'w')
 local h, a, till, told, at, w = found[1], found[2], tonumber(found[3]), found[4], tonumber(found[5]), tonumber(found[6])
-if told and at + ttl > ms then return 'end ' .. told end
+if told and at + ttl > ms then return #told <= small and 'end ' .. told or 'held ' .. h .. ' ' .. a end
 if h == holder and not told then
   redis.call('HSET', KEYS[1], 'until', ms + lease)
   redis.call('PEXPIRE', KEYS[1], math.max(ttl, lease))
@@ -35,23 +35,28 @@ return 'mine'
 """
 )
 """KEYS: the claim, what its holder has told. Also what renews the lease of a claim. `safe`: the call may be performed again though the
-holder of an earlier claim went silent; any other stays claimed, for nobody knows whether it ran.
+holder of an earlier claim went silent; any other stays claimed, for nobody knows whether it ran. An end that is longer than `small` is
+watched for, like one that is to come.
 """
 
 WATCH = (
     _NOW
     + """
+local small = tonumber(ARGV[2])
+local function ended(told) return (small < 0 or #told <= small) and 'end ' .. told or 'long' end
 local told = redis.call('GET', KEYS[2])
-if told then return told == '' and 'unmade' or 'end ' .. told end
+if told then return told == '' and 'unmade' or ended(told) end
 local found = redis.call('HMGET', KEYS[1], 'h', 'until', 'end')
 if found[1] ~= ARGV[1] then return 'gone' end
-if found[3] then return 'end ' .. found[3] end
+if found[3] then return ended(found[3]) end
 if tonumber(found[2]) <= ms then return 'gone' end
 redis.call('HSET', KEYS[1], 'w', ms)
 return 'wait'
 """
 )
-"""The same keys, for another gateway: how the holder's performance fares. Its holder learns that somebody waits."""
+"""The same keys, for another gateway: how the holder's performance fares. Its holder learns that somebody waits. An end that is longer than
+`small` is not told until it is asked for with -1.
+"""
 
 END = (
     _NOW
