@@ -181,6 +181,13 @@ def test_a_command_within_a_sentence_exists_with_its_options(page: str, line: st
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options, f"{page}: {line}"
 
 
+def test_pods_are_entered_by_the_name_that_the_container_has() -> None:
+    manifest = (ROOT / "deploy/kubernetes/sidecar/gateway.yaml").read_text()
+    (container,) = yaml.safe_load(manifest)["spec"]["template"]["spec"]["initContainers"]
+    named = {name for whole in PAGES.values() for name in re.findall(r"kubectl exec \S+ -c (\S+) --", whole)}
+    assert named == {container["name"]}
+
+
 def test_targets_and_modules_within_sentences_exist() -> None:
     spans = [span for whole in PAGES.values() for span in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", whole)]
     modules = {words[1] for span in spans if (words := span.split()[1:]) and span.startswith("python -m ")}
