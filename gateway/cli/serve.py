@@ -13,6 +13,7 @@ from gateway.settings import Settings, SettingsError, read_settings
 def serve() -> int:
     """The exit code: 0 after an orderly stop, 2 where the gateway cannot start."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # asks for what a start does anyway, and would end it
+    signal.signal(signal.SIGINT, _ended_before_it_served)
     signal.signal(signal.SIGTERM, _ended_before_it_served)
     try:
         return _run(read_settings(os.environ))
@@ -22,7 +23,7 @@ def serve() -> int:
 
 
 def _ended_before_it_served(*_: object) -> NoReturn:
-    """Until the lifecycle takes the signal over. The kernel hands process 1, which a container's is, no signal that it does not handle."""
+    """Until the lifecycle takes the signals over. The kernel hands process 1, which a container's is, no signal that it does not handle."""
     os._exit(0)
 
 

@@ -1,6 +1,8 @@
 """`init`, `demo` and what `serve` loads."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -65,6 +67,21 @@ def test_serve_does_not_load_what_the_other_commands_need(tmp_path: Path) -> Non
     )
     assert "does not exist" in done.stderr
     assert not {"click", "gateway.demo", "gateway.cli.commands"} & set(done.stdout.split())
+
+
+def test_ctrl_c_during_the_start_of_serve_ends_it_without_a_word(here: Home) -> None:
+    command = [sys.executable, "-m", "gateway", "serve"]
+    with subprocess.Popen(command, cwd=here.folder, env=here.environ, stderr=subprocess.PIPE, text=True) as starting:
+        while not handles(starting.pid, signal.SIGTERM):  # what it handles last
+            assert starting.poll() is None
+        starting.send_signal(signal.SIGINT)
+        _, said = starting.communicate(timeout=60)
+    assert (starting.returncode, said) == (0, "")
+
+
+def handles(pid: int, number: signal.Signals) -> bool:
+    caught = re.search(r"^SigCgt:\t(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
 def test_demo_serves_tools_and_counts_what_arrives(here: Home) -> None:
