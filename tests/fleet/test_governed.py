@@ -8,6 +8,8 @@ import pytest
 from onceonly import OnceOnly  # type: ignore[import-untyped]  # it ships no types
 from onceonly.exceptions import ApiError  # type: ignore[import-untyped]  # the same
 
+from gateway.state.stores.valkey import scripts
+from gateway.state.stores.valkey.store import NOTES
 from tests.doors.tool_server import ToolServer
 from tests.fleet.conftest import Start
 from tests.fleet.valkey_server import ValkeyServer
@@ -60,3 +62,13 @@ async def test_policies_and_stops_hold_on_all_gateways_and_outlive_a_store_that_
     assert (await ask(other, lambda c: c.gov.enable_agent("a1"))).is_enabled
     for gateway in (one, later):
         await until(gateway, "ok", used)
+
+
+async def test_whoever_sets_and_takes_away_all_day_long_does_not_fill_the_store(valkey: ValkeyServer) -> None:
+    async with valkey.client() as client, client.pipeline(transaction=False) as asked:
+        for number in range(5100):
+            asked.eval(scripts.NOTE, len(NOTES), *NOTES, "off", f"governed.disabled:{number}", "", "", "era")
+        await asked.execute()
+        kept = set(await client.hkeys(NOTES[2]))  # type: ignore[misc]  # the client's types know both of its kinds
+    assert {f"governed.disabled:{number}" for number in range(3000, 5100)} <= kept
+    assert len(kept) <= 5000

@@ -270,8 +270,22 @@ end
 """
 """The next version (version.py): of another era where the store is behind what is known."""
 
+TAKEN_AWAY = """
+local function taken_away(key, name, stamp)
+  redis.call('HSET', key, name, stamp)
+  redis.call('PEXPIRE', key, 86400000)
+  if redis.call('HLEN', key) <= 5000 then return end
+  local all, names = redis.call('HGETALL', key), {}
+  for i = 1, #all, 2 do names[#names + 1] = {all[i], tonumber(all[i + 1])} end
+  table.sort(names, function(one, other) return one[2] < other[2] end)
+  for i = 1, 2500 do redis.call('HDEL', key, names[i][1]) end
+end
+"""
+"""Remembers it for a day after the last one, the latest thousands: whoever sets and takes away all day long must not fill the store."""
+
 SWITCH = (
     TURN
+    + TAKEN_AWAY
     + """
 local how, scope, what = ARGV[1], ARGV[2], ARGV[3]
 local kept, lifted = redis.call('HGET', KEYS[1], scope), tonumber(redis.call('HGET', KEYS[3], scope) or '-1')
@@ -285,8 +299,7 @@ elseif how == 'again' then
   if told > since and told > lifted then redis.call('HSET', KEYS[1], scope, what) end
 else
   if since <= tonumber(what) then redis.call('HDEL', KEYS[1], scope) end
-  redis.call('HSET', KEYS[3], scope, what)
-  redis.call('PEXPIRE', KEYS[3], 86400000)
+  taken_away(KEYS[3], scope, what)
 end
 local version = turn(KEYS[2], ARGV[4], ARGV[5])
 redis.call('PUBLISH', KEYS[2], version)
@@ -304,6 +317,7 @@ return (redis.call('GET', KEYS[2]) or '') .. ' ' .. cjson.encode(redis.call('HVA
 
 NOTE = (
     TURN
+    + TAKEN_AWAY
     + """
 local how, name, what = ARGV[1], ARGV[2], ARGV[3]
 local function stamp(text) return tonumber(string.match(text or '', '^%d+') or '-1') end
@@ -314,8 +328,7 @@ if how == 'on' then
   redis.call('HSET', KEYS[1], name, now .. ' ' .. what)
 elseif how == 'off' then
   redis.call('HDEL', KEYS[1], name)
-  redis.call('HSET', KEYS[3], name, now)
-  redis.call('PEXPIRE', KEYS[3], 86400000)
+  taken_away(KEYS[3], name, now)
 elseif stamp(what) > latest then
   redis.call('HSET', KEYS[1], name, what)
 end
