@@ -7,7 +7,7 @@ after it was compared with what they made of a head.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from secrets import token_hex
 
 from gateway.doors.identity import MAX_STEP, RUN_ID, step_in, trace_in
@@ -81,7 +81,7 @@ class Form:
         self._behind = [
             (at, said[value]) for at, value in enumerate(marked.behind) if isinstance(value, str) and value in said
         ]
-        self._opening, self._order = _template(marked.opening, marks, self._length)
+        self._opening, self._order = _template(marked.opening, marks, place)
 
     def understood(self, values: Sequence[bytes]) -> Understood | None:
         """What the head with these values asks. None: that takes a closer look."""
@@ -110,11 +110,13 @@ class Form:
         return marked.varied(length, opening, run, tuple(headers), tuple(behind))
 
 
-def _template(opening: bytes, marks: Sequence[bytes], length: int | None) -> tuple[bytes, list[int]]:
+def _template(opening: bytes, marks: Sequence[bytes], place: Mapping[bytes, int]) -> tuple[bytes, list[int]]:
     """The opening with a `%b` in the place of each mark, and which of the marks these are. Raises ValueError."""
     found = []
     for index, mark in enumerate(marks):
-        framed = b"\r\nContent-Length: %b\r\n" % mark if index == length else b": %b\r\n" % mark
+        if index == place.get(_STEP):
+            continue  # it goes nowhere; and its mark is a number, which a header of the policy's may be as well
+        framed = b"\r\nContent-Length: %b\r\n" % mark if index == place.get(_LENGTH) else b": %b\r\n" % mark
         if opening.count(framed) > 1:
             raise ValueError("a mark that stands twice marks nothing")
         if (at := opening.find(framed)) >= 0:

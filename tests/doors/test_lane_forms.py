@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.doors.forms import put_together, taken_apart
 from gateway.doors.lane import Lane
 from gateway.doors.understood import Understood
-from tests.doors.conftest import StartGateway
+from tests.doors.conftest import StartGateway, policy_of
 from tests.doors.tool_server import ToolServer
 from tests.doors.wire import dial, request
 
@@ -125,6 +125,19 @@ async def test_what_is_not_surely_alike_takes_a_closer_look(lane: Lane, old: str
     assert old.encode() in HEAD
     assert lane._known.find(HEAD) is not None
     assert lane._known.find(HEAD.replace(old.encode(), new.encode("latin-1"))) is None
+
+
+async def test_a_header_of_the_policys_is_not_taken_for_the_callers_step(start: StartGateway) -> None:
+    """It is the number that marks a step, and so is the step of the head that the form is made of."""
+    rows = {"tools": {"url": "http://127.0.0.1:9", "headers": {"X-Most-Rows": "1000000"}}}
+    running = await start(policy_of({"search.read": {"upstream": "tools"}}, upstreams=rows))
+    lane = running.gateway.data_plane.listener.lane
+    assert lane is not None
+    learn(lane, request("GET /tools/search.read", "X-Mine: 1000000", "Agent-Step: 1000000"))
+    told = lane._known.find(request("GET /tools/search.read", "X-Mine: 1000000", "Agent-Step: 7"))
+    assert told is not None
+    assert b"\r\nX-Most-Rows: 1000000\r\n" in told.opening
+    assert b"\r\nX-Mine: 1000000\r\n" in told.opening
 
 
 async def test_where_the_trace_names_the_run_no_form_is_made(start: StartGateway) -> None:
