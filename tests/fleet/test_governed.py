@@ -8,7 +8,7 @@ import pytest
 from onceonly import OnceOnly  # type: ignore[import-untyped]  # it ships no types
 from onceonly.exceptions import ApiError  # type: ignore[import-untyped]  # the same
 
-from gateway.state.stores.valkey import scripts
+from gateway.state.stores.valkey import setting_scripts
 from gateway.state.stores.valkey.store import NOTES
 from tests.doors.tool_server import ToolServer
 from tests.fleet.conftest import Start
@@ -67,7 +67,7 @@ async def test_policies_and_stops_hold_on_all_gateways_and_outlive_a_store_that_
 async def test_whoever_sets_and_takes_away_all_day_long_does_not_fill_the_store(valkey: ValkeyServer) -> None:
     async with valkey.client() as client, client.pipeline(transaction=False) as asked:
         for number in range(5100):
-            asked.eval(scripts.NOTE, len(NOTES), *NOTES, "off", f"governed.disabled:{number}", "", "", "era")
+            asked.eval(setting_scripts.NOTE, len(NOTES), *NOTES, "off", f"governed.disabled:{number}", "", "", "era")
         await asked.execute()
         kept = set(await client.hkeys(NOTES[2]))  # type: ignore[misc]  # the client's types know both of its kinds
     assert {f"governed.disabled:{number}" for number in range(3000, 5100)} <= kept

@@ -13,7 +13,7 @@ from valkey.asyncio.connection import Connection
 from valkey.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 
 from gateway.place import Place
-from gateway.state.stores.valkey import claim_scripts, scripts
+from gateway.state.stores.valkey import claim_scripts, scripts, setting_scripts
 from gateway.state.stores.valkey.primary import ASKED_WITHIN, FAILURES, NoPrimary, connect, disconnect, find
 
 REPLY_WITHIN = 0.2
@@ -26,7 +26,8 @@ WATCHED_EVERY = 1.0
 SCRIPTS = {
     name: str(getattr(module, name))
     for module, names in (
-        (scripts, "BEGIN CHARGE REFUND TELL_RUN TELL_AGENT LOOK SWITCH SWITCHES NOTE NOTES"),
+        (scripts, "BEGIN CHARGE REFUND TELL_RUN TELL_AGENT LOOK"),
+        (setting_scripts, "SWITCH SWITCHES NOTE NOTES"),
         (claim_scripts, "CLAIM WATCH END"),
     )
     for name in names.split()

@@ -18,7 +18,7 @@ from gateway.state.history import History
 from gateway.state.idempotency import AnswerChanges
 from gateway.state.ledger import Changes
 from gateway.state.stores import LOG_KEY_BYTES, Saved, StoreError
-from gateway.state.stores.valkey import scripts
+from gateway.state.stores.valkey import setting_scripts
 from gateway.state.stores.valkey.link import explained
 from gateway.state.stores.valkey.primary import ASKED_WITHIN, FAILURES, connect, disconnect
 from gateway.state.stores.valkey.version import NOTHING_READ, new_era
@@ -85,7 +85,9 @@ class ValkeyStore:
 
     def put_note(self, name: str, value: str | None) -> None:
         how, what = ("off", "") if value is None else ("on", value.encode("utf-8", "replace").decode())
-        self._ask(("EVAL", scripts.NOTE, 3, *self._keys(*NOTES), how, name, what, self.notes_version, new_era()))
+        self._ask(
+            ("EVAL", setting_scripts.NOTE, 3, *self._keys(*NOTES), how, name, what, self.notes_version, new_era())
+        )
 
     def save(self, changes: Changes, covered: int) -> None:
         """Counts are the fleet's."""
@@ -103,7 +105,9 @@ class ValkeyStore:
         """Nothing is open between two questions."""
 
     def _change(self, how: str, scope: str, what: str) -> None:
-        self._ask(("EVAL", scripts.SWITCH, 3, *self._keys(*SWITCHES), how, scope, what, self.version, new_era()))
+        self._ask(
+            ("EVAL", setting_scripts.SWITCH, 3, *self._keys(*SWITCHES), how, scope, what, self.version, new_era())
+        )
 
     def _keys(self, *names: str) -> tuple[str, ...]:
         return tuple(map(self.place.key, names))
