@@ -39,6 +39,7 @@ def past(dice: random.Random) -> Iterator[Record]:
             run_id=f"{AGENTS[agent]}-{number // 90}",
             duration_ms=0.3 if refused else dice.lognormvariate(2.4 if tool == "search.read" else 1.6, 0.5),
             attempts=0 if refused else 1,
+            cost_micro_usd=0,
             status=429 if refused else 200,
             decision=Decision.DENY if refused else Decision.ALLOW,
             reason=(Reason.LOOP_DETECTED if tool == "flaky" else Reason.RATE_LIMITED) if refused else Reason.OK,

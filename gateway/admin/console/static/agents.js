@@ -2,17 +2,15 @@
 
 import { $, bar, button, el, show, table, usd } from "./dom.js";
 import { openKill } from "./switches.js";
-import { byAgent } from "./traffic.js";
-
-/** Of an agent's calls: now and then one is refused to any. */
-const WORRYING = 0.2;
+import { WORRYING, byAgent } from "./traffic.js";
 
 /** `used` is the gateway's account of hours and days; `filter` shows an agent's calls. */
 export function showAgents(used, filter) {
   const doing = byAgent(Date.now());
   const accounts = new Map(used.map((agent) => [agent.agent_id, agent]));
   const names = [...new Set([...doing.keys(), ...accounts.keys()])];
-  names.sort((one, other) => (doing.get(other)?.failed ?? 0) - (doing.get(one)?.failed ?? 0) || (doing.get(other)?.calls ?? 0) - (doing.get(one)?.calls ?? 0));
+  const worst = (name) => [doing.get(name)?.failed ?? 0, accounts.get(name)?.usd_today.used ?? 0, doing.get(name)?.calls ?? 0];
+  names.sort((one, other) => worst(other).map((figure, at) => figure - worst(one)[at]).find(Boolean) ?? 0);
   if (!names.length) return show($("agent-list"), el("p", { class: "empty" }, "No agent has called yet."));
   const heads = ["Agent", ["Calls", "n"], "Not ok", "This hour", "Today", ""];
   show($("agent-list"), table("Agents", heads, names.map((name) => row(name, doing.get(name), accounts.get(name), filter))));

@@ -1,7 +1,7 @@
 // The busiest tools: calls a second with those that failed, and how long calls took. Drawn by uPlot.
 
 import { $, button, count, el, ms } from "./dom.js";
-import { STEP, WINDOW, byTool, share, uncounted } from "./traffic.js";
+import { STEP, WINDOW, WORRYING, byTool, share, uncounted } from "./traffic.js";
 
 const MOST = 6;
 const HEIGHT = 66;
@@ -49,7 +49,7 @@ class Card {
     const now = (calls / WINDOW).toFixed(calls / WINDOW < 10 ? 2 : 0);
     const parts = [`${now}/s`, failed ? `${Math.round((100 * failed) / calls)} % not ok` : "all ok", p95 === null ? "" : `p95 ${ms(p95)} ms`];
     this.said.textContent = parts.filter(Boolean).join(" · ");
-    this.said.className = failed ? "bad" : "";
+    this.said.className = failed && failed >= WORRYING * calls ? "bad" : "";
     this.rate.setAttribute("aria-label", `${calls} calls in 5 minutes, ${failed} not ok`);
     this.times.setAttribute("aria-label", p95 === null ? "nothing was sent" : `95 % of calls took up to ${ms(p95)} milliseconds`);
     const at = steps.map((step) => step.at);

@@ -5,6 +5,8 @@ import { follow } from "./api.js";
 export const WINDOW = 300;
 /** Seconds. */
 export const STEP = 5;
+/** From this share on, calls that did not end well are red: now and then one is refused to anybody. */
+export const WORRYING = 0.2;
 const MOST = 50000;
 
 let calls = [];

@@ -21,7 +21,7 @@ function row(one, held, filter) {
   return el(
     "div",
     { class: one.stopped ? "trouble stopped" : "trouble" },
-    el("p", {}, el("strong", {}, name), ` ${one.stopped ? "is stopped. It: " : ""}${one.says} `, el("small", {}, `last ${since(one.last)}`)),
+    el("p", {}, el("strong", {}, name), `${one.stopped ? " is stopped:" : ""} ${one.says} `, el("small", {}, `last one ${since(one.last)}`)),
     one.why && el("p", { class: "muted" }, one.why),
     el(
       "div",
