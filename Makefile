@@ -10,6 +10,7 @@ UV ?= uv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check install
+OR_SAY := || { echo 'packages could not be fetched (pip says why above): is a package index within reach, or PIP_INDEX_URL or PIP_FIND_LINKS set?'; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help run test soak bench competitors chaos conformance docs pictures format system lock clean
@@ -82,12 +83,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
-	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
+	@echo 'fetching the packages of requirements.lock'
+	@$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock $(OR_SAY)
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
-	$(PIP) --require-hashes -r requirements-dev.lock
+	@echo 'fetching the packages of requirements-dev.lock'
+	@$(PIP) --require-hashes -r requirements-dev.lock $(OR_SAY)
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 

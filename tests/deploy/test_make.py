@@ -44,6 +44,24 @@ def test_nothing_is_installed_without_a_known_hash(target: str) -> None:
     assert all("--require-hashes" in line for line in installs)
 
 
+@pytest.mark.parametrize("target", ["run", "docs"])
+def test_without_a_package_index_it_says_what_it_needs(tmp_path: Path, target: str) -> None:
+    """With a Python whose pip fetches nothing."""
+    for name in ("Makefile", "pyproject.toml", *(path.name for path in ROOT.glob("requirements*.lock"))):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho 'ERROR: none found' >&2\nexit 1\n")
+    python.chmod(0o755)
+
+    done = subprocess.run(["make", target], cwd=tmp_path, env=clean_environment(), capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[-1].startswith(
+        "packages could not be fetched (pip says why above): is a package index"
+    )
+
+
 def test_ci_runs_exactly_make_test() -> None:
     script = ROOT / ".ci/run"
 
