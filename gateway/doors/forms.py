@@ -19,11 +19,13 @@ _PASSED_ON = (
     "x-datadog-trace-id", "x-datadog-parent-id",
 )  # fmt: skip
 """What clients make up anew for each request, and no door looks at."""
+_READ = b"|".join([_LENGTH, _RUN, _STEP, _TRACE])
 _VARYING = re.compile(
-    rb"(\r\n(?:%b): ?)([!-~]{1,256})(?=\r\n)"
-    % b"|".join([_LENGTH, _RUN, _STEP, _TRACE, *(name.encode() for name in _PASSED_ON)]),
+    rb"(\r\n(?:%b): ?)([!-~]{1,256})(?=\r\n)" % b"|".join([_READ, *(name.encode() for name in _PASSED_ON)]),
     re.IGNORECASE,
 )
+_READ_ELSEWHERE = re.compile(rb"\n(?:%b)[ \t]*:" % _READ, re.IGNORECASE)
+"""In another spelling: the doors may read this one instead of the one that varies."""
 _NUMBER = re.compile(rb"[1-9][0-9]{0,7}")
 """Of a length: 0 is another matter, and nothing else has two spellings."""
 
@@ -50,7 +52,7 @@ def put_together(shape: Shape, values: Sequence[bytes]) -> bytes:
 def marks_for(shape: Shape, length: int) -> list[bytes] | None:
     """Values of their own kind that are found again wherever they have gone, for a body of this length. None: a name stands twice."""
     names = names_in(shape)
-    if len(set(names)) < len(names):
+    if len(set(names)) < len(names) or any(map(_READ_ELSEWHERE.search, shape[::2])):
         return None
     trace = f"00-{token_hex(16)}-{token_hex(8)}-01".encode()
     said = {_LENGTH: b"%d" % length, _STEP: b"%d" % MAX_STEP, _TRACE: trace}

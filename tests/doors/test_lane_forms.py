@@ -140,6 +140,22 @@ async def test_a_header_of_the_policys_is_not_taken_for_the_callers_step(start: 
     assert b"\r\nX-Mine: 1000000\r\n" in told.opening
 
 
+@pytest.mark.parametrize(
+    ("first", "again", "value"),
+    [
+        ("traceparent:\t", "traceparent: ", TRACE),
+        ("Agent-Step:  ", "agent-step: ", "1000000"),
+        ("X-Request-Id:", "x-request-id: ", "q"),
+    ],
+)
+async def test_where_a_header_stands_twice_no_form_is_made(lane: Lane, first: str, again: str, value: str) -> None:
+    """In two spellings that the doors do not tell apart: it is the first that they read."""
+    head = request("GET /tools/search.read", first + value, again + value)
+    understood = understand(lane, head)
+    assert understood is not None
+    assert lane.learner.form(taken_apart(head)[0], head, understood) is None
+
+
 async def test_where_the_trace_names_the_run_no_form_is_made(start: StartGateway) -> None:
     running = await start('{"tools": {"allowlist": ["search.read"]}, "runs": {"identify_by_trace": true}}')
     lane = running.gateway.data_plane.listener.lane
