@@ -62,7 +62,7 @@ class Lines(Protocol):
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """Lines that were not written, by kind."""
+        """Lines that were not written, by kind; 0 where none was: an alert sees only what rises."""
         ...
 
     @property
@@ -151,7 +151,7 @@ class Inspection:
             "runs_live": self.counts.ledger.live,
             "agents": self._agents(),
             "in_trouble": self._in_trouble(),
-            "log_dropped": dict(self.log.dropped),
+            "log_dropped": {kind: lines for kind, lines in self.log.dropped.items() if lines},
             "problems": [text for text in (self.keeper.problem, self.log.problem) if text],
             "listen": data_plane,
             "admin_listen": admin_plane,

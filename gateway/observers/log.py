@@ -61,8 +61,8 @@ class Log:
 
     @property
     def dropped(self) -> Mapping[str, int]:
-        """Since the start, by kind: payload, ok, denial, error, event."""
-        return self._refused + self._lost
+        """Since the start, by each of KINDS."""
+        return {kind: self._refused[kind] + self._lost[kind] for kind in KINDS}
 
     @property
     def queued_bytes(self) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.observers.entries import KINDS
 from tests.admin.admin_plane import POLICY, Operator, started
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -69,6 +70,12 @@ async def test_a_breaker_of_the_candidates_own_can_be_alerted_on(tmp_path: Path)
     assert [(breaker["upstream"], breaker["state"]) for breaker in status["breakers"]] == [
         ("search (candidate)", "open")
     ]
+
+
+async def test_the_first_lost_lines_can_be_alerted_on(operator: Operator) -> None:
+    """What is there before the first one rises with it."""
+    series = await scraped(operator)
+    assert [value(series, "log_records_dropped_total", kind=kind) for kind in KINDS] == [0] * len(KINDS)
 
 
 async def test_a_candidate_that_was_rolled_back_can_be_alerted_on(tmp_path: Path) -> None:

@@ -35,11 +35,11 @@ for n in range(4_000):
     log.call_ended(results[0]._replace(decision=Decision.DENY, reason=Reason.KILL_SWITCH))
 log.happened(Event("kill_switch", clock(), {{"scope": "all"}}))
 grown = megabytes() - before
-print(json.dumps({{"most": most, "grown": grown, "dropped": dict(log.dropped)}}), file=sys.stderr, flush=True)
+print(json.dumps({{"most": most, "grown": grown, "dropped": {{kind: n for kind, n in log.dropped.items() if n}}}}), file=sys.stderr, flush=True)
 sys.stdin.readline()
 before = time.monotonic()
 log.close(float(sys.argv[1]))
-print(json.dumps({{"closing": time.monotonic() - before, "dropped": dict(log.dropped)}}), file=sys.stderr, flush=True)
+print(json.dumps({{"closing": time.monotonic() - before, "dropped": {{kind: n for kind, n in log.dropped.items() if n}}}}), file=sys.stderr, flush=True)
 """
 
 
