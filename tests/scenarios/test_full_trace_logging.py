@@ -22,6 +22,9 @@ from tests.unit.observers.observer_records import record
 def megabytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
+def dropped():
+    return {{kind: lines for kind, lines in log.dropped.items() if lines}}
+
 clock = lambda: Moment(time.monotonic(), time.time())
 loud = Observability(result_sample_rate=1.0, max_log_bytes_per_second=2**40)
 log = Log("-", observability=loud, sample_key=b"k", clock=clock)
@@ -35,11 +38,11 @@ for n in range(4_000):
     log.call_ended(results[0]._replace(decision=Decision.DENY, reason=Reason.KILL_SWITCH))
 log.happened(Event("kill_switch", clock(), {{"scope": "all"}}))
 grown = megabytes() - before
-print(json.dumps({{"most": most, "grown": grown, "dropped": {{kind: n for kind, n in log.dropped.items() if n}}}}), file=sys.stderr, flush=True)
+print(json.dumps({{"most": most, "grown": grown, "dropped": dropped()}}), file=sys.stderr, flush=True)
 sys.stdin.readline()
 before = time.monotonic()
 log.close(float(sys.argv[1]))
-print(json.dumps({{"closing": time.monotonic() - before, "dropped": {{kind: n for kind, n in log.dropped.items() if n}}}}), file=sys.stderr, flush=True)
+print(json.dumps({{"closing": time.monotonic() - before, "dropped": dropped()}}), file=sys.stderr, flush=True)
 """
 
 
