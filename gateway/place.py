@@ -10,12 +10,13 @@ PORTS = {"": 6379, "sentinel": 26379, "cluster": 6379}
 SCHEMES = frozenset(f"{kind}+{topology}".rstrip("+") for kind in TLS for topology in PORTS)
 FORM = (
     "valkey://[user:password@]host[:port][/db], valkey+sentinel://host[:port],…/name[/db] or valkey+cluster://host[:port],…"
-    " (or redis; with TLS valkeys or rediss, which take ?ca_file=PATH)"
+    " (or redis; with TLS valkeys or rediss, which take ?ca_file=PATH; ?password_file=PATH holds the password)"
 )
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 """What a Sentinel takes for the name of a primary."""
+_OF_ALL = ("password_file",)
 _OF_TLS = ("ca_file", "client_cert_file", "client_key_file")
-_OF_SENTINELS = ("sentinel_username", "sentinel_password")
+_OF_SENTINELS = ("sentinel_username", "sentinel_password", "sentinel_password_file")
 
 
 class Node(NamedTuple):
@@ -120,14 +121,16 @@ def _parsed(text: str) -> Place | None:
 
 def _is_sound(place: Place) -> bool:
     options, several = place.options, bool(place.topology)
-    known = (*(_OF_TLS if place.tls else ()), *(_OF_SENTINELS if place.topology == "sentinel" else ()))
+    known = (*_OF_ALL, *(_OF_TLS if place.tls else ()), *(_OF_SENTINELS if place.topology == "sentinel" else ()))
     return (
         (several or len(place.nodes) == 1)
         and 0 <= place.db < 1 << 20
         and (place.topology != "sentinel" or _NAME.fullmatch(place.name) is not None)
-        and (place.username is None or place.password is not None)
+        and not (place.password is not None and "password_file" in options)
+        and (place.username is None or place.password is not None or "password_file" in options)
         and all(name in known and value for name, value in options.items())
-        and ("sentinel_username" not in options or "sentinel_password" in options)
+        and not ("sentinel_password" in options and "sentinel_password_file" in options)
+        and ("sentinel_username" not in options or not options.keys().isdisjoint(_OF_SENTINELS[1:]))
         and ("client_cert_file" in options) == ("client_key_file" in options)
     )
 

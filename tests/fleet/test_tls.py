@@ -131,9 +131,13 @@ async def test_who_cannot_prove_who_it_is_is_told_nothing(
         assert explained(error.value).startswith("does not agree on TLS")
 
 
-@pytest.mark.parametrize("option", ["ca_file", "client_key_file"])
+@pytest.mark.parametrize("option", ["ca_file", "client_key_file", "password_file", "sentinel_password_file"])
 def test_a_file_that_is_not_there_stops_the_start(files: str, option: str) -> None:
-    state = re.sub(f"{option}=[^&]*", f"{option}=missing.pem", f"valkeys+sentinel://127.0.0.1:1/mymaster{files}")
+    files = f"{files}&password_file={__file__}&sentinel_password_file={__file__}"
+    state = re.sub(
+        f"&{option}=[^&]*", f"&{option}=missing", f"valkeys+sentinel://127.0.0.1:1/mymaster{files}".replace("?", "?&")
+    )
+    state = state.replace("?&", "?")
     with pytest.raises(StoreError) as error:
         open_store(state)
     assert str(error.value).startswith(f"GATEWAY_STATE: {option} cannot be read (no such file or directory): ")

@@ -38,6 +38,15 @@ def test_sentinels_have_a_user_of_their_own() -> None:
     assert place.nodes == (Node("a", 26379), Node("b", 26379))
 
 
+def test_a_password_may_stand_in_a_file() -> None:
+    place = parse_place(
+        "valkey+sentinel://gateway@a/m?password_file=/p&sentinel_username=asking&sentinel_password_file=/s"
+    )
+    assert (place.username, place.password) == ("gateway", None)
+    assert place.options == {"password_file": "/p", "sentinel_username": "asking", "sentinel_password_file": "/s"}
+    assert parse_place("valkey://cache?password_file=/p").username is None
+
+
 def test_files_of_certificates_belong_to_tls() -> None:
     assert parse_place("valkeys://cache?ca_file=/etc/ca.pem").options == {"ca_file": "/etc/ca.pem"}
     assert parse_place("rediss+cluster://a?client_cert_file=c&client_key_file=k").tls
@@ -67,7 +76,9 @@ def test_the_forms_of_the_guide_are_taken() -> None:
         "valkey://a,b", "valkey+sentinel://a", "valkey+sentinel://a/", "valkey+sentinel://a/my%20master", "valkey+sentinel://a/m/x",
         "valkey+sentinel://a,/m", "valkey+sentinel://a/m/0/1", "valkey+sentinel://a/m?sentinel_username=hunter2",
         "valkey+cluster://", "valkey+cluster://a,,b", "valkey+cluster://a/m", "valkey+cluster://a?sentinel_password=hunter2",
-        "valkeys://a?client_cert_file=c", "valkey+sentinels://a/m", "valkey+://a", "sentinel+valkey://a/m",
+        "valkeys://a?client_cert_file=c", "valkey://u:p@a?password_file=/hunter2", "valkey://u@a?password_file=",
+        "valkey+sentinel://a/m?sentinel_password=hunter2&sentinel_password_file=/p", "valkey://a?sentinel_password_file=/hunter2",
+        "valkey+sentinels://a/m", "valkey+://a", "sentinel+valkey://a/m",
     ],
 )  # fmt: skip
 def test_what_is_no_place_is_told_the_form_and_nothing_of_itself(text: str) -> None:

@@ -8,7 +8,8 @@ from gateway.settings import VARIABLES, Address, SettingsError, read_settings
 
 STATE = (
     "memory:, sqlite:PATH or valkey://[user:password@]host[:port][/db], valkey+sentinel://host[:port],…/name[/db]"
-    " or valkey+cluster://host[:port],… (or redis; with TLS valkeys or rediss, which take ?ca_file=PATH)"
+    " or valkey+cluster://host[:port],… (or redis; with TLS valkeys or rediss, which take ?ca_file=PATH;"
+    " ?password_file=PATH holds the password)"
 )
 HOSTS = "host names separated by commas, without ports"
 ADDRESS = "host:port, [v6]:port or unix:/path"

@@ -14,7 +14,7 @@ from valkey.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 
 from gateway.place import Place
 from gateway.state.stores.valkey import claim_scripts, scripts, setting_scripts
-from gateway.state.stores.valkey.primary import ASKED_WITHIN, FAILURES, NoPrimary, connect, disconnect, find
+from gateway.state.stores.valkey.primary import ASKED_WITHIN, FAILURES, NoPassword, NoPrimary, connect, disconnect, find
 
 REPLY_WITHIN = 0.2
 """Seconds. No call waits beyond 0.25 for its charge (SPEC 1), and some of that is the gateway's own."""
@@ -171,7 +171,7 @@ class Link:
 
 def explained(error: BaseException) -> str:
     """Without a word of the store's own: it may repeat what it was sent."""
-    if isinstance(error, NoPrimary):
+    if isinstance(error, NoPassword | NoPrimary):
         return str(error)
     if isinstance(error, AuthenticationError):
         return "refuses the user or password of GATEWAY_STATE"

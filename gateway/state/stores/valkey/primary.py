@@ -7,6 +7,7 @@ import random
 import socket
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from valkey.asyncio import Sentinel, ValkeyCluster
 from valkey.asyncio.cluster import ClusterNode
@@ -32,6 +33,10 @@ class NoPrimary(ValkeyError):
     """One sentence part: why nobody is known to be it."""
 
 
+class NoPassword(ValkeyError):
+    """One sentence part: why it is not known."""
+
+
 async def connect(place: Place) -> Connection:
     """An open connection to whoever is said to be the primary: its `host` and `port`. Raises one of FAILURES, after as long as the caller
     waits for it.
@@ -54,7 +59,7 @@ async def connect(place: Place) -> Connection:
         port=node.port,
         db=0 if place.topology == "cluster" else place.db,
         username=place.username,
-        password=place.password,
+        password=_password(place),
         socket_timeout=None,
         socket_keepalive=True,
         socket_keepalive_options=_SILENCE,
@@ -98,7 +103,7 @@ async def _by_sentinels(place: Place) -> Node:
     }
     common = {
         "username": options.get("sentinel_username"),
-        "password": options.get("sentinel_password"),
+        "password": options.get("sentinel_password") or _from_file(place, "sentinel_password_file"),
         "socket_timeout": ASKED_WITHIN,
         "socket_connect_timeout": ASKED_WITHIN,
         "lib_name": None,
@@ -124,7 +129,7 @@ async def _by_cluster(place: Place) -> Node:
         require_full_coverage=False,
         connection_error_retry_attempts=0,
         username=place.username,
-        password=place.password,
+        password=_password(place),
         socket_timeout=ASKED_WITHIN,
         socket_connect_timeout=ASKED_WITHIN,
         lib_name=None,
@@ -149,3 +154,21 @@ async def _by_cluster(place: Place) -> Node:
     if node is None:
         raise NoPrimary("has no node for the gateways' keys")
     return Node(node.host, int(node.port))
+
+
+def _password(place: Place) -> str | None:
+    return place.password or _from_file(place, "password_file")
+
+
+def _from_file(place: Place, option: str) -> str | None:
+    """What the file holds now: it is read for each connection, since it may have been replaced. Raises NoPassword."""
+    path = place.options.get(option)
+    if path is None:
+        return None
+    try:
+        password = Path(path).read_text("utf-8").rstrip("\r\n")
+    except (OSError, ValueError):
+        password = ""
+    if not password:
+        raise NoPassword(f"cannot be asked, since {option} holds no password that can be read")
+    return password

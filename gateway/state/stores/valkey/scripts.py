@@ -1,4 +1,4 @@
-"""What the store does in one atomic step each for counts: Lua, for Valkey and for Redis from 7 on. Keys of one script share a hash tag, the agent.
+"""What the store does in one atomic step each for counts: Lua, for Valkey and Redis from 7. Keys of one script share a hash tag, the agent.
 
 A gateway writes under an epoch, the number of its connection. What it said under an earlier one may still lie unread in a socket when it
 has made good for it under the next: so an epoch that is older than the one that stands here is not listened to any more, and one that

@@ -139,7 +139,7 @@ def _readable(name: str, file: str) -> None:
     except (OSError, ValueError) as error:
         problem = os.strerror(getattr(error, "errno", 0) or errno.EINVAL).lower()
         raise StoreError(
-            f"GATEWAY_STATE: {name} cannot be read ({problem}): name a PEM file that the gateway may read"
+            f"GATEWAY_STATE: {name} cannot be read ({problem}): name a file that the gateway may read"
         ) from None
 
 
