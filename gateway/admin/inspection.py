@@ -32,7 +32,6 @@ from gateway.state.stores.keeper import Keeper
 MOST_AGENTS = 100
 """In one answer; metrics name as many."""
 MOST_QUEUES = 100
-MOST_IN_TROUBLE = 10
 
 
 class FollowedCalls(Protocol):
@@ -243,7 +242,7 @@ class Inspection:
         now, limits = self.clock(), self.policies.snapshot.limits
         held = {str(switch.scope) for switch in self.counts.switches.active(now)}
         found = self.recent.in_trouble(now, lambda agent: limits(agent).max_spend)
-        told = [{**one, "stopped": f"agent:{one['agent_id']}" in held} for one in found[:MOST_IN_TROUBLE]]
+        told = [{**one, "stopped": f"agent:{one['agent_id']}" in held} for one in found]
         return cast("list[answers.Trouble]", told)
 
     def _candidate(self) -> answers.CanaryShare | None:

@@ -45,8 +45,7 @@ class Recent:
 
     def in_trouble(self, now: Moment, max_spend: Callable[[str], int | None]) -> list[View]:
         """Agents whose kept calls of the last minutes went wrong, the worst first; `max_spend` as in agents_in_trouble."""
-        kept = (Record(*meta) for meta in reversed(self._calls))  # type: ignore[arg-type]  # whose beginning it was
-        return [self._trouble(one) for one in agents_in_trouble(kept, now, max_spend)]
+        return [self._trouble(one) for one in agents_in_trouble(reversed(self._calls), now, max_spend)]
 
     def _trouble(self, trouble: Trouble) -> View:
         latest = self.told(trouble.latest[:META])

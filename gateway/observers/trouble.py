@@ -1,12 +1,14 @@
 """Which agents are in trouble, by the calls that ended lately: many that did not end well, or money that goes fast. Pure."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from itertools import takewhile
+from operator import itemgetter
 from typing import NamedTuple
 
 from gateway.denial import Reason
 from gateway.model import Moment, Record
+from gateway.observers.following import Meta
 
 WINDOW = 300.0
 """Seconds."""
@@ -15,15 +17,23 @@ SHARE = 0.2
 """So many calls, and such a part of all, must have failed before an agent is named: now and then one is refused to any."""
 SPEND_SHARE = 0.25
 """Of a day's money within the window: at that pace it lasts for twenty minutes."""
+MOST = 10
+"""Agents that are named."""
 
 _FINE = frozenset((Reason.OK, Reason.DEDUP))
 _STOPPED = frozenset((Reason.KILL_SWITCH, Reason.AGENT_DISABLED, Reason.DRAINING))
 """An operator's doing: these say nothing of the agent."""
 
+Case = tuple[str, str, Reason]
+"""Agent, tool, and how its call ended."""
+_at: Callable[[Meta], Moment] = itemgetter(Record._fields.index("at"))
+_cost: Callable[[Meta], int] = itemgetter(Record._fields.index("cost_micro_usd"))
+_case: Callable[[Meta], Case] = itemgetter(*(Record._fields.index(name) for name in ("agent_id", "tool", "reason")))
+
 
 class Trouble(NamedTuple):
-    """One agent's. Of its calls in the window `not_ok` failed, `times` of them in the commonest way; or it spent `spent`, and
-    `latest` is a call of the tool that took most. Money is in micro-USD.
+    """One agent's. Of its calls in the window `not_ok` failed, `times` of them in the commonest way; or (`times` 0) it spent `spent`,
+    and `latest` is a call of the tool that took most. Money is in micro-USD.
     """
 
     calls: int
@@ -39,47 +49,63 @@ class Trouble(NamedTuple):
         return self.times == 0
 
 
-@dataclass(slots=True)
-class _Agent:
-    calls: int = 0
-    failed: Counter[tuple[Reason, str]] = field(default_factory=Counter)
-    spent: Counter[str] = field(default_factory=Counter)
-    latest: dict[tuple[Reason, str], Record] = field(default_factory=dict)
+class _Doing:
+    """One agent's calls."""
 
-    def take(self, call: Record) -> None:
-        fine = call.reason in _FINE
-        case = (Reason.OK if fine else call.reason, call.tool)
-        self.calls += 1
-        self.latest.setdefault(case, call)
-        if call.cost_micro_usd:
-            self.spent[call.tool] += call.cost_micro_usd
-        if not fine:
-            self.failed[case] += 1
+    __slots__ = ("calls", "failed", "spent")
 
-    def trouble(self, max_spend: int | None) -> Trouble | None:
-        not_ok, spent = self.failed.total(), self.spent.total()
-        if not_ok >= FEWEST and not_ok >= SHARE * self.calls:
-            [(case, times)] = self.failed.most_common(1)
-            return Trouble(self.calls, not_ok, times, spent, max_spend, self.latest[case])
-        if max_spend is not None and spent and spent >= SPEND_SHARE * max_spend:
-            [(tool, _)] = self.spent.most_common(1)
-            latest = self.latest.get((Reason.OK, tool)) or next(iter(self.latest.values()))
-            return Trouble(self.calls, not_ok, 0, spent, max_spend, latest)
-        return None
+    def __init__(self) -> None:
+        self.calls = 0
+        self.failed: Counter[Case] = Counter()
+        self.spent: Counter[str] = Counter()
+
+    def fails(self) -> bool:
+        return self.failed.total() >= max(FEWEST, SHARE * self.calls)
+
+    def spends(self, max_spend: int | None) -> bool:
+        return max_spend is not None and self.spent.total() >= max(1, SPEND_SHARE * max_spend)
 
 
 def agents_in_trouble(
-    newest_first: Iterable[Record], now: Moment, max_spend: Callable[[str], int | None]
+    newest_first: Iterable[Meta], now: Moment, max_spend: Callable[[str], int | None]
 ) -> list[Trouble]:
-    """The worst first. `max_spend` is what an agent may spend a day."""
-    agents: dict[str, _Agent] = {}
-    for call in newest_first:
-        if call.at.mono < now.mono - WINDOW:
-            break
-        if call.reason not in _STOPPED:
-            agents.setdefault(call.agent_id, _Agent()).take(call)
-    found = [agent.trouble(max_spend(name)) for name, agent in agents.items()]
-    return sorted((one for one in found if one is not None), key=lambda one: (-one.not_ok, -one.spent))
+    """The worst first. `max_spend` is what an agent may spend a day. It is asked on the event loop: a pass for each question, no more."""
+    since = now.mono - WINDOW
+    kept = list(takewhile(lambda call: _at(call).mono >= since, newest_first))
+    agents = _by_agent(kept)
+    found = [name for name, doing in agents.items() if doing.fails() or doing.spends(max_spend(name))]
+    found.sort(key=lambda name: (-agents[name].failed.total(), -agents[name].spent.total()))
+    return [_trouble(name, agents[name], max_spend(name), kept) for name in found[:MOST]]
+
+
+def _by_agent(calls: list[Meta]) -> dict[str, _Doing]:
+    agents: defaultdict[str, _Doing] = defaultdict(_Doing)
+    cases: Counter[Case] = Counter(map(_case, calls))
+    for case, times in cases.items():
+        agent, _, reason = case
+        if reason in _STOPPED:
+            continue
+        doing = agents[agent]
+        doing.calls += times
+        if reason not in _FINE:
+            doing.failed[case] = times
+    for call in calls:
+        if cost := _cost(call):
+            agent, tool, _ = _case(call)
+            agents[agent].spent[tool] += cost
+    return agents
+
+
+def _trouble(agent: str, doing: _Doing, max_spend: int | None, calls: list[Meta]) -> Trouble:
+    times = 0
+    if doing.fails():
+        [(case, times)] = doing.failed.most_common(1)
+        latest = next(call for call in calls if _case(call) == case)
+    else:
+        [(tool, _)] = doing.spent.most_common(1)
+        latest = next(call for call in calls if _case(call)[:2] == (agent, tool))
+    record = Record(*latest)  # type: ignore[arg-type]  # whose beginning it was
+    return Trouble(doing.calls, doing.failed.total(), times, doing.spent.total(), max_spend, record)
 
 
 def says(trouble: Trouble) -> str:

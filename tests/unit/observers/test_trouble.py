@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.denial import Reason
 from gateway.model import Moment, Record
 from gateway.observers.recent import Recent
-from gateway.observers.trouble import FEWEST, SHARE, WINDOW, Trouble, agents_in_trouble, says, why
+from gateway.observers.trouble import FEWEST, MOST, SHARE, WINDOW, Trouble, agents_in_trouble, says, why
 from tests.unit.observers.observer_records import record
 
 NOW = Moment(1000.0, 50_000.0)
@@ -52,13 +52,19 @@ def test_who_fails_most_comes_first_with_the_commonest_case() -> None:
 def test_the_latest_such_call_tells_why() -> None:
     calls = [made("a", Reason.MAX_CALLS, ago=ago) for ago in (1.0, 2.0, 3.0)]
     [one] = troubled(*calls)
-    assert one.latest is calls[0]
+    assert one.latest == calls[0]
 
 
 def test_what_an_operator_stopped_and_what_is_over_does_not_count() -> None:
     stopped = (Reason.KILL_SWITCH, Reason.AGENT_DISABLED, Reason.DRAINING)
     assert troubled(*chain.from_iterable(repeat(made("a", reason), 9) for reason in stopped)) == []
     assert troubled(*repeat(made("a", Reason.TOOL_ERROR, ago=WINDOW + 1), 9)) == []
+
+
+def test_so_many_are_named_and_no_more() -> None:
+    calls = [made(f"agent-{number}", Reason.TOOL_ERROR) for number in range(MOST + 5) for _ in range(3 + number)]
+    named = [one.latest.agent_id for one in troubled(*calls)]
+    assert named == [f"agent-{number}" for number in range(MOST + 4, 4, -1)]
 
 
 def test_who_left_is_no_riddle() -> None:
@@ -79,7 +85,7 @@ def test_a_tool_that_costs_and_fails_at_times_is_named_by_what_it_costs() -> Non
     failed = made("a", Reason.TOOL_ERROR, tool="vision.read", usd=2)
     [one] = troubled(failed, failed, *repeat(made("a"), 50), max_spend=5_000_000)
     assert one.spends
-    assert one.latest is failed
+    assert one.latest == failed
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
