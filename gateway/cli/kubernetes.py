@@ -80,10 +80,12 @@ def _mode(path: str) -> int:
 
 
 def _made_out(text: str, deployment: str, container: str) -> str:
-    """The manifests speak of a Deployment `agent` whose container is called so, too."""
+    """The manifests speak of a Deployment `agent` whose container is called so, too. Another one's in the same namespace share no name."""
     text = re.sub(r"^( *- name:) agent$", rf"\1 {container}", text, flags=re.MULTILINE)
-    text = re.sub(r"\bagent-(?=\{\{)", f"{deployment}-", text)  # names of its pods
-    return re.sub(r"\b(name|value): agent(?=[},])", rf"\1: {deployment}", text)
+    text = re.sub(
+        r"\bagent-(?=\{\{|tool-gateway)", f"{deployment}-", text
+    )  # names of its pods, and of what is made for it
+    return re.sub(r"\b(name|value|tool-gateway(?:-\w+)?): agent(?=[},])", rf"\1: {deployment}", text)
 
 
 def _chosen(text: str, base: str, parts: tuple[str, ...]) -> str:

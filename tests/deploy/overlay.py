@@ -75,13 +75,13 @@ def init(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=60)
 
 
-def overlay(folder: Path, *parts: str) -> Overlay:
+def overlay(folder: Path, *parts: str, deployment: str = DEPLOYMENT, container: str = CONTAINER) -> Overlay:
     """`base` and `overlay` beside each other in the folder."""
     (folder / "base").mkdir(parents=True)
     (folder / "base/deployment.yaml").write_text(BASE)
     (folder / "base/kustomization.yaml").write_text(json.dumps({"resources": ["deployment.yaml"]}))
     chosen = [word for part in parts for word in ("--with", part)]
-    done = init(folder, "--deployment", DEPLOYMENT, "--container", CONTAINER, *chosen, "overlay")
+    done = init(folder, "--deployment", deployment, "--container", container, *chosen, "overlay")
     assert done.returncode == 0, done.stderr
     return Overlay(folder / "overlay", rendered(folder / "overlay"))
 

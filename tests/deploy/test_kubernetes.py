@@ -82,11 +82,22 @@ def test_no_other_deployment_is_touched(full: Overlay) -> None:
     assert full.of("Deployment", "agent") == list(yaml.safe_load_all(BASE))[1]
 
 
+def test_two_agents_of_a_namespace_have_all_but_the_alerts_for_themselves(full: Overlay, tmp_path: Path) -> None:
+    """Or the second overlay that is applied would put its policy and its token into the first one's pods."""
+    other = overlay(tmp_path, "egress-lock", "fleet", "canary", deployment="agent", container="agent")
+    of_base = {("Deployment", DEPLOYMENT), ("Deployment", "agent")}
+    ours, theirs = ({(o["kind"], o["metadata"]["name"]) for o in each.objects} for each in (full, other))
+
+    assert (ours & theirs) - of_base == {("PrometheusRule", "tool-gateway")}
+    labels = set(re.findall(r'"tool-gateway[\w-]*": "([^"]*)"', json.dumps(full.objects)))
+    assert labels == {DEPLOYMENT, "true"}  # whatever is selected by a label of ours; "true" are tools
+
+
 def test_what_the_deployment_said_of_itself_still_stands(full: Overlay) -> None:
     before, after = next(yaml.safe_load_all(BASE))["spec"], full.of("Deployment", DEPLOYMENT)["spec"]
 
     assert (after["replicas"], after["selector"]) == (before["replicas"], before["selector"])
-    assert after["template"]["metadata"]["labels"] == {"app": DEPLOYMENT, "tool-gateway": "sidecar"}
+    assert after["template"]["metadata"]["labels"] == {"app": DEPLOYMENT, "tool-gateway": DEPLOYMENT}
     assert [each["name"] for each in after["template"]["spec"]["containers"]] == [CONTAINER, "cache"]
     assert variables(full.container(CONTAINER))["MODEL"] == "large"
 
@@ -141,7 +152,7 @@ def test_policy_and_kill_switch_are_folders_that_change_while_it_runs(plain: Ove
     volumes = {volume["name"]: volume for volume in plain.pod["spec"]["volumes"]}
     sources = [source["configMap"]["name"] for source in volumes["tool-gateway-policy"]["projected"]["sources"]]
 
-    assert sources == ["tool-gateway-policy", "tool-gateway-kill-switch"]
+    assert sources == [f"{DEPLOYMENT}-tool-gateway-policy", f"{DEPLOYMENT}-tool-gateway-kill-switch"]
     assert [list(plain.of("ConfigMap", name)["data"]) for name in sources] == [["policy.yaml"], ["kill_switch.yaml"]]
     assert "subPath" not in json.dumps(plain.objects)
 
@@ -151,7 +162,7 @@ def test_only_the_gateway_sees_the_secrets(full: Overlay) -> None:
         for container in spec["containers"] + spec.get("initContainers", []):
             asks = "tool-gateway-secrets" in mounts(container) or "secretKeyRef" in json.dumps(container)
             assert asks is (container["name"] in ("tool-gateway", "valkey"))
-    secret = full.of("Secret", "tool-gateway")["data"]
+    secret = full.of("Secret")["data"]
     assert base64.b64decode(secret["admin_token"]).decode() == (full.folder / "secrets/admin_token").read_text()
 
 
@@ -187,7 +198,7 @@ def test_the_lock_is_on_before_anything_but_the_gateway_starts_and_nobody_can_pi
 
 
 def test_operators_port_is_open_to_monitoring_alone(plain: Overlay) -> None:
-    policy = plain.of("NetworkPolicy", "tool-gateway")["spec"]
+    policy = plain.of("NetworkPolicy")["spec"]
     everyone, monitoring = policy["ingress"]
 
     assert policy["podSelector"]["matchLabels"].items() <= plain.pod["metadata"]["labels"].items()
@@ -200,8 +211,8 @@ def test_operators_port_is_open_to_monitoring_alone(plain: Overlay) -> None:
 
 def test_a_fleet_shares_its_state_and_is_watched(full: Overlay) -> None:
     labels = full.pod["metadata"]["labels"].items()
-    service, monitor = full.of("Service", "tool-gateway-metrics"), full.of("ServiceMonitor")
-    valkey = full.of("Service", "tool-gateway-valkey")
+    service, monitor = full.of("Service", f"{DEPLOYMENT}-tool-gateway-metrics"), full.of("ServiceMonitor")
+    valkey = full.of("Service", f"{DEPLOYMENT}-tool-gateway-valkey")
     names = [each["name"] for each in full.container("tool-gateway")["env"]]
 
     assert names.index("VALKEY_PASSWORD") < names.index("GATEWAY_STATE")  # or it would not be put in
@@ -226,7 +237,7 @@ def test_a_gateway_shares_its_state_in_the_fleets_own_valkey(full: Overlay, tmp_
     arguments = [text.replace("$(VALKEY_PASSWORD)", password) for text in valkey["args"][1:]]
     here = ["--port", str(address.port), "--bind", address.host, "--dir", str(tmp_path)]
     url = variables(full.container("tool-gateway"))["GATEWAY_STATE"].replace("$(VALKEY_PASSWORD)", password)
-    url = url.replace("tool-gateway-valkey:6379", str(address))
+    url = url.replace(f"{DEPLOYMENT}-tool-gateway-valkey:6379", str(address))
     server = subprocess.Popen([get_binary_path(), *arguments, *here], stdout=subprocess.DEVNULL)
     try:
         within_seconds(lambda: accepts(address))
