@@ -243,11 +243,11 @@ def required_of(form: type) -> list[str]:
 
 
 def of_body(form: type[F], body: bytes) -> F:
-    """Raises Refused. A member too many is refused: a mistyped one must not silently make a weaker switch."""
+    """Raises Refused. A member too many is refused, or one said twice: a mistake must not silently make a weaker switch."""
     if not body and not required_of(form):
         return form()
     try:
-        members = json.loads(body)
+        members = json.loads(body, object_pairs_hook=_each_once)
     except (ValueError, RecursionError):
         raise Refused(400, "The body is not JSON.") from None
     if not isinstance(members, dict):
@@ -263,6 +263,13 @@ def of_body(form: type[F], body: bytes) -> F:
     return form(**read)
 
 
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise Refused(400, "The body has a member twice.")
+    return members
+
+
 def of_query(form: type[F], query: Mapping[str, str]) -> F:
     """Raises Refused, as `of_body` does: a mistyped filter must not silently list everything."""
     missing = [name for name in required_of(form) if name not in query]
@@ -273,4 +280,6 @@ def of_query(form: type[F], query: Mapping[str, str]) -> F:
     kinds = kinds_of(form)
     if not kinds.keys() >= query.keys():
         raise Refused(400, f"The query has an unknown member; known are {', '.join(kinds)}.")
+    if len(query) > len(query.keys() & kinds.keys()):  # aiohttp's mapping counts a repeated one each time
+        raise Refused(400, "The query has a member twice.")
     return form(**{name: kind.read(name, Spelled(query[name])) for name, kind in kinds.items() if name in query})

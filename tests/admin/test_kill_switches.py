@@ -120,6 +120,12 @@ async def test_a_body_that_is_no_json_is_refused(operator: Operator, raw: bytes)
     assert (await operator.post_raw("/v1/kill-switches", raw, 400))["detail"] == "The body is not JSON."
 
 
+async def test_an_order_that_says_something_twice_is_none(operator: Operator) -> None:
+    order = b'{"scope": "all", "scope": "agent:nobody", "reason": "x"}'
+    assert (await operator.post_raw("/v1/kill-switches", order, 400))["detail"] == "The body has a member twice."
+    assert (await operator.get("/v1/kill-switches"))["kill_switches"] == []
+
+
 async def test_a_large_body_is_refused(operator: Operator) -> None:
     body = await operator.post_raw("/v1/kill-switches", b" " * (64 * 1024 + 1), 413)
     assert body["detail"] == "The body is larger than 65536 bytes."

@@ -146,6 +146,7 @@ def tried(given_operation: tuple[str, Described]) -> int:
     ("path", "detail"),
     [
         ("/v1/calls?agnet=a", "The query has an unknown member; known are tool, agent, run, reason, limit."),
+        ("/v1/calls?tool=a&tool=b", "The query has a member twice."),
         ("/v1/blast-radius", "Give ?scope=; &cancel_in_flight= is optional."),
         ("/v1/blast-radius?scope=all&cancel_in_flight=yes", "cancel_in_flight: expected true or false."),
         ("/v1/runs?limit=0", "limit: expected an integer 1..1000."),
