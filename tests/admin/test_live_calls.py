@@ -27,8 +27,9 @@ class Listener:
     async def block(self) -> dict[str, str]:
         """The next event's fields, or a comment under ""."""
         lines = []
-        while line := (await self.response.content.readline()).decode().rstrip("\n"):
-            lines.append(line)
+        async with asyncio.timeout(10):  # or what should have come is waited for without end
+            while line := (await self.response.content.readline()).decode().rstrip("\n"):
+                lines.append(line)
         return {key: value for key, _, value in (line.partition(": ") for line in lines)}
 
     async def event(self) -> Told:
