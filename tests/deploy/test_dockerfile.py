@@ -1,4 +1,4 @@
-"""The image's promises, read from the Dockerfile: no engine is needed. What can run here (health check, package) runs."""
+"""The image's promises, read from the Dockerfile: no engine is needed. What can run here (the health check) runs."""
 
 import fnmatch
 import os
@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -116,29 +115,3 @@ def test_the_health_check_fails_where_nothing_answers() -> None:
     env = {**os.environ, "GATEWAY_ADMIN_LISTEN": "0.0.0.0:9"}
 
     assert subprocess.run(health_command(), env=env, timeout=30, stderr=subprocess.DEVNULL).returncode == 1
-
-
-def test_the_package_holds_the_whole_gateway_and_its_command(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "--wheel-dir",
-    ]
-    subprocess.run([*command, str(tmp_path), str(ROOT)], check=True, timeout=120)
-
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        packed = {name for name in wheel.namelist() if name.startswith("gateway/")}
-        points = next(wheel.read(name).decode() for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    sources = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "gateway").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    assert packed == sources
-    assert "tool-gateway = gateway.cli:main" in points

@@ -41,6 +41,15 @@ def content(wheel: Path) -> dict[str, int]:
         return {entry.filename: entry.CRC for entry in packed.infolist()}
 
 
+def test_the_wheel_holds_the_whole_gateway_and_its_command_and_nothing_else(release: Path) -> None:
+    with zipfile.ZipFile(wheel_of(release)) as wheel:
+        packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        points = next(wheel.read(name).decode() for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    files = [path for path in (ROOT / "gateway").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert packed == {path.relative_to(ROOT).as_posix() for path in files}
+    assert "tool-gateway = gateway.cli:main" in points
+
+
 def test_the_source_distribution_builds_the_same_wheel(release: Path, tmp_path: Path) -> None:
     (packed,) = release.glob("*.tar.gz")
     with tarfile.open(packed) as sources:
