@@ -246,6 +246,7 @@ class Gateway:
             book=self.book,
             keeper=self.keeper,
             upstreams=self.ways_out.upstreams,
+            outward=self.ways_out.outward,
             ready=lambda: self.operations.unready is None,
             clock=clock,
         )

@@ -26,6 +26,7 @@ from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.stores.keeper import Keeper
 from gateway.upstreams.http import Upstreams
+from gateway.upstreams.outward import Outward
 
 
 @dataclass(kw_only=True)
@@ -42,6 +43,7 @@ class DataPlane:
     book: Book
     keeper: Keeper
     upstreams: Upstreams
+    outward: Outward
     ready: Callable[[], bool]
     clock: Callable[[], Moment]
 
@@ -107,6 +109,7 @@ class DataPlane:
             counts=self.counts,
             buffers=self.buffers,
             fetched=destined,
+            objection=self.outward.objection,
             snapshot=lambda: self.policies.snapshot,
             reach=self.keeper.reach,
             alone=not is_shared(self.settings.state),

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import ssl
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from gateway.model import Attempt, Reply, Target, UpstreamError
 from gateway.policy.snapshot import Plan, Tls
@@ -70,13 +70,23 @@ class Outward:
             if target.port not in plan.egress.ports:
                 raise _refused(target, "the port is not listed in egress.ports")
         addresses = await look_up(self._resolver, target.host, LABEL, deadline)
-        allow_private = _networks(plan.egress.allow_private)
         for address in addresses:
-            if self._listeners.own(address, target.port):
-                raise _refused(target, "it is the gateway itself, which is called directly, without a proxy (NO_PROXY)")
-            if forbidden(address, allow_private) is not None:
-                raise _refused(target, NOT_PUBLIC)
+            objection = self._objection(plan, address, target.port)
+            if objection is not None:
+                raise _refused(target, objection)
         return addresses
+
+    def objection(self, plan: Plan, target: Target) -> str | None:
+        """Why a host that is an address will be refused; None where it will not, and for names, of which a look-up has to tell."""
+        try:
+            return self._objection(plan, ip_address(target.host), target.port)
+        except ValueError:
+            return None
+
+    def _objection(self, plan: Plan, address: Address, port: int) -> str | None:
+        if self._listeners.own(address, port):
+            return "it is the gateway itself, which is called directly, without a proxy (NO_PROXY)"
+        return None if forbidden(address, _networks(plan.egress.allow_private)) is None else NOT_PUBLIC
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:

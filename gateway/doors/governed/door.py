@@ -23,7 +23,7 @@ from gateway.doors.governed.keeping import NOT_IN_A_FLEET
 from gateway.doors.governed.leases import Leases
 from gateway.doors.governed.locks import Locks
 from gateway.doors.governed.policies import Policies
-from gateway.doors.governed.registry import Registry
+from gateway.doors.governed.registry import Objection, Registry
 from gateway.doors.governed.running import Fetched, Running
 from gateway.doors.methods import check_method
 from gateway.model import Door, Moment
@@ -76,6 +76,7 @@ class GovernedDoor:
         counts: Counts,
         buffers: Buffers,
         fetched: Fetched,
+        objection: Objection,
         snapshot: Callable[[], Snapshot],
         reach: str,
         alone: bool,
@@ -89,7 +90,7 @@ class GovernedDoor:
         self._running = Running(pipeline, rollout, buffers, self._agents, fetched)
         self._policies = Policies(governance, self._agents)
         self._control = AgentControl(governance, counts, book, reach, clock)
-        self._registry = Registry(governance, self._agents)
+        self._registry = Registry(governance, self._agents, objection)
         self._alone = alone
         self._locks = Locks(governance.locks, clock)
         self._leases = Leases(governance.leases, clock)

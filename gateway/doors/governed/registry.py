@@ -1,6 +1,6 @@
 """/v1/tools: tools registered at run time, and those of the policy file, in one catalog. A secret goes in and never comes out."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from secrets import token_hex
 
 from aiohttp.web import Response
@@ -10,12 +10,15 @@ from gateway.doors.governed.asking import Agents, Caller, Json, answered, not_fo
 from gateway.doors.governed.governance import Governance, tool_note
 from gateway.doors.governed.policies import unwritten
 from gateway.doors.governed.shelf import FullError
+from gateway.model import Target
 from gateway.policy.governed import AGENT_SCOPE, GLOBAL, is_free, read_tool
 from gateway.policy.plans.tools import BUILT_IN
-from gateway.policy.snapshot import RegisteredTool, Snapshot
+from gateway.policy.snapshot import Plan, RegisteredTool, Snapshot
 from gateway.policy.targets import host_allowed
 from gateway.state.stores import StoreError
 
+Objection = Callable[[Plan, Target], str | None]
+"""Why an address will be refused when it is dialled, as far as no name has to be looked up."""
 _SHOWN = 3
 """Last characters of a secret that its mask shows."""
 
@@ -23,9 +26,10 @@ _SHOWN = 3
 class Registry:
     """Constructed once, by the door."""
 
-    def __init__(self, governance: Governance, agents: Agents) -> None:
+    def __init__(self, governance: Governance, agents: Agents, objection: Objection) -> None:
         self._governance = governance
         self._agents = agents
+        self._objection = objection
 
     def list(self, arrival: Arrival, scope: str) -> Response:
         tools = self._governance.overlay.tools
@@ -51,7 +55,7 @@ class Registry:
         except ValueError as error:
             raise unprocessable(str(error)) from None
         self._agents.scope(tool.scope)
-        _judge(arrival.snapshot, tool)
+        self._judge(arrival.snapshot, tool)
         async with self._governance.lock:
             before = self._governance.overlay.tools.get((tool.scope, tool.name))
             tool = tool._replace(secret_id=_secret_id(tool, before))
@@ -82,6 +86,19 @@ class Registry:
                 raise unwritten() from None
         return answered(arrival, {"ok": True, "deleted": name})
 
+    def _judge(self, snapshot: Snapshot, tool: RegisteredTool) -> None:
+        """Raises Refusal where the policy file has the name, or lets nothing go to the address."""
+        plan = snapshot.plan(tool.scope.removeprefix(AGENT_SCOPE), tool.name)
+        if plan.registered is None and not is_free(plan, named=tool.name in snapshot.tools()):
+            raise unprocessable("name: the policy file has a tool of this name, or keeps its family for itself")
+        if not host_allowed(plan.egress, tool.target.host) or tool.target.port not in plan.egress.ports:
+            raise unprocessable(
+                "url: its host and port are not listed in egress.allow_hosts and egress.ports of the policy file"
+            )
+        objection = self._objection(plan, tool.target)
+        if objection is not None:
+            raise unprocessable(f"url: {objection}")
+
     async def _keep(self, tool: RegisteredTool) -> None:
         try:
             await self._governance.put_tool(tool)
@@ -111,17 +128,6 @@ def _secret_id(tool: RegisteredTool, before: RegisteredTool | None) -> str | Non
 def _administrates(caller: Caller) -> None:
     if not caller.administrates:
         raise unprocessable("to register tools takes governed.admin_key as the bearer (or governed.open in the policy)")
-
-
-def _judge(snapshot: Snapshot, tool: RegisteredTool) -> None:
-    """Raises Refusal where the policy file has the name, or lets nothing go to the address."""
-    plan = snapshot.plan(tool.scope.removeprefix(AGENT_SCOPE), tool.name)
-    if plan.registered is None and not is_free(plan, named=tool.name in snapshot.tools()):
-        raise unprocessable("name: the policy file has a tool of this name, or keeps its family for itself")
-    if not host_allowed(plan.egress, tool.target.host) or tool.target.port not in plan.egress.ports:
-        raise unprocessable(
-            "url: its host and port are not listed in egress.allow_hosts and egress.ports of the policy file"
-        )
 
 
 def _view(tool: RegisteredTool) -> Json:
