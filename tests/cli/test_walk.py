@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.observers.recent import KEPT_CALLS
+from gateway.observers.trouble import WINDOW
 from tests.admin.admin_plane import TOKEN, Operator, started
 from tests.admin.incident import FAILING_WRITE, SPENDING, TROUBLES, Incident, Trouble, incident
 from tests.cli.guide import shows
@@ -129,6 +131,11 @@ async def test_the_scopes_stop_what_the_page_says(tmp_path: Path) -> None:
         said = await asyncio.gather(*(shell.type(f"tool-gateway kill {scope} --dry-run") for scope, _ in scopes))
         for told, (_, stops) in zip(said, scopes, strict=True):
             assert told.startswith(f"Stops {stops}. ")
+
+
+def test_it_says_how_far_back_is_looked() -> None:
+    assert f"the last {KEPT_CALLS:,} calls, as far as they ended within five minutes" in PAGE
+    assert WINDOW == 300
 
 
 @asynccontextmanager
