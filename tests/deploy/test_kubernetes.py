@@ -124,8 +124,7 @@ def test_probes_ask_the_operators_port(plain: Overlay) -> None:
 def test_the_gateway_takes_the_settings_it_is_given(full: Overlay) -> None:
     gateway = full.container("tool-gateway")
     in_image = {name: text for name, text in FINAL.environment.items() if name.startswith("GATEWAY_")}
-    given = {name: text.replace("$(VALKEY_PASSWORD)", "a-password") for name, text in variables(gateway).items()}
-    settings = read_settings(in_image | given)
+    settings = read_settings(in_image | variables(gateway))
 
     assert settings.agent_id == DEPLOYMENT
     assert (settings.listen.host, settings.admin_listen.host) == ("127.0.0.1", "0.0.0.0")
@@ -160,8 +159,8 @@ def test_policy_and_kill_switch_are_folders_that_change_while_it_runs(plain: Ove
 def test_only_the_gateway_sees_the_secrets(full: Overlay) -> None:
     for spec in pod_specs(full.objects):
         for container in spec["containers"] + spec.get("initContainers", []):
-            asks = "tool-gateway-secrets" in mounts(container) or "secretKeyRef" in json.dumps(container)
-            assert asks is (container["name"] in ("tool-gateway", "valkey"))
+            assert ("tool-gateway-secrets" in mounts(container)) is (container["name"] == "tool-gateway")
+            assert ("secretKeyRef" in json.dumps(container)) is (container["name"] == "valkey")
     secret = full.of("Secret")["data"]
     assert base64.b64decode(secret["admin_token"]).decode() == (full.folder / "secrets/admin_token").read_text()
 
@@ -213,13 +212,12 @@ def test_a_fleet_shares_its_state_and_is_watched(full: Overlay) -> None:
     labels = full.pod["metadata"]["labels"].items()
     service, monitor = full.of("Service", f"{DEPLOYMENT}-tool-gateway-metrics"), full.of("ServiceMonitor")
     valkey = full.of("Service", f"{DEPLOYMENT}-tool-gateway-valkey")
-    names = [each["name"] for each in full.container("tool-gateway")["env"]]
+    gateway = full.container("tool-gateway")
 
-    assert names.index("VALKEY_PASSWORD") < names.index("GATEWAY_STATE")  # or it would not be put in
-    assert (
-        f"@{valkey['metadata']['name']}:{valkey['spec']['ports'][0]['port']}/"
-        in variables(full.container("tool-gateway"))["GATEWAY_STATE"]
-    )
+    store, _, password = variables(gateway)["GATEWAY_STATE"].partition("?password_file=")
+    assert store == f"valkey://{valkey['metadata']['name']}:{valkey['spec']['ports'][0]['port']}/0"
+    assert str(Path(password).parent) == mounts(gateway)["tool-gateway-secrets"]
+    assert Path(password).name in full.of("Secret")["data"]
     state = full.of("StatefulSet")["spec"]["template"]
     assert valkey["spec"]["selector"].items() <= state["metadata"]["labels"].items()
     assert full.of("PodDisruptionBudget")["spec"]["selector"]["matchLabels"].items() <= labels
@@ -236,8 +234,9 @@ def test_a_gateway_shares_its_state_in_the_fleets_own_valkey(full: Overlay, tmp_
     (valkey,) = full.of("StatefulSet")["spec"]["template"]["spec"]["containers"]
     arguments = [text.replace("$(VALKEY_PASSWORD)", password) for text in valkey["args"][1:]]
     here = ["--port", str(address.port), "--bind", address.host, "--dir", str(tmp_path)]
-    url = variables(full.container("tool-gateway"))["GATEWAY_STATE"].replace("$(VALKEY_PASSWORD)", password)
+    url = variables(full.container("tool-gateway"))["GATEWAY_STATE"]
     url = url.replace(f"{DEPLOYMENT}-tool-gateway-valkey:6379", str(address))
+    url = url.replace("/run/secrets/tool-gateway", str(full.folder / "secrets"))
     server = subprocess.Popen([get_binary_path(), *arguments, *here], stdout=subprocess.DEVNULL)
     try:
         within_seconds(lambda: accepts(address))
