@@ -28,7 +28,8 @@ T = TypeVar("T")
 
 def make_admin(operations: Operations, token: AdminToken, hosts: frozenset[str]) -> web.Application:
     """The admin plane. `hosts` are the names it answers to beside IP addresses and localhost."""
-    app = web.Application(middlewares=[Gate(token, hosts, operations.clock, operations.failed).admit])
+    gate = Gate(token, hosts, operations.clock, operations.failed, operations.guessed)
+    app = web.Application(middlewares=[gate.admit])
     live = Live(operations, token)
     app.on_shutdown.append(live.close)
     app.add_routes([web.get("/", pages.serve), web.get(pages.PREFIX + "{name:.+}", pages.serve)])

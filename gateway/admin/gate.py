@@ -34,11 +34,14 @@ class Gate:
         hosts: frozenset[str],
         clock: Callable[[], Moment],
         on_bug: Callable[[Exception], None],
+        on_guesses: Callable[[int], None],
     ) -> None:
+        """`on_guesses` is told of so many wrong tokens within a minute, once a minute at most."""
         self._token = token
         self._hosts = hosts
         self._clock = clock
         self._on_bug = on_bug
+        self._on_guesses = on_guesses
         self._failures: deque[float] = deque(maxlen=_FAILURES)
 
     @web.middleware
@@ -101,6 +104,8 @@ class Gate:
             wait = max(1, round(_WINDOW - (now - self._failures[0])))
             raise Refused(429, "Too many attempts with a wrong admin token.", {"Retry-After": str(wait)})
         self._failures.append(now)
+        if len(self._failures) == _FAILURES and now - self._failures[0] < _WINDOW:
+            self._on_guesses(_FAILURES)
 
 
 def host_name(host: str) -> str | None:

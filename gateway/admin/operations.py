@@ -114,6 +114,10 @@ class Operations(Inspection):
         fields = {"action": action, "on": on, "who": who, "reason": reason, "status": status}
         self.observer.happened(Event("operated", self.clock(), fields))
 
+    def guessed(self, times: int) -> None:
+        """Somebody shows one wrong admin token after another."""
+        self.observer.happened(Event("admin_token_guessed", self.clock(), {"times": times}))
+
     def failed(self, error: Exception) -> None:
         """A bug in the admin plane: told to the log, as a place without a value."""
         self.observer.happened(Event("internal_error", self.clock(), {"where": place_of(error)}))
