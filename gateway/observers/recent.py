@@ -64,13 +64,13 @@ class Recent:
             "last": latest["ts"],
         }
 
-    def follow(self, wanted: Wanted, wake: Callable[[], None], after: str | None = None) -> "Following":
+    def follow(self, wanted: Wanted, wake: Callable[[], None], after: str | None = None) -> "FollowedCalls":
         """From now on, or from behind the call `after` on, if that is still kept."""
         follower = Follower(wanted, wake)
         if after is not None:
             follower.catch_up(self._since(after))
         self._followers += (follower,)
-        return Following(self, follower)
+        return FollowedCalls(self, follower)
 
     def leave(self, follower: Follower) -> None:
         self._followers = tuple(other for other in self._followers if other is not follower)
@@ -105,7 +105,7 @@ class Recent:
         }
 
 
-class Following:
+class FollowedCalls:
     """What one who follows holds: `close` it when done."""
 
     def __init__(self, recent: Recent, follower: Follower) -> None:
