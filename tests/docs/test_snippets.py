@@ -171,7 +171,7 @@ def test_there_are_commands_within_sentences() -> None:
 @pytest.mark.parametrize(("page", "line"), sorted(set(INLINE)))
 def test_a_command_within_a_sentence_exists_with_its_options(page: str, line: str) -> None:
     words = shlex.split(line)[1:]
-    context = click.Context(commands)
+    context = click.Context(commands, **commands.context_settings)  # a command keeps the first --help it is asked for
     command: Any = commands.get_command(context, " ".join(words[:2]))  # "init kubernetes" is one
     command = command or (commands if words[0].startswith("-") else commands.get_command(context, words[0]))
     assert command is not None, f"{page}: {line}"
