@@ -3,7 +3,6 @@
 import re
 import secrets
 from collections.abc import Iterator
-from importlib.metadata import version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -89,9 +88,7 @@ def _made_out(text: str, deployment: str, container: str) -> str:
 
 
 def _chosen(text: str, base: str, parts: tuple[str, ...]) -> str:
-    text = text.replace("- ../base ", f"- {base} ", 1).replace(
-        'newTag: "0.1.0"', f'newTag: "{version("tool-gateway")}"'
-    )
+    text = text.replace("- ../base ", f"- {base} ", 1)
     for part in parts:
         text = text.replace(f"# - {part} ", f"- {part} ", 1)
     return text

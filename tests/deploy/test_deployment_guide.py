@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -62,6 +63,15 @@ def test_every_command_is_looked_at_by_a_test_below() -> None:
     assert [line for line in COMMANDS if not line.startswith(known)] == []
 
 
+def test_every_file_runs_the_image_of_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    kustomization = yaml.safe_load((ROOT / "deploy/kubernetes/kustomization.yaml").read_text())
+    in_cloud = [*CLOUD_RUN["spec"]["template"]["spec"]["containers"], *ECS["containerDefinitions"]]
+
+    assert {each["newTag"] for each in kustomization["images"]} == {version}
+    assert {each["image"] for each in in_cloud if each["name"] == "tool-gateway"} == {f"tool-gateway:{version}"}
+
+
 def test_images_are_built_of_what_the_dockerfile_calls_so() -> None:
     plain, lock = (shlex.split(line) for line in commands("docker build"))
 
@@ -72,7 +82,8 @@ def test_images_are_built_of_what_the_dockerfile_calls_so() -> None:
 def test_the_container_runs_as_the_image_expects() -> None:
     (line,) = commands("docker run")
     words = shlex.split(line)
-    settings = settings_of(dict(each.split("=", 1) for each in options(words, "--env")))
+    given = [each.partition("=") for each in options(words, "--env")]
+    settings = settings_of({name: text or "from-the-shell" for name, _, text in given})
     mounts = {volume.split(":")[1]: volume for volume in options(words, "--volume")}
 
     assert float(options(words, "--stop-timeout")[0]) > settings.drain_seconds
@@ -80,6 +91,7 @@ def test_the_container_runs_as_the_image_expects() -> None:
     assert mounts.keys() == {settings.policy, *FINAL.values("VOLUME")}
     assert mounts[settings.policy].endswith(":ro")
     assert {"--read-only", "--cap-drop"} <= set(words)
+    assert settings.admin_token == "from-the-shell"  # without one nobody could operate it
 
 
 def test_the_overlay_is_written_checked_and_rendered_as_the_guide_says(tmp_path: Path) -> None:
@@ -134,6 +146,7 @@ def test_a_host_is_installed_where_the_unit_looks(tmp_path: Path) -> None:
         assert re.search(rf"[=:-]{path}$", UNIT, re.MULTILINE), path
     (venv,) = commands("python3 -m venv")
     assert f"ExecStart={venv.split()[-1]}/bin/tool-gateway serve" in UNIT
+    assert f"{venv.split()[-1]}/bin/tool-gateway status`" in GUIDE
     from_registry, project = (shlex.split(line)[2:] for line in commands("/opt/"))
     assert from_registry == ["--require-hashes", "-r", "requirements.lock", "-r", "requirements-build.lock"]
     assert project == ["--no-deps", "--no-build-isolation", "."]
