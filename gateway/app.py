@@ -249,6 +249,7 @@ class Gateway:
             outward=self.ways_out.outward,
             ready=lambda: self.operations.unready is None,
             clock=clock,
+            emit=self._happened,
         )
 
     def _policy_source(self, environ: Mapping[str, str]) -> PolicySource:

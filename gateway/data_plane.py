@@ -14,7 +14,7 @@ from gateway.doors.learner import Learner
 from gateway.doors.listener import Listener
 from gateway.doors.mcp.door import McpDoor
 from gateway.doors.runs import RunControl
-from gateway.model import Moment
+from gateway.model import Event, Moment
 from gateway.observers.book import Book
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout
@@ -46,6 +46,7 @@ class DataPlane:
     outward: Outward
     ready: Callable[[], bool]
     clock: Callable[[], Moment]
+    emit: Callable[[Event], None]
 
     def __post_init__(self) -> None:
         self._mcp = self._mcp_door()
@@ -115,6 +116,7 @@ class DataPlane:
             alone=not is_shared(self.settings.state),
             fixed_agent=self.settings.agent_id,
             clock=self.clock,
+            emit=self.emit,
             read_timeout=self.settings.read_timeout,
         )
 

@@ -200,3 +200,42 @@ def _from_template(name: str) -> Callable[[Any], Any]:
 async def test_references_to_secrets_are_text_here(sdk: Sdk) -> None:
     with pytest.raises(ValidationError, match="expected a tool name"):
         await sdk(lambda c: c.gov.upsert_policy({"agent_id": "a1", "allowed_tools": ["${env:API_KEY}"]}))
+
+
+async def test_the_log_says_with_which_key_something_was_set_or_tried(
+    running: Running, sdk: Sdk, admin: Sdk, tool: ToolServer
+) -> None:
+    await sdk(lambda c: c.gov.upsert_policy({"agent_id": "a1", "max_actions_per_hour": 5}))
+    wider = {"agent_id": "a1", "max_actions_per_hour": 50}
+    with pytest.raises(ValidationError):
+        await sdk(lambda c: c.gov.upsert_policy(wider))
+    await admin(lambda c: c.gov.upsert_policy(wider))
+    await sdk(lambda c: c.gov.policy_from_template("a2", "strict"))
+    await sdk(lambda c: c.gov.disable_agent("a1", reason="the-reason"))
+    await sdk(lambda c: c.gov.enable_agent("a1"))
+    made = {
+        "name": "refund.create",
+        "url": f"{tool.url}/the-path",
+        "auth": {"type": "hmac_sha256", "secret": "the-secret"},
+    }
+    await admin(lambda c: c.gov.create_tool(made))
+    await sdk(lambda c: c.gov.toggle_tool("refund.create", enabled=False))
+    await admin(lambda c: c.gov.delete_tool("refund.create"))
+    with pytest.raises(ValidationError):
+        await sdk(lambda c: c.gov.create_tool({**made, "name": "the name"}))
+    await sdk(lambda c: c.gov.list_tools())
+    told = [event.fields for event in running.seen.events if event.name == "operated"]
+    api, key, refund = "governed.api_key", "governed.admin_key", "global refund.create"
+    assert [(event["action"], event["on"], event["who"], event["status"]) for event in told] == [
+        ("set_policy", "a1", api, 200),
+        ("set_policy", "a1", api, 422),
+        ("set_policy", "a1", key, 200),
+        ("set_policy", "a2", api, 200),
+        ("disable", "a1", api, 200),
+        ("enable", "a1", api, 200),
+        ("register", refund, key, 200),
+        ("toggle", refund, api, 200),
+        ("delete", refund, key, 200),
+        ("register", None, api, 422),
+    ]
+    assert "the-" not in str(told)

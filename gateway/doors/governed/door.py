@@ -9,6 +9,7 @@ from aiohttp.web import Response
 from gateway.doors.arrival import Arrival
 from gateway.doors.governed.agents import AgentControl, Book
 from gateway.doors.governed.asking import (
+    AGENT,
     LONGEST_CALL,
     LONGEST_SETTING,
     Agents,
@@ -26,10 +27,12 @@ from gateway.doors.governed.policies import Policies
 from gateway.doors.governed.registry import Objection, Registry
 from gateway.doors.governed.running import Fetched, Running
 from gateway.doors.methods import check_method
-from gateway.model import Door, Moment
+from gateway.doors.refusal import Refusal
+from gateway.model import Door, Event, Moment
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout
-from gateway.policy.governed import GLOBAL
+from gateway.policy.governed import GLOBAL, is_scope
+from gateway.policy.plans.patterns import is_tool_name
 from gateway.policy.snapshot import Snapshot
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
@@ -62,6 +65,17 @@ _METHODS: dict[tuple[str, ...], set[str]] = {
 }
 """The paths below /v1, and what is taken there; `*` is a name."""
 
+_CHANGES = {
+    ("policies", "*"): "set_policy",
+    ("policies", "*", "from-template"): "set_policy",
+    ("agents", "*", "disable"): "disable",
+    ("agents", "*", "enable"): "enable",
+    ("tools",): "register",
+    ("tools", "*"): "delete",
+    ("tools", "*", "toggle"): "toggle",
+}
+"""What an operator reads in the log of those that set something."""
+
 
 class GovernedDoor:
     """Constructed once, by app.py; the front hands it every request below /v1/ while the policy enables it."""
@@ -82,8 +96,11 @@ class GovernedDoor:
         alone: bool,
         fixed_agent: str | None,
         clock: Callable[[], Moment],
+        emit: Callable[[Event], None],
         read_timeout: float,
     ) -> None:
+        self._clock = clock
+        self._emit = emit
         self._buffers = buffers
         self._read_timeout = read_timeout
         self._agents = Agents(snapshot, fixed_agent)
@@ -110,25 +127,43 @@ class GovernedDoor:
         if not self._alone and segments[0] in ("ai", "check-lock"):
             raise not_found(NOT_IN_A_FLEET)
         document = await self._document(arrival, LONGEST_SETTING)
-        return await _to_its_end(self._do(arrival, caller, arrival.request.method, segments, document))
+        method, action = arrival.request.method, _CHANGES.get(tuple(form))
+        change = self._do(arrival, caller, method, segments, document)
+        if action is not None and method != "GET":
+            change = self._told(change, action, _on(segments, arrival, document), caller)
+        return await _to_its_end(change)
+
+    async def _told(
+        self, change: Coroutine[None, None, Response], action: str, on: str | None, caller: Caller
+    ) -> Response:
+        """Somebody sets something, or tries to: the log says which key was shown for what, and what came of it."""
+        status = 500
+        try:
+            answer = await change
+            status = answer.status
+        except Refusal as refusal:
+            status = refusal.denial.status
+            raise
+        finally:
+            fields = {"action": action, "on": on, "who": caller.by, "reason": None, "status": status}
+            self._emit(Event("operated", self._clock(), fields))
+        return answer
 
     def _document(self, arrival: Arrival, limit: int) -> Coroutine[None, None, Json]:
         return document_of(arrival, limit, self._buffers, self._read_timeout)
 
-    def _do(
-        self, arrival: Arrival, caller: Caller, method: str, segments: list[str], document: Json
-    ) -> Coroutine[None, None, Response]:
+    async def _do(self, arrival: Arrival, caller: Caller, method: str, segments: list[str], document: Json) -> Response:
         match segments:
             case ["check-lock"]:
-                return self._locks.check(arrival, document)
+                return await self._locks.check(arrival, document)
             case ["ai", what]:
-                return self._lease(arrival, what, document)
+                return await self._lease(arrival, what, document)
             case ["policies", *rest]:
-                return self._policy(arrival, caller, method, rest, document)
+                return await self._policy(arrival, caller, method, rest, document)
             case ["agents", name, what]:
-                return self._agent(arrival, caller, self._agents.named(name), what, document)
+                return await self._agent(arrival, caller, self._agents.named(name), what, document)
             case _:
-                return self._tool(arrival, caller, method, segments[1:], document)
+                return await self._tool(arrival, caller, method, segments[1:], document)
 
     async def _lease(self, arrival: Arrival, what: str, document: Json) -> Response:
         leases, asked = self._leases, dict[str, object](parse_qsl(arrival.query))
@@ -183,6 +218,19 @@ class GovernedDoor:
         if method == "DELETE":
             return await self._registry.delete(arrival, caller, rest[0], scope)
         return self._registry.show(arrival, rest[0], scope)
+
+
+def _on(segments: list[str], arrival: Arrival, document: Json) -> str | None:
+    """The agent, or the tool behind its scope; None where it is no name of one."""
+    kind, name = segments[0], segments[1] if len(segments) > 1 else document.get("name")
+    if not isinstance(name, str):
+        return None
+    if kind != "tools":
+        return name if AGENT.fullmatch(name) else None
+    asked = document if len(segments) == 1 else dict[str, object](parse_qsl(arrival.query))
+    scope = asked.get("scope_id") or GLOBAL
+    named = isinstance(scope, str) and is_scope(scope) and is_tool_name(name)
+    return f"{scope} {name}" if named else None
 
 
 async def _to_its_end(change: Coroutine[None, None, Response]) -> Response:
