@@ -204,12 +204,15 @@ async def test_the_gateways_own_listeners_are_no_tools(start: StartGateway, tool
     running = await start(text, **KEYS)
     ports = [int(url.rpartition(":")[2]) for url in (running.gateway.data_url, running.gateway.admin_url)]
     wide = json.loads(text)
-    wide["egress"] = {"allow_hosts": ["*", "127.0.0.1"], "ports": ports, "allow_private": ["127.0.0.0/8"]}
+    wide["egress"] = {"allow_hosts": ["*", "127.0.0.1", "localhost"], "ports": ports, "allow_private": ["127.0.0.0/8"]}
     (Path(running.gateway.settings.policy) / "policy.yaml").write_text(json.dumps(wide))
     await running.gateway.policies.reload()
     admin = Sdk(running.gateway.data_url, api_key=ADMIN_KEY)
     for n, port in enumerate(ports):
         hook = {"name": f"search.own{n}", "url": f"http://127.0.0.1:{port}/v1/tools"}
+        status, problem = await told(running, "POST", "/v1/tools", json.dumps(hook))
+        assert (status, "url: it is the gateway itself" in str(problem)) == (422, True)
+        hook["url"] = f"http://localhost:{port}/v1/tools"  # is looked up by whoever calls it
         assert (await told(running, "POST", "/v1/tools", json.dumps(hook)))[0] == 200
         res = await admin.run(hook["name"])
         assert (res.allowed, res.policy_reason) == (False, "egress_not_allowed")

@@ -14,7 +14,6 @@ from gateway.model import Door
 from tests.doors.conftest import Running, StartGateway
 from tests.doors.tool_server import ToolServer, hang, reset
 from tests.governed.sdk import ADMIN_KEY, KEYS, Sdk, policy
-from tests.upstreams.loopback import free_port
 
 SECRET = "a-shared-secret-of-the-tests"
 
@@ -175,13 +174,3 @@ async def test_the_address_behind_a_name_is_judged_where_it_is_dialled(start: St
     res = await admin.run("refund.create")
     assert (res.allowed, res.policy_reason) == (False, "egress_not_allowed")
     assert tool.calls == 0
-
-
-async def test_the_gateway_itself_is_no_tool(start: StartGateway, tool: ToolServer) -> None:
-    port = free_port()
-    document = json.loads(policy(tool, allowlist=["refund.*"]))
-    document["egress"]["ports"] = [port]
-    running = await start(json.dumps(document), **KEYS, GATEWAY_ADMIN_LISTEN=f"127.0.0.1:{port}")
-    admin = Sdk(running.gateway.data_url, api_key=ADMIN_KEY)
-    with pytest.raises(ValidationError, match="url: it is the gateway itself"):
-        await admin(lambda c: c.gov.create_tool(named(tool, url=running.gateway.admin_url)))
