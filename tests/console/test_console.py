@@ -18,7 +18,10 @@ MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script><b>bold</b>"
 async def test_without_a_token_it_says_where_to_find_one_and_shows_nothing(works: Plant, stranger: Page) -> None:
     await works.call("search.read")
     await stranger.see("#token-dialog", "cat var/admin_token")
-    await stranger.fill("Token", "a guess")
+    await stranger.fill("Token", "“pasted with its quotes”")
+    await stranger.click("Connect")
+    await stranger.see("#token:invalid:focus")
+    await stranger.fill("Token", "a-guess")
     await stranger.click("Connect")
     await stranger.see("#token-problem", "This is not the admin token")
     assert await stranger("number", "#calls-rows tr") == 0
