@@ -47,7 +47,9 @@ class Trouble(NamedTuple):
 FAILING_WRITE = Trouble("billing-agent", "refunds.write", "tool_error", 8)
 FORBIDDEN_TOOL = Trouble("ops-agent", "shell.run", "tool_not_allowed", 8)
 SPENDING = Trouble("research-agent", "vision.read", "max_spend_usd_per_day", 3)
-TROUBLES = (FAILING_WRITE, FORBIDDEN_TOOL, SPENDING)
+
+
+_looks = count()
 
 
 class Incident(NamedTuple):
@@ -66,7 +68,7 @@ class Incident(NamedTuple):
 
     async def call(self, agent: str, tool: str) -> str:
         """The reason that one more call ends for, in a run of its own."""
-        headers = {"Agent-Id": agent, "Agent-Run-Id": "one-more"}
+        headers = {"Agent-Id": agent, "Agent-Run-Id": f"look-{next(_looks)}"}
         url = f"{self.operator.gateway.data_url}/tools/{tool}"
         async with self.operator.session.post(url, json={"q": "x", "text": "x"}, headers=headers) as answer:
             await answer.read()

@@ -15,7 +15,7 @@ import pytest
 from gateway.observers.recent import KEPT_CALLS
 from gateway.observers.trouble import WINDOW
 from tests.admin.admin_plane import TOKEN, Operator, started
-from tests.admin.incident import FAILING_WRITE, SPENDING, TROUBLES, Incident, Trouble, incident
+from tests.admin.incident import FAILING_WRITE, FORBIDDEN_TOOL, SPENDING, Incident, Trouble, incident
 from tests.cli.guide import shows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,7 @@ async def goes_as_it_should(scene: Incident, *, stopped: bool) -> None:
     assert {await scene.call(agent, tool) for agent, tool in others(trouble)} == {"ok"}
 
 
-@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.reason)
+@pytest.mark.parametrize("trouble", [FORBIDDEN_TOOL, SPENDING], ids=lambda trouble: trouble.reason)
 async def test_help_leads_to_who_why_the_stop_and_its_end_in_four_commands(tmp_path: Path, trouble: Trouble) -> None:
     async with incident(tmp_path, trouble) as scene:
         await scene.until_it_shows()
