@@ -135,6 +135,15 @@ async def test_a_call_at_its_tool_ends_now_only_where_it_is_to_be_cut(busy: Oper
     await asyncio.wait_for(call, AT_ONCE)
 
 
+@pytest.mark.parametrize("scope", ["agent:default", "run:r1", "run:default/r1"])
+async def test_a_run_that_has_ended_is_none_that_a_switch_would_stop(operator: Operator, scope: str) -> None:
+    await operator.call("/runs/r1/tools/search.read", 502)
+    foreseen = f"/v1/blast-radius?scope={scope}"
+    assert (await operator.get(foreseen))["runs_in_progress"] == 1
+    await operator.post("/v1/runs/default/r1/stop")
+    assert (await operator.get(foreseen))["runs_in_progress"] == 0
+
+
 @pytest.mark.parametrize("query", ["", "?scope=everything", "?scope=all&cancel_in_flight=1"])
 async def test_a_question_about_no_scope_is_refused(operator: Operator, query: str) -> None:
     await operator.get(f"/v1/blast-radius{query}", 400)
