@@ -54,9 +54,9 @@ class KnownRequests:
         self._odd: Memory[bytes, bool] = Memory()
         self._forms: Memory[Shape, Form] = Memory()
 
-    def find(self, head: bytes) -> Understood | None:
-        """None: not known, or known not to be plain."""
-        return self._plain.find(head) or self._by_form(head)
+    def find(self, head: bytes, body: int | None = None) -> Understood | None:
+        """None: not known, or known not to be plain. `body`: so many bytes came with it; it counts as come where they are all."""
+        return self._plain.find(head) or self._by_form(head, body)
 
     def is_odd(self, head: bytes) -> bool:
         """Known not to be plain."""
@@ -78,13 +78,13 @@ class KnownRequests:
         """From now on heads of this shape are known."""
         self._forms.put(shape, form)
 
-    def _by_form(self, head: bytes) -> Understood | None:
+    def _by_form(self, head: bytes, body: int | None) -> Understood | None:
         if len(head) > LONGEST_HEAD or self.is_odd(head):
             return None
         shape, values = taken_apart(head)
         form = self._forms.find(shape) if values else None
         found = None if form is None else form.understood(values)
-        if found is not None and self._comes_again(head):
+        if found is not None and found.length == body and self._comes_again(head):
             self._plain.put(head, found)
         return found
 

@@ -70,8 +70,9 @@ class Lane:
     def take(self, client: Client, data: bytes) -> bool:
         """Begins the call that `data` asks for, where it is one whole request with a head that is known."""
         end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
-        understood = self._known.find(data[:end])
-        if understood is None or end + understood.length != len(data):
+        size = len(data) - end
+        understood = self._known.find(data[:end], size)
+        if understood is None or understood.length != size:
             return False
         policies, peer = self._policies, client.peer
         if understood.snapshot is not policies.snapshot or understood.peer != peer or self._rollout.candidate:

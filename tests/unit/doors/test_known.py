@@ -1,5 +1,6 @@
 """Requests that are known by their heads: bounded, in two generations; a head or a shape that never comes again leaves a number."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ from gateway.doors.known import LONGEST_HEAD, MOST_HEADS, MOST_SIGHTED, KnownReq
 from gateway.doors.understood import Understood
 
 HEAD = b"POST /tools/search.read HTTP/1.1\r\nHost: localhost\r\n\r\n"
-ONE: Any = object()
-"""In the place of what was understood: it is only kept."""
+ONE: Any = SimpleNamespace(length=2)
+"""In the place of what was understood: it is only kept, and asked for the length of the body."""
 
 
 def head(number: int, more: bytes = b"") -> bytes:
@@ -118,8 +119,11 @@ def test_a_head_found_by_its_form_is_found_by_its_bytes_once_it_came_again() -> 
     shape, values = taken_apart(one)
     form: Any = ByHead(values)
     known.remember(shape, form)
-    assert [known.find(one) for _ in range(5)] == [ONE] * 5
-    assert form.asked == 2
+    for body in (None, 0, 1, None, 0):  # its body is still on its way
+        assert known.find(one, body) is ONE
+    assert form.asked == 5
+    assert [known.find(one, 2) for _ in range(5)] == [ONE] * 5
+    assert form.asked == 7
     assert known.find(one.replace(b"2", b"3")) is None
 
 
