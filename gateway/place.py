@@ -76,9 +76,10 @@ def state_shared(state: str) -> str | None:
     if not is_shared(state):
         return None
     return (
-        f"all gateways on {parse_place(state)} share agents' limits, the budgets of named runs, answers to an Idempotency-Key"
-        " and kill switches. Each has by itself, so that N gateways allow N times as much: rate, max_concurrency, circuit_breaker,"
-        " retries.budget_percent, max_identical_calls, runs.max_started_per_hour, and calls without a run id"
+        f"all gateways on {parse_place(state)} share agents' limits, the budgets of named runs, answers to an Idempotency-Key,"
+        " kill switches, and the policies and tools of the governed door. Each has by itself, so that N gateways allow N times as much:"
+        " rate, max_concurrency, circuit_breaker, retries.budget_percent, max_identical_calls, runs.max_started_per_hour, calls without"
+        " a run id, and repeats of governed calls"
     )
 
 

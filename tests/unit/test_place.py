@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.place import Node, parse_place
+from gateway.place import Node, parse_place, state_shared
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,17 @@ def test_the_forms_of_the_guide_are_taken() -> None:
     forms = re.findall(r"`(valkey\S*://\[\S+)`", guide)
     written = [form.replace(",…", "").replace("[", "").replace("]", "").replace("/db", "/1") for form in forms]
     assert [parse_place(text).topology for text in written] == ["", "sentinel", "cluster"]
+
+
+def test_check_names_all_that_each_gateway_of_the_guide_has_by_itself() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
+    [(what, _)] = re.findall(r"^\| (.+) \| (each gateway by itself.+) \|$", guide, re.MULTILINE)
+    by_itself = (state_shared("valkey://cache") or "").partition("Each has by itself")[2]
+    named = re.findall(r"`([\w.]+)`", what)
+    assert len(named) == 6
+    assert [
+        name for name in [*named, "calls without a run id", "repeats of governed calls"] if name not in by_itself
+    ] == []
 
 
 @pytest.mark.parametrize(
