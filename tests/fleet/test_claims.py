@@ -88,6 +88,21 @@ async def test_an_answer_comes_back_as_it_was(gateways: tuple[Gateway, Gateway])
     assert await other.ask("k") == answered(claim.holder)
 
 
+async def test_a_key_is_its_agents_and_its_tools_own(gateways: tuple[Gateway, Gateway]) -> None:
+    one, other = gateways
+    claim = await one.claim("k")
+    claim.tell(answered(claim.holder), kept=True)
+    await one.heard()
+    strangers = [
+        AnswerKey("snoop", "notes.write", "k"),
+        AnswerKey("scout", "search.read", "k"),
+        AnswerKey("scout", "notes.write", "K"),
+    ]
+    for number, stranger in enumerate(strangers):
+        found = await other.answers.claim(stranger, f"other-{number}", "hash", safe=True, alone=False)
+        assert isinstance(found, Claim)
+
+
 async def test_an_end_that_is_not_kept_is_told_to_those_who_wait(gateways: tuple[Gateway, Gateway]) -> None:
     one, other = gateways
     claim = await one.claim("k")
