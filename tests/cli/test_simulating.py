@@ -192,6 +192,25 @@ def test_a_refused_policy_cannot_be_simulated(here: Home) -> None:
     )
 
 
+def refused(tool: str, reason: str) -> str:
+    return json.dumps({**json.loads(LINE % tool), "decision": "deny", "reason": reason, "attempts": 0}) + "\n"
+
+
+def test_what_was_refused_for_the_moments_sake_is_refused_again(here: Home) -> None:
+    (here.folder / "calls.log").write_text(LINE % "search.read" + refused("search.read", "overloaded"))
+    said = here.run("simulate", "policies", "calls.log", "--fail-on-change")
+    assert said.code == 0
+    assert "\nrefused as recorded, whatever the policy: overloaded 1\n" in said.out
+    told = view(here.run("simulate", "policies", "calls.log", "--json"))
+    assert (told["denied_as_recorded"], told["now_allowed"]["calls"]) == ({"overloaded": 1}, 0)
+
+
+def test_a_call_that_would_now_be_allowed_is_a_change_too(here: Home) -> None:
+    (here.folder / "calls.log").write_text(refused("search.read", "tool_not_allowed"))
+    said = here.run("simulate", "policies", "calls.log", "--fail-on-change")
+    assert (said.code, "1 of 1 calls would now be allowed" in said.out) == (1, True)
+
+
 def test_many_tools_are_told_in_twenty_rows_and_all_of_them_in_json(here: Home) -> None:
     (here.folder / "calls.log").write_text("".join(LINE % f"tool{n}" for n in range(30)))
     said = here.run("simulate", "policies", "calls.log")
