@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from gateway.admin import answers
-from gateway.bounds import Pace
+from gateway.bounds import AgentBounds, Pace
 from gateway.denial import Reason
 from gateway.guards.explain import Explanation, Judgement
 from gateway.model import Budgets, Decision, Event, KillSwitch, Moment, Remaining, Scope
@@ -172,17 +172,22 @@ def plan_view(plan: Plan) -> answers.Plan:
             "max_calls": plan.max_calls,
             "max_identical_calls": plan.max_identical_calls or None,
         },
-        "agent_limits": {
-            "max_actions_per_hour": plan.limits.max_actions_per_hour,
-            "max_spend_usd_per_day": None if plan.limits.max_spend is None else plan.limits.max_spend / 1_000_000,
-            "max_calls_per_tool": plan.limits.max_calls,
-            "max_started_per_hour": plan.limits.max_runs_started_per_hour,
-        },
+        "agent_limits": agent_limits_view(plan.limits),
         "cost_usd": plan.cost / 1_000_000,
         "pace": pace_view(plan.pace),
         "max_request_bytes": plan.max_request_bytes,
         "max_response_bytes": plan.max_response_bytes,
         "arguments_schema": plan.arguments is not None,
+    }
+
+
+def agent_limits_view(limits: AgentBounds) -> answers.AgentLimits:
+    """What all runs of an agent together may use."""
+    return {
+        "max_actions_per_hour": limits.max_actions_per_hour,
+        "max_spend_usd_per_day": None if limits.max_spend is None else limits.max_spend / 1_000_000,
+        "max_calls_per_tool": limits.max_calls,
+        "max_started_per_hour": limits.max_runs_started_per_hour,
     }
 
 
