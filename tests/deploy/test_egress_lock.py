@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.lock_probe import GATEWAY, OUTSIDE4, OUTSIDE6, POD4, POD6, TCP
-from tests.deploy.stack import TOKEN, clean_environment
+from tests.deploy.stack import TOKEN, clean_environment, within_seconds
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy/kubernetes/egress-lock/lock.sh"
 PROBE = Path(__file__).with_name("lock_probe.py")
 AGENT = 10002
 OWN_PORT = 9000
 """Where the agent serves its own clients."""
+LISTENING, WAITING = "0A", "06"
+"""States of a TCP socket: nothing is owed to anyone."""
 WAYS_OUT = ("tcp4", "tcp6", "udp4", "udp6")
 
 pytestmark = [
@@ -146,6 +148,20 @@ def test_the_gateway_gets_out(pod: Pod) -> None:
     found = pod.probe(GATEWAY)
 
     assert [found[way] for way in WAYS_OUT] == ["HTTP/1.1 200 OK", "HTTP/1.1 200 OK", "answer", "answer"]
+
+
+def test_no_connection_of_the_gateways_is_left_half_open_outside(pod: Pod) -> None:
+    """The last packets are the kernel's: those of a socket that is closed belong to no user."""
+    pod.lock()
+    pod.python(GATEWAY, f"import socket; socket.create_connection(({OUTSIDE4!r}, {TCP})).close()")
+
+    within_seconds(lambda: states_outside(pod) <= {LISTENING, WAITING})
+
+
+def states_outside(pod: Pod) -> set[str]:
+    """Of all TCP sockets there."""
+    _, *sockets = Path(f"/proc/{pod.world_pid}/net/tcp").read_text().splitlines()
+    return {line.split()[3] for line in sockets}
 
 
 def test_the_agent_is_served_through_the_gateway_and_serves_its_own_clients(pod: Pod, tmp_path: Path) -> None:
