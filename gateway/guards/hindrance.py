@@ -23,5 +23,5 @@ def unhindered(call: ToolCall, plan: Plan, counts: Counts, run: Run | None, now:
         and not counts.switches
         and len(counts.in_flight) < counts.max_in_flight
         and counts.breakers.all_closed
-        and counts.pacers.find(plan.lane) is None
+        and counts.pacers.find(plan.queue) is None
     )

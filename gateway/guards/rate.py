@@ -15,7 +15,7 @@ SOON = 1.0
 
 def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | None:
     """A call whose turn is known to come too late is refused now rather than then."""
-    pacer = counts.pacers.find(plan.lane)
+    pacer = counts.pacers.find(plan.queue)
     if pacer is None:
         return None
     run_left = inf

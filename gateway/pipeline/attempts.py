@@ -48,7 +48,7 @@ class Attempts:
 
     def begin(self, progress: Progress, plan: Plan, now: float) -> Attempt | None:
         """The first attempt, where nothing keeps it waiting. Whoever takes it sends it at once."""
-        pacer = self._counts.pacers.of(plan.lane, plan.pace, newest=True)
+        pacer = self._counts.pacers.of(plan.queue, plan.pace, newest=True)
         if pacer is not None or self._let_go(progress, plan, now) is not None:
             return None
         progress.attempts = 1
@@ -88,7 +88,7 @@ class Attempts:
 
     async def _line_up(self, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:
         """The tool's turn, then the upstream's breaker."""
-        pacer = self._counts.pacers.of(plan.lane, plan.pace, newest=progress.attempts == 0)
+        pacer = self._counts.pacers.of(plan.queue, plan.pace, newest=progress.attempts == 0)
         objection = None if pacer is None else await self._take_turn(pacer, progress, plan, wait)
         return objection or self._let_go(progress, plan, self._clock().mono)
 
@@ -238,7 +238,7 @@ class Attempts:
             failure = Failure(True, None, came_back.status, retry_after(came_back, now.wall))
             if failure.status == TOO_MANY_REQUESTS and failure.retry_after is not None and not plan.builtin:
                 # A fetch has many targets, and none of them can silence the others.
-                self._counts.pacers.pause(plan.lane, failure.retry_after, now.mono)
+                self._counts.pacers.pause(plan.queue, failure.retry_after, now.mono)
             if not worth_retrying(came_back.status, plan):
                 return None
         if not isinstance(body, bytes) and body.started:
@@ -255,7 +255,7 @@ class Attempts:
         """Would another attempt be refused? The answer that is there says more than a refusal to repeat it."""
         if plan.upstream is not None and self._counts.breakers.opens_in(plan.upstream.name, now) is not None:
             return True
-        pacer = self._counts.pacers.find(plan.lane)
+        pacer = self._counts.pacers.find(plan.queue)
         return pacer is not None and plan.pace.held and pacer.turn(now) >= left
 
     async def _pause(self, seconds: float, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:

@@ -8,7 +8,7 @@ from gateway.bounds import UNPACED, Pace
 from gateway.denial import Reason
 from gateway.model import Budgets, Decision, Event, Moment, Record, RunKey
 from gateway.pipeline.shadow import CANARY, DENIED, WOULD_ALLOW
-from gateway.policy.snapshot import APART, Candidate, Snapshot
+from gateway.policy.snapshot import CANDIDATE_SUFFIX, Candidate, Snapshot
 from gateway.state.rollout import Figures, RolledBack, Tally, has_lost, is_chosen
 
 NOTE = "rolled_back"
@@ -91,10 +91,10 @@ class Rollout:
         """What a run has to live on now."""
         return self.snapshot_of(key).budgets(key.agent)
 
-    def pace_of(self, lane: str) -> Pace:
-        """How attempts line up there now."""
-        tool, apart = lane.removesuffix(APART), lane.endswith(APART)
-        if not apart:
+    def pace_of(self, queue: str) -> Pace:
+        """How attempts line up in this queue (Plan.queue) now."""
+        tool = queue.removesuffix(CANDIDATE_SUFFIX)
+        if tool == queue:
             return self._live().pace(tool)
         return UNPACED if self.candidate is None else self.candidate.snapshot.pace(tool)
 

@@ -8,8 +8,10 @@ from gateway.bounds import UNBOUNDED, UNPACED, USUAL_BREAKER, AgentBounds, Break
 from gateway.denial import Reason
 from gateway.model import Budgets, Effect, KillSwitch, Target
 
-APART = " (candidate)"
-"""Ends the names of what a candidate keeps apart from the live policy's, since it differs there: upstreams' breakers, tools' queues."""
+CANDIDATE_SUFFIX = " (candidate)"
+"""Where a candidate's upstream or pace differs from the live policy's, its breaker or queue has this behind its name: a breaker and a queue
+of its own, so that calls under the live policy do not feel how the candidate fares.
+"""
 
 
 class Arguments(Protocol):
@@ -178,8 +180,8 @@ class Plan:
     anonymous: str
     """runs.anonymous: `window` or `deny`."""
     pace: Pace = UNPACED
-    apart: bool = False
-    """A candidate's plan with another pace or upstream than the live one: live runs shall not feel how it fares."""
+    differs_from_live: bool = False
+    """It is a candidate's plan, with another pace or upstream than the live policy's: its attempts have a queue of their own."""
     max_calls: int | None = None
     """Of this tool in one run."""
     max_identical_calls: int = 0
@@ -199,14 +201,14 @@ class Plan:
     """Known through the governed door alone, and performed through it: no other way leads there."""
     heeds_annotations: bool = False
     """A tool of an MCP server whose effect the policy leaves to that server's word (trust_annotations)."""
-    lane: str = field(init=False)
-    """The name under which the tool's attempts line up."""
+    queue: str = field(init=False)
+    """The name of the queue in which the tool's attempts line up (state/pacing.py)."""
     repeatable: bool = field(init=False)
     """May an attempt that was sent be repeated?"""
 
     def __post_init__(self) -> None:
         repeatable = self.effect is Effect.READ or self.idempotent or self.idempotency_key
-        object.__setattr__(self, "lane", self.tool + APART if self.apart else self.tool)
+        object.__setattr__(self, "queue", self.tool + CANDIDATE_SUFFIX if self.differs_from_live else self.tool)
         object.__setattr__(self, "repeatable", repeatable)
 
     def price(self, said: int) -> int:

@@ -217,63 +217,65 @@ class Pacer:
 
 
 class Pacers:
-    """All of them, by tool: those of tools with a pace that were called, and those whose upstream has asked for a pause."""
+    """All of them, by the name of their queue (Plan.queue): those of tools with a pace that were called, and those whose upstream has
+    asked for a pause.
+    """
 
     def __init__(self) -> None:
         self._pacers: dict[str, Pacer] = {}
         self._next_look = -inf
 
-    def find(self, tool: str) -> Pacer | None:
+    def find(self, queue: str) -> Pacer | None:
         """None: nothing holds this tool's attempts up just now. Changes nothing."""
-        return self._pacers.get(tool)
+        return self._pacers.get(queue)
 
-    def of(self, tool: str, pace: Pace, *, newest: bool) -> Pacer | None:
+    def of(self, queue: str, pace: Pace, *, newest: bool) -> Pacer | None:
         """None: this tool's attempts need not line up. `newest`: `pace` is the word of a policy that a call has just started with
         (a call in flight keeps its policy over reloads, so that its retries bring an older word).
         """
-        pacer = self._pacers.get(tool)
+        pacer = self._pacers.get(queue)
         if pacer is None:
             if not is_paced(pace):
                 return None
-            pacer = self._pacers[tool] = Pacer(pace)
+            pacer = self._pacers[queue] = Pacer(pace)
         elif newest:
             pacer.adopt(pace)
             if not is_paced(pace) and pacer.idle and pacer.settled:
-                del self._pacers[tool]
+                del self._pacers[queue]
                 return None
         return pacer
 
-    def pause(self, tool: str, seconds: float, now: float) -> None:
+    def pause(self, queue: str, seconds: float, now: float) -> None:
         """The upstream answered 429 and named a time: no attempt of this tool for so long."""
-        pacer = self._pacers.get(tool)
+        pacer = self._pacers.get(queue)
         if pacer is None:
             if len(self._pacers) >= MOST_PACERS and now >= self._next_look:
                 self._next_look = now + LOOK_EVERY
                 self._forget(now)
             if len(self._pacers) >= MOST_PACERS:
                 return
-            pacer = self._pacers[tool] = Pacer(UNPACED)
+            pacer = self._pacers[queue] = Pacer(UNPACED)
         pacer.pause(now + min(seconds, LONGEST_PAUSE))
 
     def adopt(self, pace_of: Callable[[str], Pace], now: float) -> None:
         """A policy came into force. Those who wait, wait under its word from now on."""
-        for tool, pacer in self._pacers.items():
-            pacer.adopt(pace_of(tool))
+        for queue, pacer in self._pacers.items():
+            pacer.adopt(pace_of(queue))
         self._forget(now)
 
     def waiting(self) -> dict[str, int]:
-        """How many attempts wait, by tool."""
-        return {tool: pacer.waiting for tool, pacer in self._pacers.items() if pacer.waiting}
+        """How many attempts wait, by queue."""
+        return {queue: pacer.waiting for queue, pacer in self._pacers.items() if pacer.waiting}
 
     def paused(self, now: float) -> dict[str, float]:
-        """Seconds that are left of the pauses that upstreams have asked for, by tool."""
-        return {tool: pacer.paused(now) for tool, pacer in self._pacers.items() if pacer.paused(now)}
+        """Seconds that are left of the pauses that upstreams have asked for, by queue."""
+        return {queue: pacer.paused(now) for queue, pacer in self._pacers.items() if pacer.paused(now)}
 
     def _forget(self, now: float) -> None:
         """A tool without a pace needs no pacer once its pause is over."""
-        for tool, pacer in [*self._pacers.items()]:
+        for queue, pacer in [*self._pacers.items()]:
             if not is_paced(pacer.pace) and pacer.idle and not pacer.paused(now):
-                del self._pacers[tool]
+                del self._pacers[queue]
 
 
 def is_paced(pace: Pace) -> bool:

@@ -152,7 +152,7 @@ class Tools:
             report=rules.report,
             anonymous=rules.anonymous,
             pace=pace,
-            apart=self._live is not None and self._live.differs(name, pace, upstream),
+            differs_from_live=self._live is not None and self._live.differs(name, pace, upstream),
             max_calls=definition.max_calls,
             max_identical_calls=self._identical(definition),
             cost=micro_usd(definition.cost_usd or 0),

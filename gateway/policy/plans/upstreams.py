@@ -13,7 +13,7 @@ from gateway.policy.hosts import BaseUrl
 from gateway.policy.plans.given import Given
 from gateway.policy.schema.section import filled, plain, written
 from gateway.policy.schema.sections import McpServer, Policy, Upstream
-from gateway.policy.snapshot import APART, McpPlan, Tls, UpstreamPlan
+from gateway.policy.snapshot import CANDIDATE_SUFFIX, McpPlan, Tls, UpstreamPlan
 
 DEFAULT = "default"
 _NOT_CONNECTIONS = {"url", "headers", "circuit_breaker", "trust_annotations", "deny_methods"}
@@ -48,7 +48,8 @@ def _specs(policy: Policy, given: Given) -> Iterator[tuple[Path, Upstream]]:
 def told_apart(upstreams: Mapping[str, UpstreamPlan], live: Mapping[str, UpstreamPlan]) -> Mapping[str, UpstreamPlan]:
     """A candidate's upstreams. One that differs from the live one has a name of its own: its failures open no breaker of live runs."""
     return {
-        name: plan if plan == live.get(name) else replace(plan, name=name + APART) for name, plan in upstreams.items()
+        name: plan if plan == live.get(name) else replace(plan, name=name + CANDIDATE_SUFFIX)
+        for name, plan in upstreams.items()
     }
 
 

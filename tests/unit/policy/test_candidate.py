@@ -61,14 +61,14 @@ def test_what_it_sends_elsewhere_or_slower_is_kept_apart_from_live_runs() -> Non
         "search": "search (candidate)",
         "notes": "notes",
     }
-    assert elsewhere.plan("billing", "search.read").lane == "search.read (candidate)"
-    assert elsewhere.plan("billing", "notes.write").lane == "notes.write"
+    assert elsewhere.plan("billing", "search.read").queue == "search.read (candidate)"
+    assert elsewhere.plan("billing", "notes.write").queue == "notes.write"
     slower = laid_over(
         "tools: {definitions: {search.read: {effect: read, upstream: search, rate: {per_second: 1}}, notes.write: {effect: read}}}"
     )
-    assert slower.plan("billing", "search.read").lane == "search.read (candidate)"
-    assert slower.plan("billing", "notes.write").lane == "notes.write", "it lines up as before"
-    assert live().plan("billing", "search.read").lane == "search.read"
+    assert slower.plan("billing", "search.read").queue == "search.read (candidate)"
+    assert slower.plan("billing", "notes.write").queue == "notes.write", "it lines up as before"
+    assert live().plan("billing", "search.read").queue == "search.read"
 
 
 def test_an_upstream_whose_breaker_alone_differs_has_one_of_its_own() -> None:
