@@ -56,7 +56,7 @@ def http_tools(run: httpx.AsyncClient) -> list[BaseTool]:
     async def search(q: str) -> str:
         """Searches the documents."""
         answer = await run.post("tools/search.read", json={"q": q})
-        refused = answer.headers["content-type"] == "application/problem+json"
+        refused = answer.headers.get("content-type") == "application/problem+json"
         if refused and answer.json()["stop_reason"]:
             raise RunEnded(answer.json()["stop_reason"])
         return answer.json()["detail"] if refused else answer.text  # a sentence that the model can act on

@@ -60,7 +60,7 @@ async def main(script: list[Any]) -> dict[str, Any]:
         async def search(q: str) -> str:
             """Searches the documents."""
             answer = await run.post("tools/search.read", json={"q": q})
-            refused = answer.headers["content-type"] == "application/problem+json"
+            refused = answer.headers.get("content-type") == "application/problem+json"
             if refused and answer.json()["stop_reason"]:
                 raise RunEnded(answer.json()["stop_reason"])
             return str(answer.json()["detail"]) if refused else answer.text  # a sentence that the model can act on
