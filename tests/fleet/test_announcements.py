@@ -13,6 +13,7 @@ from gateway.state.stores.valkey.store import ValkeyStore
 from gateway.state.stores.valkey.switches import SharedSwitches
 from gateway.state.switches import parse_scope
 from tests.fleet.valkey_server import ValkeyServer
+from tests.scenarios.installation import PATIENCE
 
 NOW = time.time()
 ALL = KillSwitch(parse_scope("all"), 'too "eager" \u2013 really', "ops", NOW, until=NOW + 60, cancel_in_flight=True)
@@ -30,7 +31,7 @@ async def test_an_announcement_is_enough(monkeypatch: pytest.MonkeyPatch, valkey
     fleet = Fleet(store.place, time.time)
     ears = SharedSwitches(store, fleet, heard.put_nowait)
     running = [asyncio.create_task(fleet.run()), asyncio.create_task(ears.run())]
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await fleet.ready.wait()
         while not await subscribed(valkey):  # noqa: ASYNC110  what another process did sets no event of ours
             await asyncio.sleep(0.01)

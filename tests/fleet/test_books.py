@@ -20,6 +20,7 @@ from gateway.state.stores.valkey import scripts
 from gateway.state.stores.valkey.fleet import Fleet, Share
 from tests.fleet.topologies import Topology
 from tests.fleet.valkey_server import ValkeyServer
+from tests.scenarios.installation import PATIENCE
 
 RUNS = ("r1", "r2")
 TOOLS = ("search.read", "notes.write")
@@ -44,13 +45,13 @@ class Books:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def all_up(self) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             for fleet in self.fleets:
                 await fleet.ready.wait()
 
     async def all_back(self) -> None:
         """Under a later epoch than the first."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             while not all(fleet.up and fleet._telling.epoch > 1 for fleet in self.fleets):  # noqa: ASYNC110  what another process did sets no event of ours
                 await asyncio.sleep(0.01)
 

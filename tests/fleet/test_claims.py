@@ -18,6 +18,7 @@ from gateway.state.stores.valkey.fleet import Fleet
 from tests.fleet.slow_way import SlowWay
 from tests.fleet.test_books import forget_everything
 from tests.fleet.valkey_server import ValkeyServer
+from tests.scenarios.installation import PATIENCE
 
 RUN = RunKey("scout", "r1")
 
@@ -55,7 +56,7 @@ class Gateway:
 
     async def told(self) -> None:
         """All that is to be told."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             while self.answers._unheard:  # noqa: ASYNC110  what another process did sets no event of ours
                 await asyncio.sleep(0.01)
 
@@ -69,7 +70,7 @@ async def gateways(valkey: ValkeyServer) -> AsyncIterator[tuple[Gateway, Gateway
 @asynccontextmanager
 async def both(url: str) -> AsyncIterator[tuple[Gateway, Gateway]]:
     one, other = Gateway(url), Gateway(url)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await one.fleet.ready.wait()
         await other.fleet.ready.wait()
     yield one, other
@@ -156,7 +157,7 @@ async def test_of_too_many_answers_that_were_not_heard_stays_that_the_calls_were
     for claim in claims:
         claim.tell(answered(claim.holder, 3000), kept=True)
     await valkey.begin()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await other.fleet.ready.wait()
     await one.told()
     whole = answered(claims[1].holder)
@@ -171,7 +172,7 @@ async def test_an_answer_is_kept_as_long_as_the_policy_in_force_says(gateways: t
     await one.heard()
     assert isinstance(await other.ask("k"), Ended)
     other.bounds.ttl = 0.001
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while not isinstance(await other.ask("k"), Claim):
             pass
 
@@ -183,7 +184,7 @@ async def test_what_lies_unread_claims_nothing_that_was_let_go(
     valkey.pause()
     assert await one.ask("k") is None
     valkey.go_on()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await one.fleet.ready.wait()
         await other.fleet.ready.wait()
     await one.heard()
@@ -215,7 +216,7 @@ async def test_what_was_performed_alone_is_known_once_the_store_is_back(
     claim.tell(answered(claim.holder), kept=True)
     assert await other.ask("k") is None
     await valkey.begin()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await one.fleet.ready.wait()
         await other.fleet.ready.wait()
     await one.heard()

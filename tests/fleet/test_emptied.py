@@ -16,6 +16,7 @@ from gateway.state.stores.valkey.store import ValkeyStore
 from gateway.state.stores.valkey.switches import SharedSwitches
 from gateway.state.switches import parse_scope
 from tests.fleet.valkey_server import ValkeyServer
+from tests.scenarios.installation import PATIENCE
 
 
 class Member:
@@ -71,7 +72,7 @@ def _switch(scope: str, since: float) -> KillSwitch:
 @pytest.fixture
 async def members(valkey: ValkeyServer) -> AsyncIterator[list[Member]]:
     found = [Member(valkey) for _ in range(3)]
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         for member in found:
             await member.look()
     yield found

@@ -11,6 +11,7 @@ from gateway.place import parse_place
 from gateway.state.shared import Answer, Ask
 from gateway.state.stores.valkey.fleet import Fleet, Share
 from tests.fleet.valkey_server import ValkeyServer
+from tests.scenarios.installation import PATIENCE
 
 HOUR = "tgw:{scout}:hour"
 
@@ -19,7 +20,7 @@ HOUR = "tgw:{scout}:hour"
 async def fleet(valkey: ValkeyServer) -> AsyncIterator[Fleet]:
     fleet = Fleet(parse_place(valkey.url), time.time)
     running = asyncio.create_task(fleet.run())
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await fleet.ready.wait()
     yield fleet
     running.cancel()
@@ -38,7 +39,7 @@ async def begin_anew(fleet: Fleet, hour: dict[int, int]) -> None:
     fleet._own.agents["scout"].hour = hour
     assert fleet.link is not None
     fleet.link.fail("is cut for the test")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await fleet.ready.wait()
 
 

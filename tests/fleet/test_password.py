@@ -8,6 +8,7 @@ from gateway.place import parse_place
 from gateway.state.stores.valkey.fleet import Fleet
 from tests.fleet.topologies import ask
 from tests.fleet.valkey_server import ValkeyServer
+from tests.scenarios.installation import PATIENCE
 
 RIGHTS = ("on", "~tgw:*", "&tgw:*", "+@all")
 
@@ -19,7 +20,7 @@ async def test_a_new_password_is_taken_from_the_file_with_the_next_connection(
     file.write_text("old one\n")
     place = parse_place(f"valkey://gateway@127.0.0.1:{valkey.port}/0?password_file={file}")
     fleet = Fleet(place, time.time)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await ask(valkey.client(), "ACL", "SETUSER", "gateway", *RIGHTS, ">old one")
         running = asyncio.create_task(fleet.run())
         await fleet.ready.wait()

