@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from gateway.doors.fetch import destined
-from gateway.doors.front import Front, local_name
+from gateway.doors.front import Front
 from gateway.doors.governed.door import GovernedDoor
 from gateway.doors.governed.governance import Governance
+from gateway.doors.http_rules import local_name
 from gateway.doors.lane import Lane
 from gateway.doors.learner import Learner
 from gateway.doors.listener import Listener

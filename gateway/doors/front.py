@@ -1,16 +1,13 @@
 """The data plane's one handler: HTTP rules, run prefix and identity, then the door that the first path segment names."""
 
-import ipaddress
 import re
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from http import HTTPStatus
 from itertools import count
 from secrets import token_hex
-from urllib.parse import urlsplit
 
 import orjson
-from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from gateway.denial import Denial, Reason
@@ -21,6 +18,7 @@ from gateway.doors.bodies import read_body
 from gateway.doors.governed.door import SEGMENT as GOVERNED
 from gateway.doors.governed.door import GovernedDoor
 from gateway.doors.headers import IDEMPOTENCY_KEY, idempotency_key_of
+from gateway.doors.http_rules import check_host, check_http, malformed, speak_http_1_1
 from gateway.doors.identity import caller_of, refuse_foreign_bearer, run_of, session_window, step_of
 from gateway.doors.mcp.door import SEGMENT as MCP
 from gateway.doors.mcp.door import McpDoor
@@ -37,8 +35,6 @@ from gateway.state.buffers import Buffers
 
 TOOLS, RUNS, OURS = "tools", "runs", "_gateway"
 PROBES = ("/healthz", "/readyz")
-HOST = re.compile(r"(?:[A-Za-z0-9._~-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-"""RFC 9110, 7.2, without escapes and sub-delims, which no real host name has."""
 NOT_IN_QUERIES = re.compile(r"[\x00-\x20\x7f#]")
 
 
@@ -150,9 +146,9 @@ class Front:
             return self.refuse(arrival, self._pipeline.internal_error(arrival.call_id, error))
         if status == HTTPStatus.REQUEST_TIMEOUT:
             detail = f"The request's head did not come within {self._read_timeout:g} s (GATEWAY_READ_TIMEOUT)."
-            return self.refuse(arrival, _malformed(detail, status).denial)
+            return self.refuse(arrival, malformed(detail, status).denial)
         detail = f"The request is not valid HTTP/1.1 ({HTTPStatus(status).phrase.lower()})."
-        return self.refuse(arrival, _malformed(detail, status).denial)
+        return self.refuse(arrival, malformed(detail, status).denial)
 
     def _begin(self, arrival: Arrival) -> bool:
         """Who asks for what. False for a probe, which anybody may ask."""
@@ -162,7 +158,7 @@ class Front:
         self._split(arrival)
         if arrival.path in PROBES and not arrival.run_prefix:
             return False
-        self._check_host(arrival)
+        check_host(arrival.request, arrival.snapshot.allowed_origins, on_loopback=self._on_loopback)
         self._identify(arrival)
         return True
 
@@ -186,23 +182,6 @@ class Front:
                 raise Refusal(Denial(Reason.INVALID_REQUEST, detail))
         arrival.path = raw
         arrival.first = raw[1:].partition("/")[0]
-
-    def _check_host(self, arrival: Arrival) -> None:
-        """Against DNS rebinding: a page of some other site must not reach a gateway on loopback (SPEC 2)."""
-        headers = arrival.request.headers
-        host = headers.get("Host")
-        if host is None:
-            if arrival.request.version >= HttpVersion11:
-                raise Refusal(Denial(Reason.INVALID_REQUEST, "The request has no Host header.", closes_connection=True))
-        elif not well_formed(host):
-            raise Refusal(Denial(Reason.INVALID_REQUEST, "The Host header is malformed.", closes_connection=True))
-        elif self._on_loopback and not local_name(host):
-            detail = "The gateway listens on loopback, so Host must be an IP address or localhost."
-            raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=403))
-        origin = headers.get("Origin")
-        if origin is not None and origin not in arrival.snapshot.allowed_origins and not loopback_origin(origin):
-            detail = "Pages of this Origin may not call the gateway; the policy's allowed_origins can name it."
-            raise Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=403))
 
     def _identify(self, arrival: Arrival) -> None:
         headers, snapshot = arrival.request.headers, arrival.snapshot
@@ -244,27 +223,6 @@ class Front:
         )
 
 
-def check_http(request: BaseRequest) -> None:
-    """What aiohttp's parser lets through and no door takes (SPEC 11, malformed HTTP). Raises Refusal."""
-    if request.version not in (HttpVersion10, HttpVersion11):
-        speak_http_1_1(request)
-        raise _malformed("The gateway speaks HTTP/1.1 and HTTP/1.0.", 505)
-    if request.raw_path == "*":
-        raise _malformed("OPTIONS is not taken for the whole server.", 501)
-    if request.method == "TRACE":
-        raise _malformed("TRACE is not taken.", 405)
-    if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
-        raise _malformed("The only transfer coding known is chunked.", 501)  # the parser takes any that end in it
-    expect = request.headers.get("Expect")
-    if expect is not None and expect.lower() != "100-continue":
-        raise _malformed("The only expectation known is 100-continue.", 417)
-
-
-def speak_http_1_1(request: BaseRequest) -> None:
-    """aiohttp answers in the version a request names, and in HTTP/1.0 where it could not be read. Ours says what we are (RFC 9110, 2.5)."""
-    request._cache["version"] = HttpVersion11  # noqa: SLF001  the status line is made from it, and there is no other way to it
-
-
 def crowded() -> Denial:
     """For a connection beyond GATEWAY_MAX_CONNECTIONS."""
     detail = "All connections are taken (GATEWAY_MAX_CONNECTIONS). Try again later."
@@ -290,35 +248,3 @@ def door(arrival: Arrival) -> Plan:
 def destined(arrival: Arrival, body: bytes | BodyStream) -> ToolCall:
     """The call of a built-in tool, which says itself where it goes. Raises Refusal."""
     return egress.destined(arrival, body) if arrival.door is Door.EGRESS else fetch.destined(arrival, body)
-
-
-@lru_cache(maxsize=64)  # nearly every call names the same host
-def well_formed(host: str) -> bool:
-    """As RFC 9110 has it, whatever it names."""
-    return HOST.fullmatch(host) is not None
-
-
-@lru_cache(maxsize=64)
-def local_name(host: str) -> bool:
-    """An IP address or localhost, with or without a port."""
-    name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    if name.lower() == "localhost":
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def loopback_origin(origin: str) -> bool:
-    """`http://localhost:3000`, `http://127.0.0.1`, `http://[::1]:8080`; "null" is not."""
-    try:
-        name = urlsplit(origin).hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _malformed(detail: str, status: int) -> Refusal:
-    return Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=status, closes_connection=True))
