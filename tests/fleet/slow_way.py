@@ -39,6 +39,11 @@ class SlowWay:
                     due = max(
                         due + len(piece) / self.rate, loop.time() + (self.delay if slow else 0.0)
                     )  # in their order
-                    loop.call_at(due, writer.write, piece)
+                    loop.call_at(due, _write, writer, piece)
         finally:
             writer.close()
+
+
+def _write(writer: asyncio.StreamWriter, piece: bytes) -> None:
+    if not writer.is_closing():
+        writer.write(piece)

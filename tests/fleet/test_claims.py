@@ -12,7 +12,7 @@ from gateway.model import Reply, RunKey
 from gateway.place import parse_place
 from gateway.state.ended import Elsewhere, Ended, Silence
 from gateway.state.idempotency import AnswerKey, Answers
-from gateway.state.stores.valkey import answers
+from gateway.state.stores.valkey import answers, link
 from gateway.state.stores.valkey.answers import Claim, SharedAnswers
 from gateway.state.stores.valkey.fleet import Fleet
 from tests.fleet.slow_way import SlowWay
@@ -134,14 +134,17 @@ async def test_the_oldest_answers_of_an_agent_make_room_and_too_large_ones_are_n
     assert isinstance(await other.ask("third"), Ended)
 
 
-async def test_long_answers_keep_no_reply_of_the_store_waiting(valkey: ValkeyServer) -> None:
+async def test_long_answers_keep_no_reply_of_the_store_waiting(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "REPLY_WITHIN", 1.0)
     async with SlowWay(valkey.port) as way, both(f"valkey://127.0.0.1:{way.port}/0") as (one, other):
-        way.rate = 8e6  # 40 ms each
-        claims = [await one.claim(f"k{number}") for number in range(20)]
+        way.rate = 1.6e6  # 0.2 s each, 2 s all of them
+        claims = [await one.claim(f"k{number}") for number in range(10)]
         for claim in claims:
             claim.tell(answered(claim.holder, 240_000), kept=True)
         await one.told()
-        found = [await other.ask(f"k{number}") for number in range(20)]
+        found = [await other.ask(f"k{number}") for number in range(10)]
         ends = [each.end() for each in found * 2 if isinstance(each, Elsewhere)]
         assert await asyncio.gather(*ends) == [answered(claim.holder, 240_000) for claim in claims] * 2
         assert (one.fleet._telling.epoch, other.fleet._telling.epoch) == (1, 1)  # the connections of the beginning
