@@ -6,6 +6,9 @@ from math import inf
 from typing import NamedTuple
 
 from gateway.denial import Denial
+from gateway.model import ToolCall
+from gateway.policy.snapshot import Plan
+from gateway.state.run import Run, is_window
 
 
 class Timer(StrEnum):
@@ -44,3 +47,13 @@ class Limits(NamedTuple):
         if denial.retry_after is None or denial.outlasts_run or now + denial.whole_wait < self.run:
             return denial
         return replace(denial, detail=f"{denial.detail} But this run ends before that.", outlasts_run=True)
+
+
+def limits_of(call: ToolCall, plan: Plan, run: Run | None) -> Limits:
+    """When the call and its run must be done. `run` is None for a run's first call, which starts it. In report mode, and in an anonymous
+    window, no run ends by time.
+    """
+    deadline = call.started.mono + plan.deadline
+    if plan.report or (is_window(call.run) if run is None else run.window):
+        return Limits(deadline)
+    return Limits(deadline, (call.started.mono if run is None else run.began) + plan.budgets.max_seconds)

@@ -1,4 +1,7 @@
-"""handle(): one call from admission to record. Guards, reservation, attempts, the door's answer, settlement; no protocol here."""
+"""handle(): one call from admission to record. Guards, reservation, attempts, the door's answer, settlement; no protocol here.
+
+Read `handle` first: what it calls stands below it, in the order of a call. The fast lane's calls, which have no task, come last.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +14,7 @@ from gateway.pipeline import events, failures
 from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
 from gateway.pipeline.begun import Begun
 from gateway.pipeline.claims import Claims
-from gateway.pipeline.limits import Limits
+from gateway.pipeline.limits import Limits, limits_of
 from gateway.pipeline.progress import Progress
 from gateway.pipeline.shadow import CANARY, FAILED, Shadow, difference
 from gateway.pipeline.shared import SharedCharges
@@ -23,7 +26,7 @@ from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 from gateway.state.inflight import Wait
 from gateway.state.journal import Charge
-from gateway.state.run import Run, is_window
+from gateway.state.run import Run
 
 R = TypeVar("R")
 
@@ -78,13 +81,15 @@ class Pipeline:
         """Set by fleet.py, where counts are a fleet's."""
 
     def share_answers(self, claims: Claims) -> None:
-        """Of one performance for all gateways of a fleet."""
+        """From now on a call with an Idempotency-Key is performed once for all gateways of a fleet: `claims` says by which."""
         self._sharing.claims = claims
 
     async def handle(
         self, call: ToolCall, plan: Plan, policy: str, answer: Answer[R], shadow: Shadow | None = None
     ) -> R:
-        """Judges, performs and answers one call, and settles it whatever happens."""
+        """Judges, performs and answers one call, and settles it whatever happens. `policy` is the version it is judged by; `answer` is the
+        door's: it writes what the OpenCall holds, while the call is still open. What it returns is returned.
+        """
         progress = Progress(call, plan, policy, self._limits(call, plan))
         wait = None
         try:
@@ -109,104 +114,8 @@ class Pipeline:
             if not progress.performing:  # else the task that is at work on it does so at its end
                 self.settle(progress, wait)
 
-    def begin(self, call: ToolCall, plan: Plan, policy: str) -> Begun | None:
-        """Judges and charges a call as `handle` does, for whoever sends its first attempt soon and has no task to wait in: once `written`
-        has said that the charge is.
-
-        None, with nothing changed, where anything objects or has to be waited for: `handle` finds the same and tells it.
-        """
-        if self.shared is not None and self.shared.concerns(call, plan):
-            return None
-        run = self._counts.ledger.find(call.run, plan.budgets, call.started)
-        verdict = judge(call, plan, self._counts, call.started, run)
-        if verdict.denial is not None or verdict.report_reason is not None:
-            return None
-        progress = Progress(call, plan, policy, limits_of(call, plan, run))
-        if self._make_room(progress) is not None:
-            return None
-        try:
-            attempt = self._attempts.begin(progress, plan, call.started.mono)
-            if attempt is not None:
-                self._reserve(progress, plan, run, gather=True)
-        except BaseException:
-            self._undo(progress)
-            raise
-        if attempt is None:
-            self._undo(progress)
-            return None
-        if call.arguments is not None:
-            call = progress.forget_arguments()
-        wait = self._counts.in_flight.enter(call, plan.effect)
-        wait.begin(attempt)
-        return Begun(progress, plan, wait, attempt, call.started.mono)
-
-    def written(self) -> bool:
-        """Writes down the charges of all calls begun since the last time. False: `withdraw` those that must not go on without."""
-        return self._counts.ledger.journal.flush()
-
-    def withdraw(self, begun: Begun) -> None:
-        """As if it had never begun: its charge could not be written down."""
-        progress = begun.progress
-        begun.exchange.abort()
-        progress.refuse(failures.not_durable())  # it will be made again, which is no repeat to the loop guard
-        if progress.reservation is not None:
-            progress.reservation.durable = False
-        self._undo(progress)
-        self._buffers.give(begun.size)
-        self._counts.in_flight.leave(begun.wait, self._clock().mono)
-
-    def _undo(self, progress: Progress) -> None:
-        """Of a call that nothing was sent of: it holds nothing any more."""
-        progress.step_back()
-        self._refund_unsent(progress)
-        self._buffers.give(progress.room)
-
-    def complete(self, begun: Begun, reply: Reply, body: bytes, now: Moment) -> Outcome | None:
-        """A begun call has a whole reply, which may be answered now; then it is to be settled. None: it takes a second look to say what
-        becomes of it (`resume`).
-        """
-        progress, plan = begun.progress, begun.plan
-        if begun.wait.stopped is not None or reply.status >= 400 or len(body) > plan.max_response_bytes:
-            return None
-        progress.sent = True
-        progress.trial_answered(whole=True)
-        progress.take(reply)
-        progress.remaining = self._counts.ledger.remaining(progress.call.run, plan.budgets, now)
-        return progress.outcome()
-
-    async def resume(self, begun: Begun, answer: Answer[R]) -> R:
-        """Goes on with a begun call as if it had been waited for all the time."""
-        progress, plan, wait = begun.progress, begun.plan, begun.wait
-        try:
-            await self.perform(progress, plan, wait, begun)
-            return await answer(self._open(progress, plan, wait))
-        except (asyncio.CancelledError, ConnectionError):
-            progress.leave()
-            raise
-        finally:
-            begun.exchange.abort()
-            self.settle(progress, wait)
-
-    def abandon(self, begun: Begun) -> None:
-        """The caller of a begun call is gone."""
-        begun.exchange.abort()
-        progress = begun.progress
-        progress.sent = begun.attempt.sent
-        if not progress.sent:
-            progress.attempts = 0  # what was begun was never made
-        progress.leave()
-        self.settle(progress, begun.wait)
-
-    def _open(self, progress: Progress, plan: Plan, wait: Wait | None) -> OpenCall:
-        """For the answer."""
-        self._refund_unsent(progress)  # before the answer tells what remains
-        now = self._clock()
-        progress.judge_wait(now.mono)
-        progress.remaining = self._counts.ledger.remaining(progress.call.run, plan.budgets, now)
-        return OpenCall(self, progress, wait)
-
     def _admit(self, progress: Progress, plan: Plan, earlier: Earlier | None, shadow: Shadow | None) -> Denial | None:
-        """Asks the guards and charges what they saw: nothing is awaited in between. A repeat of an earlier call is not charged."""
+        """Asks the guards, then charges the call: nothing is awaited in between. A repeat of an `earlier` call is not charged."""
         call = progress.call
         if earlier is None:
             verdict = judge(call, plan, self._counts, call.started)
@@ -228,11 +137,21 @@ class Pipeline:
             self._counts.ledger.refused(call.run, call.args_hash, denial)
         return denial
 
+    def _compare(self, shadow: Shadow, call: ToolCall, verdict: Verdict, *, was_read: bool = True) -> str:
+        """What the other policy would have said, in a word. It is only an opinion: whatever goes wrong with it, the call goes on."""
+        try:
+            return difference(shadow, call, verdict, self._counts, was_read=was_read)
+        except Exception as error:  # noqa: BLE001  as said
+            self.internal_error(call.id, error)
+            return CANARY if shadow.canary else FAILED
+
     def _reserve(
         self, progress: Progress, plan: Plan, run: Run | None = None, *, gather: bool = False
     ) -> Denial | None:
-        """Charges the call (to the run that was found). Objects where that could not be written down and the policy wants it to be; to
-        `gather` it is left to the journal's next flush to say so.
+        """Charges the call. Objects where the charge could not be written down and the policy insists on that (state.on_unavailable).
+
+        `run` is what the ledger found, where it was asked already. `gather`: the journal writes the charge with others at its next flush,
+        so that only `written` can say whether it is on disk.
         """
         call = progress.call
         identity = call.args_hash if plan.max_identical_calls else ""  # nobody asks for it
@@ -243,42 +162,11 @@ class Pipeline:
         return None if reservation.durable or plan.allow_without_state else failures.not_durable()
 
     def _make_room(self, progress: Progress) -> Denial | None:
-        """Beside its request a call holds so much at most: a small reply whole, or of a larger one what was read and not yet taken."""
+        """Takes the most that a call holds beside its request: a small reply whole, or what was read of a larger one and not passed on."""
         if not self._buffers.take(HELD_REPLY):
             return failures.no_memory()
         progress.room = HELD_REPLY
         return None
-
-    def refuse(
-        self, call: ToolCall, plan: Plan | None, policy: str, denial: Denial, shadow: Shadow | None = None
-    ) -> Outcome:
-        """A door said no before there was a call to judge: logged like any other denial."""
-        limits = Limits(call.started.mono) if plan is None else self._limits(call, plan)
-        progress = Progress(call, plan, policy, limits)
-        progress.refuse(denial)
-        progress.judge_wait(call.started.mono)
-        if shadow is not None:
-            progress.candidate = self._compare(shadow, call, Verdict(denial, None), was_read=False)
-        if plan is not None:
-            progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, call.started)
-        self.settle(progress, None)
-        return progress.outcome()
-
-    def rehearse(self, call: ToolCall, plan: Plan, policy: str) -> Progress:
-        """Judges and charges a call of the past as `handle` does (replay.py). It is not performed; `settle` it for when it ended."""
-        progress = Progress(call, plan, policy, self._limits(call, plan))
-        denial = self._admit(progress, plan, None, None)
-        if denial is not None:
-            progress.refuse(denial)
-        return progress
-
-    def _compare(self, shadow: Shadow, call: ToolCall, verdict: Verdict, *, was_read: bool = True) -> str:
-        """It is an opinion: whatever goes wrong with it, the call goes on."""
-        try:
-            return difference(shadow, call, verdict, self._counts, was_read=was_read)
-        except Exception as error:  # noqa: BLE001  as said
-            self.internal_error(call.id, error)
-            return CANARY if shadow.canary else FAILED
 
     async def perform(self, progress: Progress, plan: Plan, wait: Wait, begun: Begun | None = None) -> None:
         """Leaves a reply or a denial in `progress`."""
@@ -294,8 +182,8 @@ class Pipeline:
             progress.take(result)
 
     async def _charge_shared(self, shared: SharedCharges, progress: Progress, plan: Plan) -> bool:
-        """All gateways' counts are asked. False, with the denial in `progress`, where they object. A kill that comes meanwhile is found
-        by the attempt.
+        """Charges the call in the fleet's counts as well. False, with the denial in `progress`, where they object. (A kill that comes while
+        this waits is found when the attempt begins.)
         """
         denial = await shared.charge(progress, plan)
         if denial is not None:
@@ -305,12 +193,20 @@ class Pipeline:
             progress.limits = limits_of(progress.call, plan, progress.reservation.run)
         return True
 
+    def _open(self, progress: Progress, plan: Plan, wait: Wait | None) -> OpenCall:
+        """What the door answers with, once nothing more is tried."""
+        self._refund_unsent(progress)  # before the answer tells what remains
+        now = self._clock()
+        progress.judge_wait(now.mono)
+        progress.remaining = self._counts.ledger.remaining(progress.call.run, plan.budgets, now)
+        return OpenCall(self, progress, wait)
+
     async def stream(self, progress: Progress, plan: Plan, wait: Wait, write: Write, end: End) -> None:
         """The body of a reply, piece by piece. Raises Cut."""
         await stream(self._attempts, self._clock, progress, plan, wait, write, end)
 
     async def tunnel(self, progress: Progress, plan: Plan, wait: Wait, check: Check, join: Join) -> None:
-        """What it holds on the way is a piece for each end at most: the call's room is given back. Raises Cut."""
+        """Both ways, until it closes. A tunnel holds a piece for each end at most, so the call's room is given back. Raises Cut."""
         if progress.reply is None or progress.reply.tunnel is None:
             return
         self._buffers.give(progress.room)
@@ -342,6 +238,123 @@ class Pipeline:
             if progress.share is not None:
                 progress.share.give_back()
 
+    # -- calls that are judged and not performed
+
+    def refuse(
+        self, call: ToolCall, plan: Plan | None, policy: str, denial: Denial, shadow: Shadow | None = None
+    ) -> Outcome:
+        """A door said no before the guards were asked: logged like any other denial, and settled."""
+        limits = Limits(call.started.mono) if plan is None else self._limits(call, plan)
+        progress = Progress(call, plan, policy, limits)
+        progress.refuse(denial)
+        progress.judge_wait(call.started.mono)
+        if shadow is not None:
+            progress.candidate = self._compare(shadow, call, Verdict(denial, None), was_read=False)
+        if plan is not None:
+            progress.remaining = self._counts.ledger.remaining(call.run, plan.budgets, call.started)
+        self.settle(progress, None)
+        return progress.outcome()
+
+    def rehearse(self, call: ToolCall, plan: Plan, policy: str) -> Progress:
+        """Judges and charges a call of the past as `handle` does (replay.py). It is not performed; `settle` it for when it ended."""
+        progress = Progress(call, plan, policy, self._limits(call, plan))
+        denial = self._admit(progress, plan, None, None)
+        if denial is not None:
+            progress.refuse(denial)
+        return progress
+
+    # -- calls whose first attempt is begun without a task (begun.py): `begin`, then one of `withdraw`, `complete`, `resume` and `abandon`
+
+    def begin(self, call: ToolCall, plan: Plan, policy: str) -> Begun | None:
+        """Judges and charges a call as `handle` does, and leaves it to the caller to send the first attempt: after `written`, which says
+        that the charge is on disk. Nothing is awaited, so no task is needed.
+
+        None, with nothing changed, where a guard objects or something has to be waited for: `handle` comes to the same and explains it.
+        """
+        if self.shared is not None and self.shared.concerns(call, plan):
+            return None
+        run = self._counts.ledger.find(call.run, plan.budgets, call.started)
+        verdict = judge(call, plan, self._counts, call.started, run)
+        if verdict.denial is not None or verdict.report_reason is not None:
+            return None
+        progress = Progress(call, plan, policy, limits_of(call, plan, run))
+        if self._make_room(progress) is not None:
+            return None
+        try:
+            attempt = self._attempts.begin(progress, plan, call.started.mono)
+            if attempt is not None:
+                self._reserve(progress, plan, run, gather=True)
+        except BaseException:
+            self._undo(progress)
+            raise
+        if attempt is None:
+            self._undo(progress)
+            return None
+        if call.arguments is not None:
+            call = progress.forget_arguments()
+        wait = self._counts.in_flight.enter(call, plan.effect)
+        wait.begin(attempt)
+        return Begun(progress, plan, wait, attempt, call.started.mono)
+
+    def written(self) -> bool:
+        """Writes down the charges of all calls begun since the last time. False: `withdraw` those that must not go on without."""
+        return self._counts.ledger.journal.flush()
+
+    def withdraw(self, begun: Begun) -> None:
+        """Takes a begun call back: its charge could not be written down. Nothing of it was sent, and `handle` may take it anew."""
+        progress = begun.progress
+        begun.exchange.abort()
+        progress.refuse(failures.not_durable())  # so that the loop guard does not count it: `handle` makes it again
+        if progress.reservation is not None:
+            progress.reservation.durable = False
+        self._undo(progress)
+        self._buffers.give(begun.size)
+        self._counts.in_flight.leave(begun.wait, self._clock().mono)
+
+    def _undo(self, progress: Progress) -> None:
+        """Gives back what a call holds of which nothing was sent: its place and trial, its charge, its room."""
+        progress.step_back()
+        self._refund_unsent(progress)
+        self._buffers.give(progress.room)
+
+    def complete(self, begun: Begun, reply: Reply, body: bytes, now: Moment) -> Outcome | None:
+        """A begun call's reply is whole. The Outcome to answer with, after which the caller settles it; None where the reply may lead to a
+        retry or a denial, so that the call has to go on in `resume`.
+        """
+        progress, plan = begun.progress, begun.plan
+        if begun.wait.stopped is not None or reply.status >= 400 or len(body) > plan.max_response_bytes:
+            return None
+        progress.sent = True
+        progress.trial_answered(whole=True)
+        progress.take(reply)
+        progress.remaining = self._counts.ledger.remaining(progress.call.run, plan.budgets, now)
+        return progress.outcome()
+
+    async def resume(self, begun: Begun, answer: Answer[R]) -> R:
+        """Goes on with a begun call in a task: waits for its first attempt, repeats it where that is due, and answers as `handle` does."""
+        progress, plan, wait = begun.progress, begun.plan, begun.wait
+        try:
+            await self.perform(progress, plan, wait, begun)
+            return await answer(self._open(progress, plan, wait))
+        except (asyncio.CancelledError, ConnectionError):
+            progress.leave()
+            raise
+        finally:
+            begun.exchange.abort()
+            self.settle(progress, wait)
+
+    def abandon(self, begun: Begun) -> None:
+        """Ends a begun call whose caller is gone."""
+        begun.exchange.abort()
+        progress = begun.progress
+        progress.sent = begun.attempt.sent
+        if not progress.sent:
+            progress.attempts = 0  # what was begun was never made
+        progress.leave()
+        self.settle(progress, begun.wait)
+
+    # -- what observers are told beside the calls
+
     def internal_error(self, call_id: str, error: BaseException | None) -> Denial:
         """A fault of ours: the log learns the place, the caller which call to report."""
         self._observer.happened(events.internal_error(call_id, error, self._clock()))
@@ -357,11 +370,3 @@ class Pipeline:
 
     def _limits(self, call: ToolCall, plan: Plan) -> Limits:
         return limits_of(call, plan, self._counts.ledger.find(call.run, plan.budgets, call.started))
-
-
-def limits_of(call: ToolCall, plan: Plan, run: Run | None) -> Limits:
-    """When the call and its run must be done. The run of a first call starts with it; report mode ends none."""
-    deadline = call.started.mono + plan.deadline
-    if plan.report or (is_window(call.run) if run is None else run.window):
-        return Limits(deadline)
-    return Limits(deadline, (call.started.mono if run is None else run.began) + plan.budgets.max_seconds)
