@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from queue import Queue
 from typing import IO
 
 from tests.cli.command import Home
@@ -87,6 +89,27 @@ def test_a_gateway_that_restarts_is_waited_for_and_what_may_be_missing_is_said(h
         here.call("three.tool")
         assert json.loads(listening.line())["tool"] == "three.tool"
         tail.__exit__(None, None, None)
+
+
+def test_after_a_stream_that_breaks_off_it_goes_on_behind_the_last_call_it_told(here: Home) -> None:
+    behind: Queue[str | None] = Queue()
+
+    class Breaking(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            behind.put(self.headers["Last-Event-ID"])
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f'id: c{behind.qsize()}\nevent: call\ndata: {{"reason": "ok"}}\n\n'.encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the library's name
+            """Not to stderr."""
+
+    with HTTPServer(("127.0.0.1", 0), Breaking) as server:
+        where, server.timeout = f"127.0.0.1:{server.server_port}", 30
+        with tailing(here, "--json", "--lines", "0", GATEWAY_ADMIN_LISTEN=where):
+            server.handle_request()
+            server.handle_request()
+    assert [behind.get(), behind.get()] == [None, "c1"]
 
 
 def test_whoever_reads_no_more_ends_it_quietly(running: Home) -> None:
