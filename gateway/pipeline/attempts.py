@@ -55,8 +55,11 @@ class Attempts:
         return Attempt(1, progress.call.method, progress.call.target, [], progress.call.body)
 
     async def perform(self, progress: Progress, plan: Plan, wait: Wait, begun: Begun | None = None) -> Reply | Denial:
-        """A reply to pass on (its body whole or still arriving), or the denial that says why there is none. Its last attempt's place
-        and trial are the call's until it takes the one or fails with the other. `begun`: the first attempt is under way.
+        """A reply to pass on (its body whole or still arriving), or the denial that says why there is none. `begun`: the first attempt is
+        under way already.
+
+        Until the call takes that reply or fails, its last attempt keeps its place among the tool's attempts and has not told the breaker
+        everything: the body may yet break off.
         """
         came_back: Reply | UpstreamError | None = None
         while True:
@@ -67,7 +70,7 @@ class Attempts:
             try:
                 came_back = await self._attempt(progress, plan, wait, begun)
             except UpstreamError as error:
-                came_back = error
+                came_back = _as_value(error)
             except Stopped as stop:
                 return stop.denial
             if progress.place is not None and isinstance(came_back, Reply):
@@ -93,7 +96,7 @@ class Attempts:
         return objection or self._let_go(progress, plan, self._clock().mono)
 
     def _let_go(self, progress: Progress, plan: Plan, now: float) -> Denial | None:
-        """The next attempt goes now, if the upstream's breaker lets it."""
+        """Asks the upstream's breaker for the next attempt, which is made at once where nothing objects."""
         upstream = plan.upstream
         if upstream is not None:
             progress.trial = self._counts.breakers.begin(upstream.name, upstream.breaker, now)
@@ -104,8 +107,8 @@ class Attempts:
         return None
 
     async def _take_turn(self, pacer: Pacer, progress: Progress, plan: Plan, wait: Wait) -> Denial | None:
-        """A place among the tool's attempts at work. Between the question and the answer nothing is awaited: the queue is never longer
-        than the policy lets it be.
+        """Takes a place among the tool's attempts at work, or queues for one. Nothing is awaited between asking whether the queue is full
+        and joining it, so it never grows longer than the policy allows.
         """
         now, limits = self._clock().mono, progress.limits
         objection = no_turn(pacer, plan, now, limits.deadline - now, limits.run - now)
@@ -135,7 +138,7 @@ class Attempts:
             progress.trial_answered(whole=speaks_for(came_back, endless=plan.stream))
 
     def body_ended(self, progress: Progress, error: UpstreamError | None = None) -> None:
-        """How the body of a reply that was passed on while it arrived came to its end."""
+        """Tells the breaker how the body of a reply that was streamed has ended."""
         if error is None:
             progress.trial_answered(whole=True)
         elif speaks_against(error):
@@ -152,9 +155,7 @@ class Attempts:
         if not plan.builtin:
             left = max(0, int(progress.limits.left(now) * 1000))
             headers += [("Tool-Gateway-Attempt", str(number)), ("Tool-Gateway-Deadline-Ms", str(left))]
-        body = (
-            b"" if call.door is Door.FETCH else call.body
-        )  # a fetch's body says where to go; nothing of it goes there
+        body = b"" if call.door is Door.FETCH else call.body  # a fetch's own body only names the target
         attempt = Attempt(number, call.method, call.target, headers, body)
         return await self._await(attempt, partial(self._send, attempt, plan, call), progress, plan, wait, now)
 
@@ -167,7 +168,7 @@ class Attempts:
         wait: Wait,
         now: float,
     ) -> Reply:
-        """What an attempt that started `now` comes back with."""
+        """Waits in `arrive` for the reply to an attempt that started `now`. Raises UpstreamError, or Stopped."""
         reply: Reply | None = None
         try:
             with wait.attempting(attempt, progress.until(now + plan.timeout)):
@@ -214,7 +215,7 @@ class Attempts:
         return error
 
     async def _hold(self, reply: Reply, progress: Progress, plan: Plan, wait: Wait) -> None:
-        """Reads a small body to its end: into the call's ROOM."""
+        """Reads a small body to its end, which the call's room has been taken for (Pipeline._make_room)."""
         if reply.chunks is None:
             return
         pieces = []
@@ -228,7 +229,7 @@ class Attempts:
         reply.body = b"".join(pieces)
 
     def _next_wait(self, came_back: Reply | UpstreamError, progress: Progress, plan: Plan) -> float | None:
-        """Seconds, where the call, the breaker, the tool's pacer and the retry budget all let it be tried again."""
+        """Seconds until the next attempt; None where the call, the breaker, the tool's pacer or the retry budget forbids one."""
         if isinstance(came_back, Reply) and came_back.status < 400:
             return None
         body, now, left = progress.call.body, self._clock(), progress.limits.left
@@ -277,11 +278,17 @@ def _upstream_of(plan: Plan) -> str:
     return plan.upstream.name if plan.upstream is not None else plan.tool
 
 
+def _as_value(error: UpstreamError) -> UpstreamError:
+    """Without the way it came: the frames on it hold the error that is kept, and all of the call, until the garbage collector comes."""
+    error.__traceback__ = error.__context__ = None
+    return error
+
+
 def _rather(
     came_back: Reply | UpstreamError | None, objection: Denial, progress: Progress, plan: Plan
 ) -> Reply | Denial:
-    """A repeat is not let go after all: what the attempt before it came back with says more than that, as far as it was kept. What an
-    operator or the run's end says comes first.
+    """What to answer when a retry that was decided on is refused its turn after all. What the attempt before it came back with says more
+    than that refusal, where its body was kept. A kill or the run's end says more than either.
     """
     if came_back is None or objection.reason not in NO_TURN:
         return objection

@@ -10,30 +10,30 @@ from gateway.state.inflight import Wait
 
 
 class Exchange(Protocol):
-    """The request on its way, and what has come of the reply."""
+    """A request that was sent, and as much of its reply as has arrived."""
 
     def hand_over(self) -> None:
-        """What comes from now on is kept for `arrive`: who began it hears no more of it."""
+        """From now on the Taker is not called: what arrives is kept for `arrive`."""
         ...
 
     def arrive(self) -> Awaitable[Reply]:
-        """Waits for it as any attempt waits for its reply, with all that has come so far. Raises UpstreamError. Called once at most."""
+        """Waits for the reply as any attempt does, including what has come so far. Raises UpstreamError. Called once at most."""
         ...
 
     def abort(self) -> None:
-        """Nobody wants it any more. Does nothing once the reply was waited for or taken."""
+        """Gives it up. Does nothing once the reply was waited for or taken."""
         ...
 
 
 class Taker(Protocol):
-    """Who has begun an exchange. One of the two is called, once, unless the exchange is waited for or aborted before."""
+    """Whoever began an exchange: one of its two methods is called, once, unless the exchange is handed over or aborted before."""
 
     def take(self, reply: Reply) -> None:
         """The reply is whole."""
         ...
 
     def look(self) -> None:
-        """Something else has come of it, which `arrive` tells."""
+        """Anything else came, or the connection is gone: `arrive` tells what."""
         ...
 
 

@@ -41,9 +41,9 @@ class Progress:
     remaining: Remaining | None = None
     attempts: int = 0
     began: float = 0.0
-    """Loop time at which the attempt began that is at work, or was last; unsaid (0.0) where a call's only one was begun by the lane."""
+    """Loop time at which the latest attempt began; 0.0 where the fast lane began it, as long as it is the only one."""
     tries: list[Try] | None = None
-    """The attempts that something followed."""
+    """The failed attempts that were followed by a retry, or by a retry's refusal."""
     sent: bool = False
     """An attempt may have been seen by the upstream: the charge stays."""
     waited: float = 0.0
@@ -51,11 +51,11 @@ class Progress:
     """Which of the limits the running timer stands for."""
     reservation: Reservation | None = None
     share: GivenBack | None = None
-    """Of the fleet's counts, where the call is charged there as well."""
+    """The call's charge in the fleet's counts, where it has one."""
     claim: Claim | None = None
-    """On performing it, for all gateways of a fleet."""
+    """That this gateway performs it for all of a fleet (claims.py)."""
     asked_for: float = 0.0
-    """Seconds in which the other gateways were asked who performs it."""
+    """Seconds that it took to ask the other gateways who performs it."""
     unclaimed: bool = False
     """Nobody could be asked whether another gateway performs it."""
     place: Place | None = None
@@ -97,8 +97,8 @@ class Progress:
         return when
 
     def take(self, reply: Reply) -> None:
-        """The call has an answer to pass on; a relayed 4xx or 5xx is the tool's own error. Behind a whole one nothing is at work any
-        more, however slowly its caller reads.
+        """The call has a reply to pass on; a relayed 4xx or 5xx is the tool's own error. Where the body is whole the attempt is over,
+        however slowly the caller reads.
         """
         self.reply = reply
         if reply.body is not None:
@@ -107,12 +107,12 @@ class Progress:
         self.reason = _OK if reply.status < 400 else Reason.TOOL_ERROR
 
     def leave(self) -> None:
-        """The caller is gone before its answer was through: unless all it asked for was."""
+        """The caller is gone: `client_gone`, unless it left with a denial, or with all that it asked for."""
         if self.denial is None and not (self.reply is not None and self.reply.answered):
             self.reason = Reason.CLIENT_GONE
 
     def step_back(self) -> None:
-        """No attempt is at work any more: its place is free, and what was not said of its upstream stays unsaid."""
+        """The attempt is over: gives its place to the next in the queue, and tells the breaker no more of it."""
         if self.place is not None:
             self.place.leave()
         if self.trial is not None:
@@ -120,7 +120,7 @@ class Progress:
         self.place = self.trial = None
 
     def trial_answered(self, *, whole: bool) -> None:
-        """A good answer came, or (not `whole`) its head did."""
+        """Tells the breaker of a good answer, or (not `whole`) of its head."""
         if self.trial is None:
             return
         if whole:
@@ -130,7 +130,7 @@ class Progress:
             self.trial.answered()
 
     def trial_failed(self, now: float, dice: float) -> None:
-        """The upstream did not do its part."""
+        """Tells the breaker that the upstream failed. `dice` in [0, 1): see Trial.failed."""
         if self.trial is not None:
             self.trial.failed(now, dice)
             self.trial = None
@@ -143,7 +143,7 @@ class Progress:
         return Outcome(reason, self.policy, self.attempts, self.reply, denial, self.remaining, report)
 
     def let_pass(self, reason: Reason) -> None:
-        """Report mode: a rule would have refused it. However the call ends, unless something else refuses it, that is what is told."""
+        """Report mode: a rule would have refused it. The decision is `report`, unless a rule refuses it that report mode does not soften."""
         self.report_reason = reason
         self.decision = Decision.REPORT
 
@@ -153,7 +153,7 @@ class Progress:
         self.decision = Decision.DENY
 
     def fail(self, denial: Denial) -> None:
-        """It was let pass and came to no good end, even in the middle of the body: nothing is at work for it any more."""
+        """The call was admitted and failed, be it in the middle of the body."""
         self.denial = denial
         self.step_back()
 
@@ -182,7 +182,7 @@ class Progress:
         return b"".join(self.window) if self.reply is None or self.reply.body is None else self.reply.body
 
     def _end(self) -> Reason:
-        """Where it is no denial."""
+        """The reason of a call that ends without a denial."""
         if self.reason is _OK and self.reply is not None and self.reply.failed:
             return Reason.TOOL_ERROR
         return self.reason or Reason.INTERNAL_ERROR
