@@ -65,21 +65,7 @@ class Target(NamedTuple):
     """Path and query as the caller wrote them, unchanged; at least `/`, but "" for a tunnel."""
 
 
-HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""Headers that belong to one connection (RFC 9110, 7.6.1), and those that common proxies treat so."""
+# -- a call, and one try at it
 
 
 class BodyStream(Protocol):
@@ -108,7 +94,7 @@ class ToolCall(NamedTuple):
     method: str
     rest: str
     """What follows the tool's own path, as the caller wrote it (still encoded), with its leading slash; "" for none.
-    Where there is a destination: that, in its one form, as far as its query."""
+    Of a call with a `destination`: its URL (or host and port) up to the query."""
     query: str
     """The query string as the caller wrote it, without the question mark."""
     target: str
@@ -135,11 +121,11 @@ class ToolCall(NamedTuple):
     shown: bytes | None = None
     """The first bytes of what the log may show as arguments, where that is not the body."""
     lingers: bool = False
-    """It goes on to its end without its caller, and whoever repeats it within seconds after that is told how it ended: a client that
-    sends a request again must not have it performed again.
+    """It is performed to its end even when its caller leaves, and a repeat of it within the next seconds is told how it ended: its clients
+    send a request again without saying so, and that must not perform it again.
     """
     once: bool = False
-    """What was sent must not be sent again, whatever the tool: a JSON-RPC id of MCP's handshake wire stands for one request."""
+    """An attempt that was sent is not repeated, not even for a read: on MCP's handshake wire a JSON-RPC id stands for one request."""
     traceparent: str | None = None
     """As the caller wrote it; well-formed where there is a `trace_id`."""
 
@@ -157,6 +143,23 @@ class Attempt:
     body: bytes | BodyStream
     sent: bool = False
     """Set by the upstream just before the first byte is written: from then on it may have been seen."""
+
+
+# -- what comes back
+
+
+class ReplyHead:
+    """Status and end-to-end headers: the same object each time an upstream answers with the very same head."""
+
+    __slots__ = ("date", "headers", "status", "written")
+
+    def __init__(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+        self.status = status
+        self.headers = headers
+        self.written: bytes | None = None
+        """The header lines that a door has made of it, kept to be written again."""
+        self.date: str | None = None
+        """The Date that a door put into `written`, where the upstream sends none: a second later the lines are made anew."""
 
 
 class Tunnel(Protocol):
@@ -188,20 +191,6 @@ class Tunnel(Protocol):
         ...
 
 
-class ReplyHead:
-    """Status and end-to-end headers: the same object each time an upstream answers with the very same head."""
-
-    __slots__ = ("date", "headers", "status", "written")
-
-    def __init__(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
-        self.status = status
-        self.headers = headers
-        self.written: bytes | None = None
-        """What a door makes of it, kept for the next time."""
-        self.date: str | None = None
-        """The Date that stands in it where the upstream names none: with the next second it is made anew."""
-
-
 @dataclass(slots=True)
 class Reply:
     """The upstream's answer: status, end-to-end headers and a body that is whole (`body`) or still arriving (`chunks`)."""
@@ -216,55 +205,22 @@ class Reply:
     close: Callable[[], None] = lambda: None
     """Gives the connection back, or cuts it where the body was not read to its end. Safe to call twice."""
     asks: bool = False
-    """What came of it last asks the caller for something (MCP: sampling, elicitation): the silence that follows is not the upstream's."""
+    """The last message in it asks the caller for something (MCP: sampling, elicitation): no timer counts the silence that follows."""
     answered: bool = False
-    """What was asked for has gone to the caller, whatever still follows (MCP: the result's event): if it leaves now, it has its answer."""
+    """The caller has been sent what it asked for, whatever may follow (MCP: the event with the result): leaving now is no `client_gone`."""
     private: bool = False
-    """It holds what no log may show."""
+    """Its body must not be logged, not even a sample of it."""
     head: ReplyHead | None = None
-    """Where it may come again."""
+    """Status and headers once more, where the upstream may well send the very same again (upstreams/known.py)."""
     tunnel: Tunnel | None = None
-    """Of a CONNECT: neither a body nor chunks follow, but this."""
+    """Set for a CONNECT alone: the open connection, in place of a body."""
     failed: bool = False
-    """It says inside that the tool failed, whatever its status (MCP: isError)."""
+    """Its body says that the tool failed, whatever its status (MCP: isError)."""
 
     @property
     def event_stream(self) -> bool:
         """Server-sent events: bounded by the run and by silence, not by the call's deadline."""
         return any(n.lower() == "content-type" and v.lower().startswith("text/event-stream") for n, v in self.headers)
-
-
-class Source(StrEnum):
-    """Who holds a switch. Sources are OR-ed; each is replaced as a whole by its owner."""
-
-    POLICY = "policy"
-    FILE = "kill_switch.yaml"
-    RUNTIME = "runtime"
-    GOVERNED = "governed"
-    """Callers of the governed door: agents alone."""
-
-
-class Scope(NamedTuple):
-    """`all`, `writes`, `tool:PATTERN`, `agent:ID`, `run:ID` or `run:AGENT/ID`, taken apart."""
-
-    kind: str
-    value: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.value}" if self.value else self.kind
-
-
-@dataclass(frozen=True, slots=True)
-class KillSwitch:
-    """One stop: what it reaches, why, by whom, since when and until when (Unix seconds; None: until lifted)."""
-
-    scope: Scope
-    reason: str
-    who: str
-    since: float
-    until: float | None = None
-    cancel_in_flight: bool = False
-    source: Source = Source.RUNTIME
 
 
 class UpstreamError(Exception):
@@ -280,6 +236,9 @@ class UpstreamError(Exception):
         self.kind = kind
         self.detail = detail
         self.sent = sent
+
+
+# -- how it ended, for the door
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +272,9 @@ class Outcome(NamedTuple):
     remaining: Remaining | None = None
     report: bool = False
     """The policy is in report mode (header Tool-Gateway-Mode)."""
+
+
+# -- what observers are told
 
 
 class Try(NamedTuple):
@@ -407,3 +369,39 @@ class Observer(Protocol):
     def call_ended(self, record: Record) -> None: ...
 
     def happened(self, event: Event) -> None: ...
+
+
+# -- an operator's stop
+
+
+class Source(StrEnum):
+    """Who holds a switch. Sources are OR-ed; each is replaced as a whole by its owner."""
+
+    POLICY = "policy"
+    FILE = "kill_switch.yaml"
+    RUNTIME = "runtime"
+    GOVERNED = "governed"
+    """Callers of the governed door: agents alone."""
+
+
+class Scope(NamedTuple):
+    """`all`, `writes`, `tool:PATTERN`, `agent:ID`, `run:ID` or `run:AGENT/ID`, taken apart."""
+
+    kind: str
+    value: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}" if self.value else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class KillSwitch:
+    """One stop: what it reaches, why, by whom, since when and until when (Unix seconds; None: until lifted)."""
+
+    scope: Scope
+    reason: str
+    who: str
+    since: float
+    until: float | None = None
+    cancel_in_flight: bool = False
+    source: Source = Source.RUNTIME

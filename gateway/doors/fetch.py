@@ -6,7 +6,8 @@ from gateway.denial import Denial, Reason
 from gateway.doors.arguments import ArgumentsError, arguments_of
 from gateway.doors.arrival import Arrival
 from gateway.doors.refusal import Refusal
-from gateway.model import HOP_BY_HOP, BodyStream, Door, ToolCall
+from gateway.hop_by_hop import HOP_BY_HOP
+from gateway.model import BodyStream, Door, ToolCall
 from gateway.policy.targets import parse_target, written
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -6,7 +6,8 @@ from functools import lru_cache
 
 from gateway.denial import Denial, Reason
 from gateway.doors.refusal import Refusal
-from gateway.model import HOP_BY_HOP, Moment
+from gateway.hop_by_hop import HOP_BY_HOP
+from gateway.model import Moment
 
 NOT_FORWARDED = HOP_BY_HOP | {
     "host",

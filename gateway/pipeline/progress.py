@@ -143,7 +143,7 @@ class Progress:
         return Outcome(reason, self.policy, self.attempts, self.reply, denial, self.remaining, report)
 
     def let_pass(self, reason: Reason) -> None:
-        """Report mode: a rule would have refused it. The decision is `report`, unless a rule refuses it that report mode does not soften."""
+        """Report mode: a rule would have refused it. It is told as `report`, unless a rule refuses it that report mode does not soften."""
         self.report_reason = reason
         self.decision = Decision.REPORT
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from gateway.model import HOP_BY_HOP
+from gateway.hop_by_hop import HOP_BY_HOP
 
 _OURS = HOP_BY_HOP | {"host", "content-length", "expect"}
 """Request headers the upstream code writes itself, or that only make sense to who writes them."""

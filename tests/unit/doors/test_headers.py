@@ -10,7 +10,8 @@ from gateway.doors.headers import (
     made_up_key,
 )
 from gateway.doors.refusal import Refusal
-from gateway.model import HOP_BY_HOP, Moment
+from gateway.hop_by_hop import HOP_BY_HOP
+from gateway.model import Moment
 
 
 def names(headers: list[tuple[str, str]]) -> set[str]:
