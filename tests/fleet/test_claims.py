@@ -194,6 +194,31 @@ async def test_what_lies_unread_claims_nothing_that_was_let_go(
     assert isinstance(await other.ask("k"), Claim)
 
 
+async def test_a_claim_that_is_read_after_its_end_is_not_listened_to(gateways: tuple[Gateway, Gateway]) -> None:
+    one, other = gateways
+    claim = await one.claim("k")
+    claim.release()
+    assert one.fleet.link is not None
+    late = await one.fleet.link.fetch("CLAIM", claim.keys[:2], *one.answers._claiming(claim, safe=False))
+    assert late == "over"
+    assert isinstance(await other.ask("k"), Claim)
+
+
+async def test_a_claim_is_renewed_while_its_long_end_waits_for_another_to_be_told(
+    gateways: tuple[Gateway, Gateway], valkey: ValkeyServer
+) -> None:
+    one, _ = gateways
+    claim = await one.claim("k")
+    one.answers._tells_long = True
+    claim.tell(answered(claim.holder, 240_000), kept=True)
+    async with valkey.client() as client:
+        await client.hset(claim.keys[0], "until", "1")  # type: ignore[misc]  # the client's types know both of its kinds
+        assert one.fleet.link is not None
+        await one.answers.renew(one.fleet.link)
+        await one.heard()
+        assert int(await client.hget(claim.keys[0], "until") or 0) > 1  # type: ignore[misc]  # as above
+
+
 async def test_a_claim_and_its_end_outlive_a_store_that_forgets_them(
     gateways: tuple[Gateway, Gateway], valkey: ValkeyServer
 ) -> None:

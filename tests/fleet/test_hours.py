@@ -53,10 +53,12 @@ async def test_an_hour_full_of_calls_is_told_like_any_other(fleet: Fleet, valkey
         assert await client.memory_usage(HOUR) < 400_000
 
 
-async def test_a_refusal_tells_when_a_call_leaves_the_hour(fleet: Fleet) -> None:
+async def test_a_refusal_tells_when_a_call_leaves_the_hour(fleet: Fleet, valkey: ValkeyServer) -> None:
     await charge(fleet, "first", 10)
     now = int(time.time())
     await begin_anew(fleet, {now - 3700: 5, now - 1000: 2, now - 10: 1})
+    async with valkey.client() as client:
+        assert sorted(await client.hkeys(HOUR))[:2] == [f"{now - 1000}", f"{now - 10}"]  # type: ignore[misc]  # the client's types know both of its kinds
     for limit, second in ((3, now - 1000), (2, now - 1000), (1, now - 10)):
         _, answer = await charge(fleet, f"beyond-{limit}", limit)
         assert (answer.word, answer.charged, answer.hour_used) == ("hour", False, 3)
