@@ -17,7 +17,8 @@ from gateway.policy.plans.agents import DEFAULT_AGENT, AgentRules, GeneralRules,
 from gateway.policy.plans.routes import Routes
 from gateway.policy.plans.tools import ToolRules, Tools
 from gateway.policy.rules import rule_of
-from gateway.policy.schema.sections import Agent, Definition, Policy
+from gateway.policy.schema.sections import Agent, Policy
+from gateway.policy.schema.tools import Definition
 from gateway.policy.snapshot import (
     GovernedPlan,
     IdempotencyPlan,

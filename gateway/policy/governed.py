@@ -17,10 +17,9 @@ from gateway.policy.document.problems import Findings, Mark, Place
 from gateway.policy.plans.agents import NO_ENTRY
 from gateway.policy.plans.patterns import Patterns
 from gateway.policy.plans.tools import micro_usd
-from gateway.policy.schema.fields import Identifier, ToolName, ToolPattern, Usd, integer
+from gateway.policy.schema.fields import NO_ENTRIES, Count, Identifier, ToolName, ToolPattern, Usd, integer
 from gateway.policy.schema.kinds import Form, section_of
 from gateway.policy.schema.section import Section, filled
-from gateway.policy.schema.sections import NO_ENTRIES, Count
 from gateway.policy.schema.wrongs import TooManyError, Wrongs
 from gateway.policy.snapshot import Plan, RegisteredTool
 from gateway.policy.targets import parse_target

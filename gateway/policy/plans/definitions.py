@@ -6,7 +6,8 @@ from gateway.policy.document.problems import Findings, suggestion
 from gateway.policy.plans.arguments import compile_arguments
 from gateway.policy.plans.tools import BUILT_IN, FAMILY, server_of
 from gateway.policy.plans.upstreams import DEFAULT
-from gateway.policy.schema.sections import Definition, Policy
+from gateway.policy.schema.sections import Policy
+from gateway.policy.schema.tools import Definition
 from gateway.policy.snapshot import UpstreamPlan
 
 _NOT_FOR_BUILT_IN = ("upstream", "path", "route", "methods", "forward_authorization", "stream", "idempotency_key")

@@ -13,8 +13,9 @@ from gateway.policy.plans.routes import methods_of
 from gateway.policy.plans.upstreams import DEFAULT
 from gateway.policy.schema.fields import REST
 from gateway.policy.schema.section import written
-from gateway.policy.schema.sections import Definition, Policy, ToolRetries
-from gateway.policy.schema.sections import Retries as RetriesSection
+from gateway.policy.schema.sections import Policy
+from gateway.policy.schema.tools import Definition, ToolRetries
+from gateway.policy.schema.tools import Retries as RetriesSection
 from gateway.policy.snapshot import Arguments, Egress, Plan, Retries, UpstreamPlan
 
 FETCHED = frozenset(["http.get", "http.head"])

@@ -12,7 +12,8 @@ from gateway.policy.document.problems import Findings, Path
 from gateway.policy.hosts import BaseUrl
 from gateway.policy.plans.given import Given
 from gateway.policy.schema.section import filled, plain, written
-from gateway.policy.schema.sections import McpServer, Policy, Upstream
+from gateway.policy.schema.sections import Policy
+from gateway.policy.schema.upstreams import McpServer, Upstream
 from gateway.policy.snapshot import CANDIDATE_SUFFIX, McpPlan, Tls, UpstreamPlan
 
 DEFAULT = "default"

@@ -1,9 +1,9 @@
 """The kinds of values a policy holds: each says in one phrase what it expects, so every error line reads the same way."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from gateway.policy import hosts, secrets
 from gateway.policy.document.scalars import DATE, Ambiguous
@@ -193,3 +193,6 @@ Block = Annotated[str, Form("a CIDR block like 10.0.0.0/8", hosts.read_block)]
 Path = Annotated[str, Form("a path that starts with /", _read_path)]
 Route = Annotated[str, Form('"METHOD /path"', _read_route)]
 FilePath = Annotated[str, Form("a file's path", _read_file_path)]
+Budget = Annotated[int, integer(1, 1_000_000)]
+Count = Annotated[int, integer(0, 1_000_000)]
+NO_ENTRIES: Mapping[str, Any] = {}

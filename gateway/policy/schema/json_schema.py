@@ -1,6 +1,6 @@
 """The policy's JSON Schema for editors: what `tool-gateway schema` prints and policies/.schema.json holds.
 
-It says what sections.py says: types, bounds, defaults, and the words below each key.
+It says what sections.py, tools.py and upstreams.py say: types, bounds, defaults, and the words below each key.
 """
 
 import ast
@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from gateway.policy.plans.arguments import DRAFT
-from gateway.policy.schema import sections
+from gateway.policy.schema import sections, tools, upstreams
 from gateway.policy.schema.kinds import (
     Form,
     JsonObject,
@@ -79,7 +79,8 @@ def _meanings() -> _Meanings:
     """By section and key: the docstring below the key, which is there in the source alone."""
     return {
         (section.name, key.target.id): below.value.value
-        for section in ast.parse(inspect.getsource(sections)).body
+        for module in (sections, tools, upstreams)
+        for section in ast.parse(inspect.getsource(module)).body
         if isinstance(section, ast.ClassDef)
         for key, below in pairwise(section.body)
         if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name)

@@ -1,6 +1,6 @@
 """How values are read: each kind takes exactly what the schema says, tells all that is wrong, and gives what compile works with.
 
-The kind of a key is made from its annotation in sections.py, when it is first asked for.
+The kind of a key is made from its annotation in its section, when it is first asked for.
 """
 
 from collections.abc import Callable, Mapping
@@ -152,7 +152,7 @@ def section_of(section: type[Section]) -> SectionOf:
 
 
 def kind_of(annotation: Any) -> Kind:
-    """What an annotation of sections.py says."""
+    """What the annotation of a section's key says."""
     if annotation is bool:
         return SWITCH
     if isinstance(annotation, type) and issubclass(annotation, Section):

@@ -1,41 +1,33 @@
 """The shape of a policy file (SPEC 3): one frozen class a section, each key with its kind, its default and the words that editors show.
 
-A section of its own is described by its class. What spans sections is judged in compile.
+The classes of tools and of upstreams are in files of those names. What spans sections is judged in compile.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from gateway.policy.schema.fields import (
-    Block,
+    NO_ENTRIES,
+    Budget,
     ByteSize,
-    Endpoint,
-    FilePath,
-    HeaderName,
-    HeaderValue,
-    HostRule,
+    Count,
     Identifier,
-    McpMethod,
-    Milliseconds,
     Origin,
-    Path,
-    Route,
     RunScope,
     ServerName,
     Share,
     Text,
     Time,
     Token,
-    ToolName,
     ToolPattern,
     UpstreamName,
-    Url,
     Usd,
     integer,
     number,
 )
-from gateway.policy.schema.kinds import JsonObject
 from gateway.policy.schema.section import Section
+from gateway.policy.schema.tools import Tools
+from gateway.policy.schema.upstreams import Egress, McpServer, Upstream
 
 NOT_IN_CANDIDATES = (
     "allowed_origins",
@@ -52,12 +44,6 @@ NOT_IN_CANDIDATES = (
     "runs.identify_by_trace",
 )
 """What candidate.yaml may not say: who calls, for which run, and what holds for the gateway as a whole is decided before or above it."""
-
-Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-Budget = Annotated[int, integer(1, 1_000_000)]
-Count = Annotated[int, integer(0, 1_000_000)]
-NO_ENTRIES: Mapping[str, Any] = {}
-USUAL_TIMEOUTS: Mapping[str, int] = {"default": 8000}
 
 
 class RunBudgets(Section):
@@ -90,163 +76,6 @@ class Runs(Section):
     """Calls with the same tool and arguments in one run; 0 is any number."""
     max_usd: Usd | None = None
     """What the calls of one run may cost."""
-
-
-class ToolRetries(Section):
-    """A tool's own word on retries; absent keys come from tools.retries."""
-
-    max: Annotated[int, integer(0, 10)] | None = None
-    """Repeats after the first attempt."""
-    backoff_ms: tuple[Annotated[int, integer(0, 60_000)], ...] | None = None
-    """Waits before the repeats; the last one stands for all that follow."""
-    on_status: tuple[Annotated[int, integer(400, 599)], ...] | None = None
-    """Statuses of an upstream's answer that are worth a repeat."""
-
-
-class Retries(Section):
-    """When an attempt is repeated."""
-
-    max: Annotated[int, integer(0, 10)] = 2
-    """Repeats after the first attempt."""
-    backoff_ms: tuple[Annotated[int, integer(0, 60_000)], ...] = (200, 800)
-    """Waits before the repeats; the last one stands for all that follow."""
-    on_status: tuple[Annotated[int, integer(400, 599)], ...] = (429, 502, 503, 504)
-    """Statuses of an upstream's answer that are worth a repeat."""
-    budget_percent: Annotated[int, integer(0, 100)] = 20
-    """Repeats at one upstream, as a share of the first attempts of the last 10 seconds."""
-
-
-class Rate(Section):
-    """A tool's calls in time."""
-
-    per_second: Annotated[float, number(0.001, 1_000_000)]
-    """Attempts, in the long run."""
-    burst: Annotated[int, integer(1, 1_000_000)] = 1
-    """Attempts at once after a rest."""
-
-
-class Definition(Section):
-    """How one tool is performed, and within which limits."""
-
-    upstream: UpstreamName | None = None
-    """A key of upstreams; else upstreams.default."""
-    route: Route | None = None
-    """Method and path at the native door. {rest*} matches a tail."""
-    path: Path | None = None
-    """What follows the upstream's URL at the tool path door."""
-    methods: tuple[Method, ...] | None = None
-    """HTTP methods that the tool takes; else its route's."""
-    effect: Literal["read", "write"] | None = None
-    """What it does to the world; undeclared is a write."""
-    idempotent: bool = False
-    """A write that is safe to repeat."""
-    idempotency_key: bool = False
-    """The upstream honours Idempotency-Key."""
-    stream: bool = False
-    """Its replies go on for as long as something comes."""
-    stream_idle_ms: Annotated[int, integer(1, 86_400_000)] = 300_000
-    """Silence that ends a stream."""
-    timeout_ms: Milliseconds | None = None
-    """The longest duration of one attempt; else of tools.timeouts_ms."""
-    deadline_ms: Milliseconds | None = None
-    """The longest duration of the whole call: waiting, attempts and backoff."""
-    retries: ToolRetries = ToolRetries()
-    """Where it differs from tools.retries."""
-    rate: Rate | None = None
-    """Attempts in time; calls wait in line for their turn."""
-    max_concurrency: Annotated[int, integer(1, 100_000)] | None = None
-    """Attempts at once; calls wait in line for a place."""
-    max_waiting: Count = 100
-    """Calls in line."""
-    max_calls: Budget | None = None
-    """In one run."""
-    max_identical_calls: Count | None = None
-    """In one run, with the same arguments; else runs.max_identical_calls. 0 is any number."""
-    cost_usd: Usd | None = None
-    """What one call is charged."""
-    arguments: Annotated[dict[str, Any], JsonObject()] | None = None
-    """JSON Schema (draft 2020-12) that the arguments must satisfy."""
-    max_request_bytes: ByteSize = 1 << 20
-    """The longest body that is taken."""
-    max_response_bytes: ByteSize = 10 << 20
-    """The longest reply that is passed on."""
-    forward_authorization: bool = False
-    """The caller's Authorization goes to the upstream."""
-
-
-class Tools(Section):
-    """Which tools exist and who may not use them."""
-
-    allowlist: tuple[ToolPattern, ...] = ()
-    """Tools that agents without a list of their own may call."""
-    denylist: tuple[ToolPattern, ...] = ()
-    """Tools that nobody may call, however specific the allow."""
-    timeouts_ms: Mapping[ToolPattern, Milliseconds] = USUAL_TIMEOUTS
-    """The longest duration of one attempt, by tool or pattern."""
-    retries: Retries = Retries()
-    definitions: Mapping[ToolName, Definition] = NO_ENTRIES
-    """What is to say of single tools."""
-
-
-class Tls(Section):
-    """Files for the connection to an upstream."""
-
-    ca_file: FilePath | None = None
-    """Certificates to trust; else the system's."""
-    client_cert_file: FilePath | None = None
-    """The certificate to show."""
-    client_key_file: FilePath | None = None
-    """Its private key."""
-
-
-class CircuitBreaker(Section):
-    """When an upstream is left alone."""
-
-    failures: Annotated[int, integer(1, 1000)] = 5
-    """Attempts in a row that could not connect, broke off, timed out or were answered 502, 503 or 504."""
-    open_ms: Milliseconds = 30_000
-    """How long no attempt is made then."""
-
-
-class Upstream(Section):
-    """Where tools are performed."""
-
-    url: Url | None = None
-    """Its address, with a path that all of its tools are below."""
-    headers: Mapping[HeaderName, HeaderValue] = NO_ENTRIES
-    """Set on every attempt. ${env:NAME} and ${file:PATH} stand for secrets."""
-    circuit_breaker: CircuitBreaker = CircuitBreaker()
-    max_connections: Annotated[int, integer(1, 10_000)] = 100
-    """At once; attempts beyond them wait for one."""
-    connect_timeout_ms: Milliseconds = 2000
-    """For connecting, TLS included."""
-    keepalive_ms: Annotated[int, integer(0, 3_600_000)] = 4000
-    """How long an idle connection is kept."""
-    max_connection_age_ms: Annotated[int, integer(1, 86_400_000)] = 300_000
-    """How long a connection is used for new attempts."""
-    tls: Tls = Tls()
-
-
-class McpServer(Upstream):
-    """An upstream that speaks MCP: `url` is its endpoint."""
-
-    url: Endpoint | None = None
-    """Its Streamable HTTP endpoint."""
-    trust_annotations: bool = False
-    """Where the policy declares no effect, the server's word counts."""
-    deny_methods: tuple[McpMethod, ...] = ()
-    """MCP methods that nobody may use."""
-
-
-class Egress(Section):
-    """Where calls may go that have no upstream."""
-
-    allow_hosts: tuple[HostRule, ...] = ()
-    """Names and addresses that http.* tools may go to."""
-    ports: tuple[Annotated[int, integer(1, 65_535)], ...] = (443, 80)
-    """Of those hosts."""
-    allow_private: tuple[Block, ...] = ()
-    """Blocks of addresses that are not public but may be gone to."""
 
 
 class Agent(Section):

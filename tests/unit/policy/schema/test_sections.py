@@ -3,7 +3,9 @@ import pickle
 import pytest
 
 from gateway.policy.schema.section import changed, filled, written
-from gateway.policy.schema.sections import Definition, McpServer, Policy, Rate, Runs, ToolRetries, Upstream
+from gateway.policy.schema.sections import Policy, Runs
+from gateway.policy.schema.tools import Definition, Rate, ToolRetries
+from gateway.policy.schema.upstreams import McpServer, Upstream
 
 
 def test_what_is_not_written_stands_at_its_default() -> None:
