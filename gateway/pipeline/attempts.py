@@ -70,7 +70,7 @@ class Attempts:
             try:
                 came_back = await self._attempt(progress, plan, wait, begun)
             except UpstreamError as error:
-                came_back = _as_value(error)
+                came_back = failures.as_value(error)
             except Stopped as stop:
                 return stop.denial
             if progress.place is not None and isinstance(came_back, Reply):
@@ -276,12 +276,6 @@ class Attempts:
 def _upstream_of(plan: Plan) -> str:
     """Whose retry budget: a built-in tool counts as an upstream of its own, whatever hosts it reaches."""
     return plan.upstream.name if plan.upstream is not None else plan.tool
-
-
-def _as_value(error: UpstreamError) -> UpstreamError:
-    """Without the way it came: the frames on it hold the error that is kept, and all of the call, until the garbage collector comes."""
-    error.__traceback__ = error.__context__ = None
-    return error
 
 
 def _rather(

@@ -25,6 +25,12 @@ class Cut(Exception):
         """The upstream broke it off; else a timer, a limit or a stop did."""
 
 
+def as_value(error: UpstreamError) -> UpstreamError:
+    """Without the way it came: the frames on it hold the error that is kept, and all of the call, until the garbage collector comes."""
+    error.__traceback__ = error.__context__ = None
+    return error
+
+
 class TimedOut(UpstreamError):
     """The attempt's, the call's or the run's time was up."""
 

@@ -56,7 +56,7 @@ async def stream(
         denial = failures.explain(late, plan)
     except UpstreamError as error:
         progress.errors.append(error.kind)
-        attempts.body_ended(progress, error)
+        attempts.body_ended(progress, failures.as_value(error))
         denial, by_upstream = failures.explain(error, plan), True
     except Stopped as stop:
         denial = failures.stopped_after_dispatch(stop.denial, plan)

@@ -149,7 +149,7 @@ class Connection(BaseProtocol):
 
     def abort(self) -> None:
         """Closes at once. Safe at any time."""
-        self._parser = self._asker = None
+        self._parser = self._asker = self._head = self._body = None  # the last two hold their connection
         self._keep = False
         if self.writer is not None:
             self.writer.cancel()
