@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 from gateway.model import Reply, UpstreamError
 from gateway.pipeline.attempts import HELD_REPLY
+from gateway.pipeline.holding import again
 
 REDIRECTS = range(300, 400)
 NOT_MODIFIED = 304
@@ -29,16 +30,9 @@ async def _read_ahead(reply: Reply, chunks: AsyncIterator[bytes]) -> None:
             pieces.append(piece)
             size += len(piece)
             if size > HELD_REPLY:
-                reply.chunks = _again(pieces, chunks)
+                reply.chunks = again(pieces, chunks)
                 return
     except BaseException:
         reply.close()
         raise
     reply.body = b"".join(pieces)
-
-
-async def _again(pieces: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
-    async for piece in rest:
-        yield piece
