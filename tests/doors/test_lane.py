@@ -1,7 +1,6 @@
 """What only the fast lane has to get right: calls that leave it, at any moment."""
 
 import asyncio
-import gc
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,7 +12,6 @@ import pytest
 
 from gateway.app import clock
 from gateway.denial import Reason
-from gateway.model import ToolCall
 from gateway.state.stores.journal import FileJournal
 from gateway.upstreams.quick import QuickExchange
 from tests.doors.conftest import FAST, POLICY, Running, StartGateway, nothing_is_left, policy_of
@@ -123,26 +121,6 @@ async def test_the_last_request_of_one_caller_closes_the_lane_to_no_other(start:
         for _ in range(2):
             assert (await ask(running.gateway.data_url, CALL)).status == 200
         assert running.fast == 2
-
-
-@pytest.mark.parametrize("path", [f"/tools/{READ}", "/tools/shell.run"])
-async def test_an_ended_call_is_not_left_to_the_garbage_collector(start: StartGateway, path: str) -> None:
-    """While that looks through what thousands of calls have left, all others wait."""
-    async with loopback(always(REPLY)) as upstream:
-        running = await start(GATEWAY_UPSTREAM=f"http://127.0.0.1:{upstream.port}")
-        gc.collect()
-        gc.disable()
-        try:
-            async with dial(running.gateway.data_url) as wire:
-                for number in range(5):
-                    await wire.say(request(f"POST {path}", f"X-Number: {number // 2}", body=b"{}"))
-                    await wire.answer()
-            await running.seen.ended(5)
-            assert not [
-                left for left in gc.get_objects() if isinstance(left, ToolCall) and left.id
-            ]  # none: a known head's
-        finally:
-            gc.enable()
 
 
 @only_fast
