@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 LOG_CLOSE_SECONDS = 2.0
 COLLECTOR = (10_000, 20, 20)
-"""Objects and rounds between two looks of the garbage collector. Nearly all of a call's objects go by their reference counts, so
-that its usual 700 make it look after every few calls for nothing.
+"""Objects and rounds between two looks of the garbage collector. Nearly all of a call's objects are freed by their reference counts, and
+Python's usual 700 objects would have it look after every few calls for nothing.
 """
 
 TURN = 0.0005
@@ -66,6 +66,14 @@ it. With Python's 5 ms a call would wait as long.
 def clock() -> Moment:
     """The only reading of clocks; the loop's timers run on the same monotonic one."""
     return tuple.__new__(Moment, (time.monotonic(), time.time()))  # without its constructor, which is a call of Python
+
+
+def tune_interpreter() -> None:
+    """For a process that serves: threads give way to the loop soon, and the garbage collector seldom looks."""
+    sys.setswitchinterval(TURN)
+    gc.collect()
+    gc.set_threshold(*COLLECTOR)
+    gc.freeze()  # what the start made lives as long as the process: the collector need not walk it again
 
 
 async def serve(settings: Settings) -> int:
@@ -150,10 +158,7 @@ class Gateway:
             asyncio.create_task(self.policies.watch()),
             asyncio.create_task(self.housekeeping.run()),
         ]
-        sys.setswitchinterval(TURN)
-        gc.collect()
-        gc.set_threshold(*COLLECTOR)
-        gc.freeze()  # what the start made lives as long as the process: the collector need not walk it again
+        tune_interpreter()
         self.operations.unready = None
         self._tell(
             "gateway_started",
@@ -274,7 +279,7 @@ class Gateway:
         return Rollout(
             live=lambda: self.policies.snapshot,
             emit=self._happened,
-            changed=lambda: self.in_force.names(),  # noqa: PLW0108  which is made later
+            changed=lambda: self.in_force.keep_named(),  # noqa: PLW0108  which is made later
             rolled_back=RolledBack.of(saved.notes.get(NOTE)),
         )
 

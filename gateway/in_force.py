@@ -43,17 +43,17 @@ class InForce:
         self._clock = clock
 
     def policy(self, snapshot: Snapshot) -> None:
-        """A new policy."""
+        """A new policy came into force."""
         self._log.configure(snapshot.observability)
         self._counts.answers.bound(*snapshot.idempotency)
         self._book.open = snapshot.governed.enabled
-        self.names()
+        self.keep_named()
         agents = (self._default_agent, *snapshot.agents())
         self._metrics.adopt(tools=snapshot.tools(), agents=agents, upstreams=sorted(snapshot.upstreams))
         self.switches(Source.POLICY, snapshot.switches)
 
-    def names(self) -> None:
-        """What the policy or a candidate on trial names: connections and queues of all else end when they are idle."""
+    def keep_named(self) -> None:
+        """Keeps connections, breakers and queues of what the policy or a candidate on trial names; all others end when they are idle."""
         snapshots = [self._live()]
         if self._rollout.candidate is not None:
             snapshots.append(self._rollout.candidate.snapshot)
@@ -62,7 +62,7 @@ class InForce:
         self._counts.pacers.adopt(self._rollout.pace_of, self._clock().mono)
 
     def switches(self, source: Source, switches: tuple[KillSwitch, ...]) -> None:
-        """All that this source says now; those of the others stand."""
+        """All switches that this source holds now; those of other sources stay as they are."""
         now = self._clock()
         added, removed = self._counts.switches.replace(source, switches, now)
         for switch in removed:

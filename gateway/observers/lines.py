@@ -30,8 +30,8 @@ _LONG_NUMBER = re.compile(rb"\d{300}")
 
 META = Record._fields.index("args")
 """So many of a record's fields come before its payloads: `record[:META]` is cheap enough for the call's path, and small enough to keep."""
-COMMON, APART = Record._fields.index("agent_id"), Record._fields.index("upstream")
-"""`record[COMMON:APART]` is what many calls have in common."""
+COMMON, COMMON_END = Record._fields.index("agent_id"), Record._fields.index("upstream")
+"""`record[COMMON:COMMON_END]` is what many calls have in common."""
 _TEMPLATES, _NAMES = 4096, 4096
 """So many lines stand half ready, and so many run ids quoted. Callers can make up more: then they are made anew."""
 _FORMS = {
@@ -114,7 +114,7 @@ class CallLines:
     def line(self, meta: tuple[Any, ...]) -> bytes:
         """Ends with the call's last field: neither `sampled` nor a brace follows yet."""
         at, call_id, run_id, trace_id, args_hash, duration_ms, waited_ms, bytes_in, bytes_out, cost = meta[:COMMON]
-        common = meta[COMMON:APART]
+        common = meta[COMMON:COMMON_END]
         template = self._templates.get(common) or self._template(meta, common)
         second = int(at.wall // 1)
         return template % (

@@ -24,7 +24,7 @@ _FULL, _FULL_FOR_OK = QUEUE_BYTES - LINE_BYTES, int(QUEUE_BYTES * OK_SHARE) - LI
 """What may be queued already where one more line comes."""
 _EVENTS = 2048
 """Events that wait at most. They are small and rare: policy, kill switch, breaker, runs that end."""
-_APART = ("kill_switch", "policy_", "rollout", "breaker", "gateway_", "state_", "run_finished")
+_IN_A_QUEUE_OF_THEIR_OWN = ("kill_switch", "policy_", "rollout", "breaker", "gateway_", "state_", "run_finished")
 _BATCH_BYTES = 32 * 1024
 _GATHER_SECONDS = 0.1
 """Lines are written in batches this far apart, so that the writer seldom competes with the event loop. Before the first one what redacts is
@@ -115,7 +115,7 @@ class Log:
             self._rouse()
 
     def happened(self, event: Event) -> None:
-        if event.name.startswith(_APART):
+        if event.name.startswith(_IN_A_QUEUE_OF_THEIR_OWN):
             if len(self._events) >= _EVENTS:
                 self._refused["event"] += 1
                 return

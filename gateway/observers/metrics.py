@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from gateway.denial import Reason
 from gateway.model import Decision, Door, Effect, Event, Family, Record
-from gateway.observers.lines import APART, COMMON
+from gateway.observers.lines import COMMON, COMMON_END
 
 OTHER = "other"
 MOST_TOOLS, MOST_AGENTS, MOST_UPSTREAMS = 500, 100, 500
@@ -27,7 +27,7 @@ _Alike = tuple[
     str, Door, str, Effect | None, Decision, Reason, str | None, int | None, int, tuple[str, ...], str, str | None,
     Reason | None, str | None,
 ]  # fmt: skip
-"""`record[COMMON : APART + 1]`: from its agent to its upstream, the same of all calls that ended alike."""
+"""`record[COMMON : COMMON_END + 1]`: from its agent to its upstream, the same of all calls that ended alike."""
 _ATTEMPTS = Record._fields.index("attempts") - COMMON
 _MOST_ALIKE = 8192
 """Ways to end that are counted apart until they are put under their labels: some 3 MB."""
@@ -89,7 +89,7 @@ class Metrics:
         seconds = record.duration_ms / 1000
         self.durations[bisect_left(BUCKETS, seconds)] += 1
         self.duration_sum += seconds
-        alike = cast("_Alike", record[COMMON : APART + 1])
+        alike = cast("_Alike", record[COMMON : COMMON_END + 1])
         counts = self._alike.get(alike)
         if counts is None:
             if len(self._alike) >= _MOST_ALIKE:
