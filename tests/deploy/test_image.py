@@ -1,5 +1,6 @@
 """The image without an engine: the Dockerfile's own steps, then its command as process 1, as its user, on a read-only root."""
 
+import faulthandler
 import json
 import os
 import re
@@ -155,14 +156,19 @@ OF_THE_IMAGE = (
 )
 
 
-def test_the_image_is_built_as_written_and_keeps_its_promises(tmp_path: Path, subtests: pytest.Subtests) -> None:
+def test_the_image_is_built_as_written_and_keeps_its_promises(
+    tmp_path: Path, subtests: pytest.Subtests, pytestconfig: pytest.Config
+) -> None:
     """One test, since to build takes half a minute, and tests that share a fixture may be run by several processes."""
+    patience = float(pytestconfig.getini("faulthandler_timeout"))
     with built(tmp_path) as image:
         with image.container() as container:
             within_seconds(lambda: healthy(container))
             for running in OF_A_RUNNING_ONE:
+                faulthandler.dump_traceback_later(patience, exit=True)  # each step may take as long as another's test
                 with subtests.test(running.__name__):
                     running(container)
         for promise in OF_THE_IMAGE:
+            faulthandler.dump_traceback_later(patience, exit=True)
             with subtests.test(promise.__name__):
                 promise(image)
