@@ -133,7 +133,7 @@ def first_lines(call_id: str, outcome: Outcome, status: int) -> bytes:
 
 @lru_cache(maxsize=256)
 def _first_lines(status: int, reason: Reason, attempts: int, policy: str, report: bool) -> bytes:
-    """With a place for the call's id, and one for what remains."""
+    """The bytes of first_lines, with two places (%b) left: the call's id, and the line of what remains."""
     mode = "Tool-Gateway-Mode: report\r\n" if report else ""
     return (
         f"{STATUS_LINES.get(status) or f'HTTP/1.1 {status} '}\r\n"

@@ -79,17 +79,17 @@ def args_hash(tool: str, method: str, rest: str, query: str, body: bytes) -> str
 
 
 def hash_of(tool: str, method: str, rest: str, query: str, body: bytes) -> str:
-    """The same over a body that is canonical already."""
+    """args_hash of a call whose body is canonical already."""
     return sha256(names_of(tool, method, rest, query) + body).hexdigest()
 
 
 def names_of(tool: str, method: str, rest: str, query: str) -> bytes:
-    """What is hashed in front of the body."""
+    """The part of the hashed text in front of the body."""
     return "\0".join((tool, method, rest, query, "")).encode(errors="surrogateescape")  # a query may be any bytes
 
 
 def comparable(body: bytes) -> bytes:
-    """What is hashed of the body."""
+    """The body as it is hashed: in its canonical form where it looks like JSON."""
     return canonical(body) if body[:1] in (b"{", b"[", b" ", b'"') else body
 
 

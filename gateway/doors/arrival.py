@@ -62,7 +62,7 @@ class Arrival:
         self.started = started
 
     def of(self, request: BaseRequest, call: ToolCall) -> "Arrival":
-        """The same for a call whose request has such a head."""
+        """A copy for another request with the very same head, whose `call` has begun in the fast lane."""
         twin = copy(self)
         twin.request, twin.call_id, twin.started = request, call.id, call.started
         twin.run, twin.step = call.run.id, call.step

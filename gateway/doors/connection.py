@@ -23,7 +23,7 @@ web_protocol.MAX_MSG_QUEUE_SIZE = 4
 
 
 class Connection(RequestHandler):
-    """Its requests take the ordinary way."""
+    """A connection whose requests all take the ordinary way; Junction also offers them to the fast lane."""
 
     __slots__ = ("_head_timer", "_listener", "_reader_timer", "_unread", "peer")
 

@@ -224,7 +224,7 @@ class Front:
 
 
 def crowded() -> Denial:
-    """For a connection beyond GATEWAY_MAX_CONNECTIONS."""
+    """Refuses a connection beyond GATEWAY_MAX_CONNECTIONS."""
     detail = "All connections are taken (GATEWAY_MAX_CONNECTIONS). Try again later."
     return Denial(Reason.OVERLOADED, detail, retry_after=RETRY_LATER, closes_connection=True)
 

@@ -57,7 +57,7 @@ def check_host(request: BaseRequest, allowed_origins: Container[str], *, on_loop
 
 @lru_cache(maxsize=64)  # nearly every call names the same host
 def well_formed(host: str) -> bool:
-    """As RFC 9110 has it, whatever it names."""
+    """Has the Host header the form of RFC 9110, whatever it names?"""
     return HOST.fullmatch(host) is not None
 
 
@@ -84,5 +84,5 @@ def loopback_origin(origin: str) -> bool:
 
 
 def malformed(detail: str, status: int) -> Refusal:
-    """For a request that leaves its connection of no more use."""
+    """Refuses a request behind which the connection cannot be read any further."""
     return Refusal(Denial(Reason.INVALID_REQUEST, detail, status_override=status, closes_connection=True))

@@ -125,7 +125,7 @@ def trace_of(headers: Headers) -> str | None:
 
 
 def trace_in(traceparent: str) -> str | None:
-    """The same of the header's value."""
+    """The trace id in a traceparent's value; None where it is not well-formed."""
     match = TRACEPARENT.fullmatch(traceparent)
     return match[1] if match and match[1] != "0" * 32 else None
 
@@ -158,7 +158,7 @@ def _named_agent(name: str | None, snapshot: Snapshot) -> str:
 
 
 def _authorization(headers: Headers) -> str | None:
-    """What is judged must be all there is. Raises Refusal."""
+    """The Authorization header, which may stand once: a second one would go unjudged. Raises Refusal."""
     lines = headers.getall("Authorization", ())
     if len(lines) > 1:
         raise Refusal(Denial(Reason.INVALID_REQUEST, "Authorization stands more than once; send it once."))
@@ -178,7 +178,7 @@ def _bearer(authorization: str) -> str | None:
 
 
 def _user_and_password(credentials: str) -> tuple[str, str] | None:
-    """Of Basic (RFC 7617); None for what is not."""
+    """The two parts of Basic credentials (RFC 7617); None for anything else."""
     scheme, _, encoded = credentials.partition(" ")
     if scheme.lower() != "basic":
         return None

@@ -28,7 +28,7 @@ class Relayed(StreamResponse):
 
 
 class RelayedWhole(Relayed, Response):
-    """The same with its body."""
+    """A reply passed on by aiohttp, with its whole body."""
 
 
 class PlainAnswer(StreamResponse):
@@ -49,7 +49,7 @@ class PlainAnswer(StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to write."""
+        """Nothing: `prepare` has written all."""
 
 
 def is_plain(request: BaseRequest, reply: Reply) -> bool:

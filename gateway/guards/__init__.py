@@ -131,7 +131,7 @@ REPORTABLE = frozenset(
 
 
 class Guards(NamedTuple):
-    """Those that can object under one plan."""
+    """The guards that can object under one plan."""
 
     unhindered: tuple[Guard, ...]
     """For a call that is."""
@@ -173,7 +173,7 @@ def judge(call: ToolCall, plan: Plan, counts: Counts, now: Moment, known: Run | 
 
 
 def ask(guards: tuple[Guard, ...], call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Verdict:
-    """In their order, until one objects in earnest."""
+    """Asks these guards in their order, until one objects in earnest."""
     report_reason = None
     for guard in guards:
         denial = guard(call, plan, counts, now)

@@ -40,7 +40,7 @@ def killed(switch: KillSwitch) -> Denial:
 
 
 def objection(switches: Switches, now: Moment) -> Objection:
-    """The same question, about calls that are in flight."""
+    """What the kill switches say now of a call that is in flight."""
 
     def objects(call: ToolCall, effect: Effect) -> Denial | None:
         switch = switches.stops(call.agent, call.run.id, call.tool, effect, now)

@@ -25,7 +25,7 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
 
 
 def used_up(used: int, limit: int, wait: float | None) -> Denial:
-    """On this gateway, or on all that share the agent's counts."""
+    """The denial, in the same words for a limit that this gateway holds and for one that a fleet shares."""
     when = "" if wait is None else f", or wait: it may call again in {ceil(wait)} seconds"
     return Denial(
         Reason.MAX_ACTIONS_PER_HOUR,

@@ -33,7 +33,7 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
 
 
 def used_up(used: int, limit: int, tool: str) -> Denial:
-    """By a run, on this gateway or on all that share it."""
+    """A run's denial, in the same words for a limit that this gateway holds and for one that a fleet shares."""
     return Denial(
         Reason.MAX_CALLS,
         f"This run has used all {used} of its {limit} calls of {tool} (max_calls)."

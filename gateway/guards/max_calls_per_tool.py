@@ -24,7 +24,7 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
 
 
 def used_up(used: int, limit: int, tool: str, now: Moment) -> Denial:
-    """On this gateway, or on all that share the agent's counts."""
+    """The denial, in the same words for a limit that this gateway holds and for one that a fleet shares."""
     wait = seconds_of_day_left(now) if limit else None
     when = "" if wait is None else f", or wait: the day ends in {ceil(wait)} seconds"
     return Denial(

@@ -25,7 +25,7 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
 
 
 def out(spent: int, price: int, limit: int, now: Moment) -> Denial:
-    """On this gateway, or on all that share the agent's counts."""
+    """The denial, in the same words for a limit that this gateway holds and for one that a fleet shares."""
     wait = seconds_of_day_left(now) if price <= limit else None
     when = "" if wait is None else f", or wait: the day ends in {ceil(wait)} seconds"
     return Denial(

@@ -28,7 +28,7 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
 
 
 def out(spent: int, price: int, limit: int) -> Denial:
-    """By the calls of this gateway, or of all that share the run."""
+    """A run's denial, in the same words for a limit that this gateway holds and for one that a fleet shares."""
     return Denial(
         Reason.MAX_USD,
         f"This run has spent {dollars(spent)} of its {dollars(limit)} (runs.max_usd), and this call costs {dollars(price)}."

@@ -42,7 +42,7 @@ def live_guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denia
 
 
 def ended(known: Run, budgets: Budgets, now: Moment) -> Denial | None:
-    """None while the run lives."""
+    """Objects to a call of a run that has ended."""
     if known.ended_by is None:
         return None
     if known.ended_by in _SPENT:

@@ -14,7 +14,7 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
 
 
 def out_of_time(run: Run | None, budgets: Budgets, now: Moment) -> Denial | None:
-    """For calls and steps alike."""
+    """Objects to a call or a step of a run whose time is up."""
     if (run.elapsed(now) if run else 0.0) < budgets.max_seconds:
         return None
     return Denial(

@@ -27,7 +27,7 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
 
 
 def out_of_steps(run: Run | None, budgets: Budgets, now: Moment) -> Denial | None:
-    """For one more step, not for a call of the last one."""
+    """Objects to one more step of the run. (A call within its last step may go on.)"""
     used = (run.steps or 0) if run else 0
     if used < budgets.max_steps:
         return None

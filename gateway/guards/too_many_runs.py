@@ -16,7 +16,7 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
 
 
 def no_new_run(key: RunKey, limit: int, counts: Counts, now: Moment) -> Denial | None:
-    """For a call or a step that would start the run."""
+    """Objects to a call or a step that would start one run too many."""
     started = counts.ledger.agents.runs(key.agent, now)
     if started.used < limit:
         return None

@@ -20,13 +20,13 @@ def guard(call: ToolCall, plan: Plan, counts: Counts, now: Moment) -> Denial | N
 
 
 def out_of_calls(run: Run | None, budgets: Budgets, now: Moment) -> Denial | None:
-    """Waiting cannot help a run."""
+    """Objects where a run has used all its calls; waiting cannot help it."""
     used, limit = (run.tool_calls if run else 0), budgets.max_tool_calls
     return None if used < limit else used_up(used, limit)
 
 
 def used_up(used: int, limit: int) -> Denial:
-    """By this gateway, or by all that share the run."""
+    """The denial, in the same words for a limit that this gateway holds and for one that a fleet shares."""
     return Denial(
         Reason.MAX_TOOL_CALLS,
         f"This run has used all {used} of its {limit} tool calls (AGENT_MAX_TOOL_CALLS)."
@@ -36,7 +36,7 @@ def used_up(used: int, limit: int) -> Denial:
 
 
 def window_used_up(window: Run, budgets: Budgets, now: Moment) -> Denial | None:
-    """The next window helps."""
+    """Objects where an anonymous window has used all its calls; the next window helps."""
     if window.tool_calls < budgets.max_tool_calls:
         return None
     left = max(0.0, budgets.max_seconds - window.elapsed(now))

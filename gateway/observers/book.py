@@ -18,7 +18,7 @@ OTHER = "other"
 
 
 class Sum:
-    """Of one agent, in one slot."""
+    """What one agent did in one slot of time."""
 
     __slots__ = ("ends", "spend", "tools")
 
@@ -30,7 +30,7 @@ class Sum:
 
 
 class Page:
-    """Of one agent."""
+    """What is kept of one agent."""
 
     __slots__ = ("calls", "seen", "sums", "touched", "unsaved")
 
@@ -119,7 +119,7 @@ class Book:
         return found
 
     def put_back(self, changes: History) -> None:
-        """They could not be written, and are changes still."""
+        """These changes could not be written: they count as unsaved again."""
         self._forgotten |= changes.forgotten
         for call in changes.calls:
             page = self._pages.get(call.agent)

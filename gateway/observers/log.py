@@ -133,7 +133,7 @@ class Log:
         self._wake.set()
 
     def _has_room(self, full: int) -> bool:
-        """For payloads."""
+        """May this line carry its payload? Counts one that it leaves out."""
         if full < QUEUE_BYTES * PAYLOAD_SHARE:
             return True
         self._refused["payload"] += 1
@@ -172,7 +172,7 @@ class Log:
             self._write(batch)
 
     def _fill(self, batch: "_Batch") -> bool:
-        """With what waits; False: that was all."""
+        """Puts lines that wait into the batch, until it is full. False: no more wait."""
         while batch.size < _BATCH_BYTES and not self._sink.late:
             entry = self._next()
             if entry is None:
@@ -202,7 +202,7 @@ class Log:
         return self._refused + self._lost != self._reported
 
     def _report(self) -> dict[str, int]:
-        """What was dropped since the last one."""
+        """What was dropped since the last report, by kind."""
         total = self._refused + self._lost
         fresh = total - self._reported
         self._reported, self._reported_at = total, time.monotonic()

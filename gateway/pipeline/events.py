@@ -6,12 +6,12 @@ from gateway.state.run import Run
 
 
 def run_started(key: RunKey, now: Moment) -> Event:
-    """By its first call or step."""
+    """The event of a run that began with its first call or step."""
     return Event("run_started", now, {"run_id": key.id, "agent_id": key.agent})
 
 
 def run_finished(run: Run, now: Moment) -> Event:
-    """With its totals."""
+    """The event of a run that ended, with its totals."""
     return Event(
         "run_finished",
         now,

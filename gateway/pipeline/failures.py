@@ -190,11 +190,11 @@ def stopped_after_dispatch(denial: Denial, plan: Plan) -> Denial:
 
 
 def sentence(text: str) -> str:
-    """With a capital where a word begins it, and a full stop."""
+    """A detail as a sentence: with a full stop, and a capital where "the" begins it (other first words may be names of tools)."""
     first = text[:1].upper() + text[1:] if text[:4] in ("the ", "The ") else text
     return first if first.endswith((".", "!", "?")) else first + "."
 
 
 def milliseconds(seconds: float) -> str:
-    """As policy files count time."""
+    """A time in words, in the unit of policy files."""
     return f"{seconds * 1000:.0f} ms"

@@ -36,7 +36,7 @@ class Held:
 
 
 async def again(pieces: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """What was read, and then what was not."""
+    """A body once more from its beginning: the pieces already read, then the rest."""
     for piece in pieces:
         yield piece
     async for piece in rest:

@@ -172,7 +172,7 @@ class Progress:
         return Try((self.began - self.call.started.mono) * 1000, (now - self.began) * 1000)
 
     def _all_tries(self, before: list[Try], now: float) -> tuple[Try, ...]:
-        """With the one that ended with the call, if it was made."""
+        """The failed attempts, and the last one, where it was made after them."""
         return (*before, self._try(now)) if self.attempts > len(before) else tuple(before)
 
     def _result(self) -> bytes:

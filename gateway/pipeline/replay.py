@@ -65,7 +65,7 @@ _EVERY, _MOST_STEPS = 60.0, 5000
 
 
 class Replayed(NamedTuple):
-    """What becomes of a call under the policy."""
+    """How a recorded call ends under the policy."""
 
     call: Recorded
     denial: Denial | None
@@ -192,7 +192,7 @@ class Replay:
         return self._was is not None and self._was.version == recorded.policy and self._same_rules(plan)
 
     def _pass_to(self, at: float) -> None:
-        """What ends by itself until then does so in its own time."""
+        """Moves the clock to `at`; calls and runs that end before it end at their own time."""
         while self._unsent and self._unsent[0][0] <= at:
             ended, _, progress = heappop(self._unsent)
             self._expire(ended)

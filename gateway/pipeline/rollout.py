@@ -29,7 +29,7 @@ _SERVER_ERROR = 500
 
 
 class Sides(NamedTuple):
-    """Both within the window."""
+    """How both sides fared within the window."""
 
     candidate: Figures
     live: Figures
@@ -83,12 +83,12 @@ class Rollout:
         return is_chosen(key.agent, key.id, live.rollout.canary_percent)
 
     def snapshot_of(self, key: RunKey) -> Snapshot:
-        """What a run lives under now."""
+        """The policy that a run lives under now."""
         live, candidate = self._live(), self.candidate
         return candidate.snapshot if candidate is not None and self.is_chosen(key, live) else live
 
     def budgets_of(self, key: RunKey) -> Budgets:
-        """What a run has to live on now."""
+        """The budgets of a run, by the policy it lives under now."""
         return self.snapshot_of(key).budgets(key.agent)
 
     def pace_of(self, queue: str) -> Pace:

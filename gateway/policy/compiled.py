@@ -85,7 +85,7 @@ def write(policy: Policy) -> tuple[bytes, int]:
 
 
 def digest_of(token: str) -> bytes:
-    """What a token is known by."""
+    """The SHA-256 of a token: what is kept of it and compared."""
     return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
 
 

@@ -43,7 +43,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the process says beside the policy."""
+    """What a policy is judged with beside its text: the environment, and what the settings say."""
 
     environ: Mapping[str, str]
     upstream: str | None = None
@@ -57,7 +57,7 @@ class Surroundings:
 
 
 class JudgedPolicy(NamedTuple):
-    """What policy.yaml comes to."""
+    """The verdict on policy.yaml."""
 
     compiled: Compiled | None
     problems: tuple[Problem, ...]

@@ -42,7 +42,7 @@ class _CannotStartError(Exception):
 
 
 class Answer(NamedTuple, Generic[T]):
-    """What a question comes to."""
+    """The verdict on some files."""
 
     verdict: T
     seen: Seen
@@ -52,7 +52,7 @@ class Answer(NamedTuple, Generic[T]):
 
 
 class Judge:
-    """Is asked from any thread."""
+    """Answers questions about policy files, large ones in a process of their own. May be asked from any thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -130,7 +130,7 @@ class Judge:
 
 
 def answer() -> None:
-    """All that a process of its own does."""
+    """What a judging process does from its start to its end: it reads one question and writes the answer."""
     _be_modest()
     sys.stdout.buffer.write(_READY)
     sys.stdout.buffer.flush()

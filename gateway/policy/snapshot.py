@@ -305,7 +305,7 @@ class Snapshot(Protocol):
         ...
 
     def pace(self, tool: str) -> Pace:
-        """That of the tool's plans, whoever calls."""
+        """How the tool's attempts line up, whoever calls: the `pace` of each of its plans."""
         ...
 
     def budgets(self, agent: str) -> Budgets:

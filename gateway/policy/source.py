@@ -41,7 +41,7 @@ _START = Place(1, 1)
 
 
 class Checked(NamedTuple):
-    """What `check` tells."""
+    """The verdict of `check`."""
 
     snapshot: Snapshot | None
     problems: tuple[str, ...]

@@ -25,7 +25,7 @@ class Asked(NamedTuple, Generic[T]):
 
 
 class Judged(NamedTuple, Generic[T]):
-    """Its answer."""
+    """A question that was answered, and how to put the answer in force."""
 
     answer: Answer[T]
     take: Callable[[Answer[T]], None]

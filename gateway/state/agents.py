@@ -81,7 +81,7 @@ class AgentUse:
         self.day = 0
 
     def count(self) -> "AgentUse":
-        """What is at hand, so that all else here is complete."""
+        """Adds what is at hand to the hour and the day, so that both are complete."""
         if self.at_hand:
             self.actions.add(self.second, sum(self.at_hand.values()))
             day = self.days.get(self.day)
@@ -123,7 +123,7 @@ class Agents:
         use.spend += spend
 
     def give_back(self, charge: Charge) -> None:
-        """As it was charged: to that second and that day."""
+        """Takes one call back, from the second and the day it was charged to."""
         agent = charge.key.agent
         use = self._uses.get(agent)
         if use is None:
@@ -163,7 +163,7 @@ class Agents:
         return None if second is None else max(0.0, second - self._clock(now))
 
     def names(self) -> list[str]:
-        """Those that have used anything lately."""
+        """The agents that have used anything lately, sorted."""
         return sorted(self._uses)
 
     def expire(self, now: Moment) -> None:
@@ -185,7 +185,7 @@ class Agents:
                 del self._uses[agent]
 
     def changed(self, now: Moment) -> list[SavedCount]:
-        """What a store has to write since the last call of this."""
+        """The rows that a store has to write: what changed since this was last asked."""
         rows, self._dropped = self._dropped, []
         for agent in self._changed:
             use = self._uses.get(agent)

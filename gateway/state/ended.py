@@ -78,7 +78,7 @@ def without_body(text: str) -> str:
 
 
 def read(text: str) -> Ended | None:
-    """None where this version cannot read it."""
+    """An Ended from its text; None where this version cannot read it."""
     try:
         found = json.loads(text)
         return Ended(

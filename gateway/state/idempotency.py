@@ -46,7 +46,7 @@ class KeptAnswer(NamedTuple):
         return _WEIGHT + _HEADER_WEIGHT * len(self.headers) + text + len(self.body)
 
     def reply(self) -> Reply:
-        """What the upstream said, once more."""
+        """The kept answer as a Reply."""
         return Reply(self.status, self.headers, self.body)
 
 
@@ -75,7 +75,7 @@ class Answers:
         return len(self._kept)
 
     def find(self, key: AnswerKey, now: Moment) -> KeptAnswer | None:
-        """None where there is none, or none any more."""
+        """The answer kept under the key; None where there is none, or it is too old."""
         found = self._kept.get(key)
         return None if found is None or self._is_over(found, now) else found
 

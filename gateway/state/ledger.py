@@ -193,7 +193,7 @@ class Ledger:
         return ended
 
     def remaining(self, key: RunKey, budgets: Budgets, now: Moment) -> Remaining:
-        """What is left; all of it where the run has not started."""
+        """What the run has left of its budgets: all of them where it has not started."""
         run = self.find(key, budgets, now)
         if run is None:
             whole = None if is_window(key) else int(budgets.max_seconds)

@@ -32,7 +32,7 @@ class Figures(NamedTuple):
 
     @property
     def error_share(self) -> float:
-        """Of all calls; 0 without any."""
+        """Errors as a share of all calls; 0 without any."""
         return self.errors / self.calls if self.calls else 0.0
 
 
@@ -56,7 +56,7 @@ class Tally:
         self._total = _sum(self._total, one)
 
     def figures(self, mono: float) -> Figures:
-        """What is within the window now."""
+        """The calls and errors within the window now."""
         while self._seconds and self._seconds[0][0] <= mono - WINDOW:
             calls, errors = self._seconds.popleft()[1]
             self._total = Figures(self._total.calls - calls, self._total.errors - errors)
@@ -88,7 +88,7 @@ class RolledBack(NamedTuple):
     live: Figures
 
     def note(self) -> str:
-        """For the store."""
+        """As the store keeps it: `of` reads it."""
         return json.dumps(self._asdict())
 
     @classmethod

@@ -66,11 +66,11 @@ class Run:
 
     @property
     def started(self) -> Moment:
-        """With its first call or step."""
+        """When the run began: its first call or step."""
         return Moment(self.began, self.wall)
 
     def charge(self, charge: Charge) -> None:
-        """One call."""
+        """Counts one call."""
         _, tool, spend, step, _, _ = charge
         if self.calls != tool and self.ended is None:
             self._add(tool)
@@ -81,7 +81,7 @@ class Run:
             self.steps = max(self.steps or 0, min(step, LARGEST_STEP))
 
     def _add(self, tool: str) -> None:
-        """Not the one that all calls so far are of."""
+        """Counts a call of another tool than all calls before it were of."""
         tool = intern(tool)  # one text for all runs, not one a call
         if self.calls is None and not self.tool_calls:
             self.calls = tool
@@ -91,7 +91,7 @@ class Run:
         self.calls.add(tool)
 
     def give_back(self, charge: Charge) -> None:
-        """What it started, or the step it announced, stays."""
+        """Takes one call back. The run that it started and the step that it announced stay."""
         self.tool_calls = max(0, self.tool_calls - 1)
         self.spend = max(0, self.spend - charge.spend)
         if isinstance(self.calls, Tally):
@@ -199,7 +199,7 @@ class Usd(NamedTuple):
 
 
 def usd_of(run: Run, budgets: Budgets) -> Usd | None:
-    """None where there is no limit."""
+    """What the run has spent of its money; None where it has no limit."""
     limit = budgets.max_spend
     if limit is None:
         return None

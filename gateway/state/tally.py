@@ -16,21 +16,21 @@ class Tally(dict[str, int]):
         return self.get(self._counted_as(tool), 0)
 
     def add(self, tool: str, calls: int = 1) -> str:
-        """So many more. The name they are counted under."""
+        """Counts so many calls more. Returns the name they are counted under."""
         if tool not in self:
             tool = self._counted_as(tool)
         self[tool] = self.get(tool, 0) + calls
         return tool
 
     def take_back(self, tool: str) -> str:
-        """One less, where there is one. The name it was counted under, which stays taken."""
+        """Counts one call less, where there is one. Returns the name it was counted under, which stays in the tally."""
         name = tool if tool in self else OTHERS
         if self.get(name, 0) > 0:
             self[name] -= 1
         return name
 
     def made(self) -> tuple[tuple[str, int], ...]:
-        """By tool, those without a call left out."""
+        """The counts by tool, without the zeros."""
         return tuple((tool, calls) for tool, calls in self.items() if calls)
 
     def _counted_as(self, tool: str) -> str:

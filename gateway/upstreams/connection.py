@@ -37,14 +37,14 @@ class Head(NamedTuple):
 
 
 class Asker(Protocol):
-    """Who asked, and does not wait. Called once."""
+    """Whoever asked and does not wait for the reply. One of its two methods is called, once."""
 
     def answered(self, head: ReplyHead, body: bytes) -> None:
-        """With a plain reply whose head is known. The connection may be given back."""
+        """A plain reply with a known head is whole. The connection may be given back."""
         ...
 
     def odd(self, came: bytes) -> None:
-        """All that has come needs a closer look."""
+        """What came is something else: see `look_closer`."""
         ...
 
 
@@ -165,7 +165,7 @@ class Connection(BaseProtocol):
 
     @property
     def open(self) -> bool:
-        """As far as the loop has heard."""
+        """Not closed, as far as the loop has heard: `quiet` asks the kernel."""
         return self.transport is not None and not self.transport.is_closing()
 
     @property

@@ -82,7 +82,7 @@ def _written(connection: Connection, writer: asyncio.Task[None]) -> None:
 
 
 def reply_of(connection: Connection, head: Head, give_back: GiveBack) -> Reply:
-    """With its body, where all of it is there."""
+    """The Reply that begins with `head`: with its body where all of that has come, else with the pieces to come."""
     message, length, stream = head
     headers = end_to_end(message.headers.items(), message.headers.getall("Connection", []))
     if message.code >= 300 and connection.writer is not None:

@@ -75,7 +75,7 @@ class Pool:
         self.rest(connection)
 
     def rest(self, connection: Connection) -> None:
-        """For the next in the queue, or until somebody takes it."""
+        """Hands the connection to the next in the queue, or keeps it idle until somebody takes it."""
         if self._hand_on(connection):
             return
         if self._retired:

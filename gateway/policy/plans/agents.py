@@ -50,7 +50,7 @@ class AgentRules(NamedTuple):
 
 
 def general_rules(policy: Policy, given: Given) -> GeneralRules:
-    """What all agents share."""
+    """The rules that hold for agents without a word of their own."""
     return GeneralRules(
         allow=Patterns.of(policy.tools.allowlist, "tools.allowlist"),
         deny=Patterns.of(policy.tools.denylist, "tools.denylist"),
@@ -61,7 +61,7 @@ def general_rules(policy: Policy, given: Given) -> GeneralRules:
 
 
 def agent_rules(general: GeneralRules, name: str, agent: Agent) -> AgentRules:
-    """What the agent's own entry makes of it."""
+    """The general rules with the agent's own entry laid over them."""
     own_deny = (Patterns.of(agent.denylist, f"agents.{name}.denylist"),) if agent.denylist else ()
     budgets = general.budgets | written_budgets(agent.budgets)
     own_allow = agent.allowlist
@@ -84,5 +84,5 @@ def agent_rules(general: GeneralRules, name: str, agent: Agent) -> AgentRules:
 
 
 def written_budgets(budgets: RunBudgets) -> dict[str, int]:
-    """Those that the policy names."""
+    """The budgets that this section sets."""
     return {key: value for key, value in written(budgets).items() if value is not None}

@@ -135,7 +135,7 @@ def _schema_problem(place: Path, kind: str, facts: dict[str, Any]) -> str:
 
 
 def _too_much(schema: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    """What would take long to compile."""
+    """Where a schema, or a pattern in it, is too large to compile quickly."""
     values, length = 0, 0
     stack: list[tuple[Path, object]] = [((), schema)]
     while stack:

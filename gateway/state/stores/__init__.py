@@ -21,7 +21,7 @@ class StoreError(Exception):
 
 
 class Saved(NamedTuple):
-    """What an earlier process left."""
+    """All that an earlier process has saved, as it is read at the start."""
 
     runs: list[SavedRun]
     switches: list[KillSwitch]
