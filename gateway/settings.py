@@ -177,7 +177,7 @@ def _read(environ: Mapping[str, str], name: str, parse: Callable[[str], T]) -> T
     """The variable's value or its default, parsed. `parse` raises ValueError where the form is wrong."""
     variable = VARIABLES[name]
     text = environ.get(name, variable.default)
-    assert text is not None  # noqa: S101  # _optional asks for those without a default
+    assert text is not None  # noqa: S101  _optional asks for those without a default
     if not text:
         raise SettingsError(f"{name}: is empty; expected {variable.form}, or leave it unset")
     try:

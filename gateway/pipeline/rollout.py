@@ -9,7 +9,7 @@ from gateway.denial import Reason
 from gateway.model import Budgets, Decision, Event, Moment, Record, RunKey
 from gateway.pipeline.shadow import CANARY, DENIED, WOULD_ALLOW
 from gateway.policy.snapshot import CANDIDATE_SUFFIX, Candidate, Snapshot
-from gateway.state.rollout import Figures, RolledBack, Tally, has_lost, is_chosen
+from gateway.state.rollout import Figures, RolledBack, SlidingFigures, has_lost, is_chosen
 
 NOTE = "rolled_back"
 """The name under which the store keeps what must not be tried again."""
@@ -58,7 +58,7 @@ class Rollout:
         self._changed = changed
         """There is another candidate on trial now, or none."""
         self._offered: Candidate | None = None
-        self._ours, self._theirs = Tally(), Tally()
+        self._ours, self._theirs = SlidingFigures(), SlidingFigures()
 
     @property
     def ignored(self) -> RolledBack | None:
@@ -143,19 +143,19 @@ class Rollout:
         self._changed()
         return back
 
-    def _count(self, tally: Tally, record: Record, *, alone: bool, denials: bool) -> None:
+    def _count(self, figures: SlidingFigures, record: Record, *, alone: bool, denials: bool) -> None:
         """What both policies refuse says nothing about either, and is no call here. `alone`: only this side refuses."""
         server_error = record.status is not None and record.status >= _SERVER_ERROR
         error = server_error or record.reason in _FAILED
         if record.decision is not Decision.DENY:
-            tally.count(error=error, mono=record.at.mono)
+            figures.count(error=error, mono=record.at.mono)
         elif alone and (error or denials):
-            tally.count(error=True, mono=record.at.mono)
+            figures.count(error=True, mono=record.at.mono)
 
     def _begin(self, candidate: Candidate, now: Moment) -> None:
         self.since = now
         self.differences.clear()
-        self._ours, self._theirs = Tally(), Tally()
+        self._ours, self._theirs = SlidingFigures(), SlidingFigures()
         percent, told = self._live().rollout.canary_percent, list(candidate.warnings)
         self._say("started", candidate, now, canary_percent=percent, changes=list(candidate.changes), warnings=told)
 

@@ -26,8 +26,8 @@ class Stopped(Exception):
         self.denial = denial
 
 
-class Scope(Protocol):
-    """What a call waits in."""
+class Interruptible(Protocol):
+    """What a call waits in: a Limit of its task, or the fast lane, where it has no task."""
 
     def interrupt(self) -> None:
         """The call was stopped: ends the wait soon."""
@@ -55,7 +55,7 @@ class Wait:
         self.tunnel: Tunnel | None = None
         """Through which bytes pass without the call's task: it says itself when it heard one."""
         self._attempt: Attempt | None = None
-        self.scope: Scope | None = None
+        self.scope: Interruptible | None = None
         """The innermost one the call is in."""
 
     @property
@@ -120,7 +120,7 @@ class Limit:
         self._when = when
         self._timer: asyncio.Handle | None = None
         self._fired = False
-        self._outer: Scope | None = None
+        self._outer: Interruptible | None = None
 
     def __enter__(self) -> "Limit":
         if self._wait.stopped is not None:

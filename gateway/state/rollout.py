@@ -39,7 +39,7 @@ class Figures(NamedTuple):
 NO_CALLS = Figures(0, 0)
 
 
-class Tally:
+class SlidingFigures:
     """One side's calls and errors of the last WINDOW seconds, second by second."""
 
     def __init__(self) -> None:

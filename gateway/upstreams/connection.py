@@ -217,7 +217,7 @@ class Connection(BaseProtocol):
             return
         try:
             messages, _, _ = self._parser.feed_data(data)
-        except Exception:  # noqa: BLE001 - whatever the parser trips over is the upstream's doing
+        except Exception:  # noqa: BLE001  whatever the parser trips over is the upstream's doing
             self._refuse("answered with something that is not HTTP")
             return
         if self._body is None:
@@ -328,7 +328,7 @@ class Connection(BaseProtocol):
             return
         try:
             whole = clean and parser.feed_eof() is None
-        except Exception:  # noqa: BLE001 - the parser says so when framing is unmet
+        except Exception:  # noqa: BLE001  the parser says so when framing is unmet
             whole = False
         if not whole:
             self.fail(UpstreamError("cut", f"{self.label} broke off its answer", sent=True))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.state.rollout import WINDOW, Figures, RolledBack, Tally, has_lost, is_chosen
+from gateway.state.rollout import WINDOW, Figures, RolledBack, SlidingFigures, has_lost, is_chosen
 
 RUNS = [f"task-{n}" for n in range(4_000)]
 names = st.text("ABCxyz019._:-", min_size=1, max_size=40)
@@ -44,16 +44,16 @@ def test_a_call_without_a_run_goes_by_its_agent() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.booleans()), max_size=60), st.integers(0, 400))
 def test_the_tally_counts_what_a_list_of_all_calls_would(calls: list[tuple[int, bool]], after: int) -> None:
-    tally, now, seen = Tally(), 1_000, []
+    figures, now, seen = SlidingFigures(), 1_000, []
     for pause, error in calls:
         now += pause
-        tally.count(error=error, mono=now + 0.5)
+        figures.count(error=error, mono=now + 0.5)
         seen.append((now, error))
         recent = [error for at, error in seen if at > now + 0.5 - WINDOW]
-        assert tally.figures(now + 0.5) == (len(recent), sum(recent))
+        assert figures.figures(now + 0.5) == (len(recent), sum(recent))
     now += after
     recent = [error for at, error in seen if at > now + 0.5 - WINDOW]
-    assert tally.figures(now + 0.5) == (len(recent), sum(recent))
+    assert figures.figures(now + 0.5) == (len(recent), sum(recent))
 
 
 @pytest.mark.parametrize(
