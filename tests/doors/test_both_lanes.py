@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from gateway.doors.identity import MAX_STEP
 from tests.doors.conftest import FAST, ORDINARY, StartGateway
 from tests.doors.tool_server import ToolServer
 from tests.doors.twins import Said, Spoken, Twins, assert_alike, twins
@@ -41,7 +42,7 @@ POLICY = json.dumps(
         "upstreams": {
             "default": {
                 "url": "http://127.0.0.1:@PORT@",
-                "headers": {"X-Injected": "by the gateway"},
+                "headers": {"X-Injected": "by the gateway", "X-Most-Rows": str(MAX_STEP)},
                 "circuit_breaker": {"failures": 1000},
             }
         },
@@ -185,12 +186,22 @@ async def test_a_request_that_comes_again_comes_to_the_same(both: Twins, said: S
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333%x-01"
 VALUES = {
     "Agent-Run-Id": ["@RUN@", "@RUN@.a", "@RUN@.b", "bad run", "mcp-" + "a" * 32],
-    "Agent-Step": ["1", "2", "3", "03", "x"],
+    "Agent-Step": ["1", "2", str(MAX_STEP), "03", "x"],
     "traceparent": [TRACE % 1, TRACE % 2, TRACE % 3, "00-0-0-0"],
-    "X-Request-ID": ["q1", "q2", "%b", "q\xe9", "q 1", "q\r\n 1", "q\nX-After: b"],
-    "Content-Length": ["", "", "", "", "", "0", "0@", "+@", "@ ", "@, @"],
+    "X-Request-ID": ["q1", "q2", "%b", "q\xe9", "q 1", "q\r\n 1", "q\nX-After: b", "q\r\nTransfer-Encoding: chunked"],
+    "Content-Length": ["", "", "", "", "", "0", "0@", "+@", "@ ", "@, @", "@\r\ncontent-length:\t@"],
 }
 """Usual ones first. @: the body's real length, as where nothing stands."""
+
+
+BESIDE = [
+    "Agent-Step:\t4",
+    "traceparent:\t" + TRACE % 9,
+    "X-Request-Id:  q",
+    f"X-Mine: {MAX_STEP}",
+    f"Agent-Token: {TOKEN}",
+]
+"""In all of them: other spellings, and what looks like a value."""
 
 
 @st.composite
@@ -203,17 +214,20 @@ def alike(draw: st.DrawFn) -> list[Said]:
     )
     names = draw(st.lists(st.sampled_from([*VALUES]), min_size=1, max_size=4, unique=True))
     names += [] if "Content-Length" in names else ["Content-Length"]
+    beside = draw(st.lists(st.sampled_from(BESIDE), max_size=1))
     found = []
     for number in range(draw(st.integers(3, 6))):
         lines, body = (
-            [f"POST {path} HTTP/1.1", "Host: localhost"],
+            [f"POST {path} HTTP/1.1", "Host: localhost", *beside],
             draw(st.sampled_from([*BODIES[1:6], b" " * 100 + b"{}"])),
         )
         for name in names:
             value = draw(st.sampled_from(VALUES[name][:3] if number < 2 or draw(st.booleans()) else VALUES[name]))
             value = (value or "@").replace("@", str(len(body))) if name == "Content-Length" else value
             lines.append(f"{name}: {value}")
-        found.append(Said(("\r\n".join([*lines, "", ""]).encode("latin-1") + body,)))
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        cut = len(head) + draw(st.sampled_from([-len(head), -len(head), -len(head), -3, -1, 0, 1]))
+        found.append(Said(tuple(piece for piece in ((head + body)[:cut], (head + body)[cut:]) if piece)))
     return found
 
 
