@@ -151,7 +151,7 @@ class Front:
         return self.refuse(arrival, malformed(detail, status).denial)
 
     def _begin(self, arrival: Arrival) -> bool:
-        """Who asks for what. False for a probe, which anybody may ask."""
+        """Finds out who asks, and for which path. False for a probe, which anybody may ask. Raises Refusal."""
         if egress.is_proxied(arrival.request):
             egress.identify(arrival, self._fixed_agent)
             return True
@@ -206,9 +206,10 @@ class Front:
         return Shadow(arrival.canary, twin.tool, twin.plan, denial, arrival.request.content_length)
 
     def _door(self, arrival: Arrival) -> Plan:
+        """Lets the request in at its door, by the run's policy and, for the shadow, by the other one. Raises Refusal."""
         if arrival.other is not None:
             arrival.shadow = self._shadow(arrival, arrival.other)
-        plan = arrival.plan = door(arrival)
+        plan = arrival.plan = decode(arrival)
         if arrival.foreign_bearer and not plan.forward_authorization:
             raise refuse_foreign_bearer()
         arrival.passed = True
@@ -229,8 +230,10 @@ def crowded() -> Denial:
     return Denial(Reason.OVERLOADED, detail, retry_after=RETRY_LATER, closes_connection=True)
 
 
-def door(arrival: Arrival) -> Plan:
-    """First path segment → door. Raises Refusal. (Run control and the MCP door answer by themselves.)"""
+def decode(arrival: Arrival) -> Plan:
+    """Has the door that the first path segment names decode the request. Raises Refusal. (Run control, the MCP door and the governed door
+    answer by themselves.)
+    """
     if arrival.door is Door.EGRESS:
         return egress.decode(arrival)
     if arrival.first == TOOLS:

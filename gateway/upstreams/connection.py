@@ -62,23 +62,31 @@ class Connection(BaseProtocol):
         self.error: BaseException | None = None
         """Why the body broke off: raised after the bytes that did arrive."""
         self._bodyless = False
+        """The request was a HEAD."""
         self._head: asyncio.Future[Head] | None = None
+        """Who waits for the reply's head."""
         self._raw = b""
+        """What has come of a head that is not complete."""
         self._interim = 0
+        """1xx replies skipped so far."""
         self._body: StreamReader | None = None
         self._keep = False
+        """Both sides mean to keep the connection behind this reply."""
         self._missing = 0
         """Bytes of an announced length still to come; below zero something stray followed it."""
         self._came = self._framing = 0
         """Bytes of the body so far, and bytes on the wire since then."""
         self._ended = False
+        """The upstream has said that it sends no more, and the reader has yet to hear of it."""
         self._asker: Asker | None = None
         self._known: KnownHeads | None = None
         self._pieces = 0
+        """In which that reply has come so far."""
         self._held = b""
         """What has come of the reply that `_asker` waits for."""
         self._poll: select.poll | None = None
         self._wire: asyncio.Transport | None = None
+        """The TCP connection below TLS; None without TLS."""
 
     # -- opening
 
