@@ -1,6 +1,7 @@
 """Requests that are known by their heads: what was understood of each, remembered with its bytes, and of heads alike with their shape.
 
-A head is remembered only where aiohttp's parser took those very bytes and the doors let them in; all are forgotten with their policy.
+A head is remembered where aiohttp's parser took those very bytes and the doors let them in, or took others of which it is told (forms.py);
+all are forgotten with their policy.
 """
 
 from collections.abc import Hashable
