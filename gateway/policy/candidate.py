@@ -11,7 +11,7 @@ _MOST_CHANGES = 20
 _ALL = 100
 
 
-def overlay(live: Policy, candidate: Policy, findings: Findings) -> Policy:
+def promoted(live: Policy, candidate: Policy, findings: Findings) -> Policy:
     """The policy that the candidate's runs live under: what promoting it would make of policy.yaml."""
     sections = dict(written(candidate))
     if "runs" in sections:

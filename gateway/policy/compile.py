@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from gateway.model import KillSwitch, Scope, Source
-from gateway.policy.candidate import overlay
+from gateway.policy.candidate import promoted
 from gateway.policy.compiled import Compiled, digest_of, write
 from gateway.policy.document.problems import Findings, Problem
 from gateway.policy.document.yaml_loader import Document
@@ -44,7 +44,7 @@ def compile_candidate(
     findings.problems.extend(read.problems)
     if read.value is None:
         return None, tuple(findings.problems)
-    compiled = _compile(overlay(live.policy(), read.value, findings), given, findings)
+    compiled = _compile(promoted(live.policy(), read.value, findings), given, findings)
     if compiled is not None:
         compiled = compiled._replace(upstreams=told_apart(compiled.upstreams, live.upstreams))
     return compiled, tuple(findings.problems)

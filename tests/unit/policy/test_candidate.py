@@ -1,4 +1,4 @@
-from gateway.policy.candidate import changes, overlay
+from gateway.policy.candidate import changes, promoted
 from gateway.policy.compile import compile_candidate, compile_policy
 from gateway.policy.compiled import CompiledPolicy
 from gateway.policy.document.problems import Findings, Mark, Place
@@ -100,6 +100,6 @@ def test_of_many_changes_the_first_twenty_are_named() -> None:
 
 def test_laying_over_changes_neither_of_the_two() -> None:
     before, other = live().compiled.policy(), policy("agents: {default: {}, billing: {}}")
-    overlay(before, other, Findings("candidate.yaml", Mark(Place(1, 1))))
+    promoted(before, other, Findings("candidate.yaml", Mark(Place(1, 1))))
     assert before == live().compiled.policy()
     assert other == policy("agents: {default: {}, billing: {}}")
