@@ -20,7 +20,7 @@ HERE = "http://127.0.0.1:4318"
         {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": HERE, "OTEL_TRACES_EXPORTER": "none"},
     ],
 )
-def test_nobody_takes_spans(environ: Mapping[str, str]) -> None:
+def test_without_an_endpoint_or_when_switched_off_nothing_is_traced(environ: Mapping[str, str]) -> None:
     assert traces_of(environ, print) is None
 
 

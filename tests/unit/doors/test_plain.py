@@ -32,7 +32,9 @@ def test_a_whole_reply_to_a_caller_that_stays_is_plain() -> None:
         ("GET", HttpVersion11, {}, Reply(200, (), None)),
     ],
 )
-def test_all_else_is_not(method: str, version: object, headers: dict[str, str], reply: Reply) -> None:
+def test_what_aiohttp_has_to_write_is_not_plain(
+    method: str, version: object, headers: dict[str, str], reply: Reply
+) -> None:
     request = make_mocked_request(method, "/", headers=headers, version=version, closing=bool(headers))  # type: ignore[arg-type]  # parametrized
     assert not is_plain(request, reply)
 

@@ -532,7 +532,7 @@ def test_a_step_is_refused_in_the_same_words_as_a_call() -> None:
     assert judge(a_call(step=25), a_plan(), counts, NOON).denial is None, "the last step's calls pass"
 
 
-def test_the_shutdowns_word() -> None:
+def test_a_call_cut_by_the_shutdown_hears_when_it_may_come_back() -> None:
     said = "The gateway was shut down while this call was at work; it takes calls again once it is back."
     assert CUT_BY_SHUTDOWN.detail == said
 

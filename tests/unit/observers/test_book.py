@@ -47,7 +47,7 @@ def test_sums_begin_with_the_slot_that_the_time_falls_into() -> None:
     assert book.sums("b", 0)[0].total() == 0
 
 
-def test_a_week_is_kept() -> None:
+def test_sums_older_than_a_week_are_forgotten() -> None:
     week = 7 * 86_400
     book = book_of(at(1000), at(1000 + SLOT), at(1000 + SLOT + week))
     assert book.sums("a", 0)[0].total() == 2

@@ -20,19 +20,19 @@ def test_no_connection_and_a_broken_answer_speak_against_it(kind: str) -> None:
     "kind",
     ["response_too_large", "request_too_large", "request_timeout", "request_cut", "overloaded", "egress_not_allowed"],
 )
-def test_what_the_call_or_the_gateway_did_does_not(kind: str) -> None:
+def test_what_the_call_or_the_gateway_did_does_not_speak_against_the_upstream(kind: str) -> None:
     assert not speaks_against(UpstreamError(kind, "broke", sent=True))
 
 
 @pytest.mark.parametrize(
     ("status", "against"), [(200, False), (404, False), (429, False), (500, False), (501, False), (502, True), (503, True), (504, True)]
 )  # fmt: skip
-def test_three_statuses_do(status: int, against: bool) -> None:
+def test_of_the_statuses_502_503_and_504_speak_against_the_upstream(status: int, against: bool) -> None:
     assert speaks_against(Reply(status, (), b"")) is against
 
 
 @pytest.mark.parametrize(("timer", "against"), [(Timer.ATTEMPT, True), (Timer.DEADLINE, False), (Timer.RUN, False)])
-def test_of_the_timers_the_attempts_own_does(timer: Timer, against: bool) -> None:
+def test_of_the_timers_the_attempts_own_speaks_against_the_upstream(timer: Timer, against: bool) -> None:
     """The deadline's, too, where the attempt had its fair share of it: attempts.py says so then."""
     assert speaks_against(timed_out(timer, PLAN, sent=True)) is against
 

@@ -34,7 +34,7 @@ def governing(document: dict[str, Any]) -> Governing:
 
 
 @given(POLICIES, st.sampled_from(NAMES), st.booleans(), LIMITS, LIMITS)
-def test_it_only_narrows(
+def test_a_policy_set_through_the_door_only_narrows(
     document: dict[str, Any], tool: str, allowed: bool, actions: int | None, spend: int | None
 ) -> None:
     laid = governing(document)

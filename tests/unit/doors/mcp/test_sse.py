@@ -89,7 +89,7 @@ def test_an_event_that_has_to_be_whole_is_held_up_to_a_bound() -> None:
         splitter.feed(b"z" * LONGEST_EVENT)
 
 
-def test_lines_of_an_event() -> None:
+def test_the_lines_of_an_event_are_told_apart_and_its_data_replaced() -> None:
     event = b"\xef\xbb\xbfdata: {\r\nid: 5\r\n:data: no\r\nevent: message\r\nretry: 3\r\ndata:}\r\n\r\n"
     assert data_of(event) == b"{\n}"
     assert kind_of(event) == b"message"

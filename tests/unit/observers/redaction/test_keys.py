@@ -14,7 +14,7 @@ from gateway.observers.redaction.keys import secret_kind
         "mnemonic", "пароль", "密码", "contraseña",
     ],
 )  # fmt: skip
-def test_names_of_secrets(name: str) -> None:
+def test_a_name_that_speaks_of_a_secret_hides_its_value(name: str) -> None:
     assert secret_kind(name) == "secret"
 
 

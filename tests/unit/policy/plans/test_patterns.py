@@ -27,7 +27,7 @@ def test_a_look_up_finds_the_most_specific_pattern_that_matches(patterns: set[st
 
 
 @pytest.mark.parametrize("text", ["a", "a.b", "A-1_2.b", "a" * 128])
-def test_a_tool_name(text: str) -> None:
+def test_words_with_dots_between_are_a_tool_name(text: str) -> None:
     assert is_tool_name(text)
     assert is_pattern(text)
 
