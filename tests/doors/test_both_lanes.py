@@ -65,7 +65,12 @@ _runs = (f"run-{n}" for n in count())
 
 @pytest.fixture
 async def both(start: StartGateway) -> AsyncIterator[Twins]:
-    variables = {"AGENT_MAX_TOOL_CALLS": str(PLENTY), "GATEWAY_READ_TIMEOUT": str(READ_TIMEOUT), "SCOUT_TOKEN": TOKEN}
+    variables = {
+        "AGENT_MAX_TOOL_CALLS": str(PLENTY),
+        "AGENT_MAX_STEPS": str(MAX_STEP),
+        "GATEWAY_READ_TIMEOUT": str(READ_TIMEOUT),
+        "SCOUT_TOKEN": TOKEN,
+    }
     async with twins(start, POLICY, **variables) as made:
         yield made
 
