@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.deploy.stack import clean_environment, free_address
+from tests.deploy.stack import ask, clean_environment, free_address
 
 DONE = "-- done --"
 
@@ -53,6 +53,14 @@ class Terminal:
                 break
             shown.append(line)
         return "".join(shown)
+
+    def has_tools(self) -> bool:
+        """Does the toy tool server listen?"""
+        try:
+            ask(self.tools, "GET", "/")
+        except OSError:
+            return False
+        return True
 
     def events(self) -> list[str]:
         """What gateway.log holds of them, in order."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.stack import wait_until_ready
+from tests.deploy.stack import wait_until_ready, within_seconds
 from tests.docs.terminal import Terminal
 
 PAGE = (Path(__file__).parents[2] / "docs/quick-start.md").read_text("utf-8")
@@ -32,6 +32,7 @@ def test_the_page_can_be_followed_from_top_to_bottom(terminal: Terminal) -> None
     policy = terminal.folder / "policies/policy.yaml"
     policy.write_text(policy.read_text().replace("127.0.0.1:9000", str(terminal.tools)))
     wait_until_ready(terminal.admin, terminal.shell)
+    within_seconds(terminal.has_tools)
 
     said = terminal.paste(AGENT)
     allowed, refused, spent, other = re.findall(r"^\{.*\}$", said, re.MULTILINE)

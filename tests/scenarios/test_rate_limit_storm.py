@@ -85,7 +85,7 @@ async def test_a_pause_that_the_upstream_asks_for_is_kept_by_all(
     late = ends[504, "tool_timeout"]  # its turn came in the last moment of its deadline
     assert late <= 2
     assert ends[200, "ok"] + late == upstream.taken >= TAKES * (1 + SECONDS / (seconds + 1) / 2)
-    assert {reason for _, reason in ends} <= {"ok", "tool_error", "rate_limited", "overloaded"}
+    assert {reason for _, reason in ends} <= {"ok", "tool_error", "tool_timeout", "rate_limited", "overloaded"}
 
 
 async def test_without_a_word_when_to_come_back_repeats_stay_within_their_budget(
