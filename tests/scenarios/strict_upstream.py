@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple, cast
 
-from gateway.model import HOP_BY_HOP
+from gateway.hop_by_hop import HOP_BY_HOP
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 HEAD = re.compile(rb"(%b) (/[\x21-\x7e]*) HTTP/1\.1\r\n((?:%b: ?[^\x00-\x08\x0a-\x1f\x7f]*\r\n)+)\r\n" % (TOKEN, TOKEN))
