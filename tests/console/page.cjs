@@ -3,7 +3,7 @@
 const { createInterface } = require("node:readline");
 const { chromium } = require("playwright-core");
 
-const PATIENCE = 10000;
+const PATIENCE = 25000;
 
 (async () => {
   const browser = await chromium.launch({ executablePath: process.argv[2] });
