@@ -46,7 +46,9 @@ async def test_the_first_screen_names_who_and_why_and_lets_it_be_stopped_alone(s
     await opened.fill("Token", TOKEN)
     await opened.press("Enter")
     await opened.see("#trouble p", SENTENCES[trouble])
-    await opened.see("#trouble-list .trouble", f"{trouble.tool}: {trouble.reason}.")  # who spends is named before the refusals come
+    await opened.see(
+        "#trouble-list .trouble", f"{trouble.tool}: {trouble.reason}."
+    )  # who spends is named before the refusals come
     assert await opened("number", "#trouble-list .trouble") == 1
     named = await opened.text("#trouble-list .trouble")
     assert named.startswith(f"{trouble.agent} ")
