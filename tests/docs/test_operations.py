@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -83,17 +82,6 @@ def test_every_exit_code_has_a_row() -> None:
     assert {int(one or other) for one, other in commands} == {NoError.exit_code, CannotError.exit_code}
     assert {int(code) for code in served} == {0, 2}
     assert firsts("Exit codes") == ["0", "1", "2"]
-
-
-@pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    """Where the quick start has been begun: a policy, a token, a gateway that writes gateway.log."""
-    (tmp_path / "empty").mkdir()
-    terminal = Terminal(tmp_path / "empty")
-    try:
-        yield terminal
-    finally:
-        terminal.close()
 
 
 def start(terminal: Terminal) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,6 @@ PAGE = (Path(__file__).parents[2] / "docs/quick-start.md").read_text("utf-8")
 START, AGENT, OPERATOR, CHANGE = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 
 pytestmark = pytest.mark.needs("curl")
-
-
-@pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    (tmp_path / "empty").mkdir()
-    terminal = Terminal(tmp_path / "empty")
-    try:
-        yield terminal
-    finally:
-        terminal.close()
 
 
 def test_the_page_can_be_followed_from_top_to_bottom(terminal: Terminal) -> None:

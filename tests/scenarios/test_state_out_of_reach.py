@@ -102,7 +102,7 @@ async def test_who_prefers_to_be_served_is_served_and_told(installation: Install
                 assert await call(agent, "search.read", "r1") == (200, "ok")
             assert "state_unavailable" in await degraded(installation)
         await until_state_is(installation, up=True)
-    await ended(process, signal.SIGINT)
+    await ended(process, signal.SIGKILL)
     await installation.begin()
     assert await tool_calls(installation, "r1") == tool.calls == 5, "what the disk had refused was made up for"
 
