@@ -12,18 +12,15 @@ from typing import NamedTuple, Protocol
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.streams import StreamReader
 
-from gateway.model import ReplyHead, UpstreamError
+from gateway.model import UpstreamError
 from gateway.small_reads import READ_AHEAD
 from gateway.upstreams.heads import REPLY_HEAD, announced_length, flaw
-from gateway.upstreams.known import END_OF_HEAD, KnownHeads, wants_more
 
 LONGEST_HEAD = 65_536
 LONGEST_FIELD = 32_768
 MOST_FIELDS = 200
-MOST_PIECES = 16
-"""Of a short reply that is waited for as it comes: each of them costs a look at all that came before."""
 MOST_INTERIM = 16
 """1xx replies skipped before the real one."""
 
@@ -37,19 +34,19 @@ class Head(NamedTuple):
 
 
 class Asker(Protocol):
-    """Whoever asked and does not wait for the reply. One of its two methods is called, once."""
+    """Whoever asked and does not wait for the reply: it is handed what comes, unread, and may have it read (`look_closer`)."""
 
-    def answered(self, head: ReplyHead, body: bytes) -> None:
-        """A plain reply with a known head is whole. The connection may be given back."""
+    def receive(self, data: bytes) -> None:
+        """More of the reply."""
         ...
 
-    def odd(self, came: bytes) -> None:
-        """What came is something else: see `look_closer`."""
+    def ended(self) -> None:
+        """No more will come."""
         ...
 
 
 class Connection(BaseProtocol):
-    """A TCP or TLS connection. `expect()` before each request; `reusable` tells whether another one may follow."""
+    """A TCP or TLS connection. `expect()` before each request, or an asker; `reusable` tells whether another one may follow."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, label: str) -> None:
         super().__init__(loop)
@@ -78,12 +75,8 @@ class Connection(BaseProtocol):
         """Bytes of the body so far, and bytes on the wire since then."""
         self._ended = False
         """The upstream has said that it sends no more, and the reader has yet to hear of it."""
-        self._asker: Asker | None = None
-        self._known: KnownHeads | None = None
-        self._pieces = 0
-        """In which that reply has come so far."""
-        self._held = b""
-        """What has come of the reply that `_asker` waits for."""
+        self.asker: Asker | None = None
+        """Gets what comes, while nothing else is expected."""
         self._poll: select.poll | None = None
         self._wire: asyncio.Transport | None = None
         """The TCP connection below TLS; None without TLS."""
@@ -118,19 +111,14 @@ class Connection(BaseProtocol):
         self._head = self._loop.create_future()
         return self._head
 
-    def ask(self, request: bytes, asker: "Asker", known: KnownHeads) -> None:
-        """Writes a request and goes on without a future: `asker` hears of the reply, unless `look_closer` is called before."""
-        self._asker, self._known, self._pieces = asker, known, 0
-        self.write(request)
-
-    def look_closer(self) -> asyncio.Future[Head]:
-        """Reads the reply that was asked for as if it had been expected, all that came of it included."""
-        self._asker, held, self._held = None, self._held, b""
-        answer = self.expect(bodyless=False, ahead=max(READ_AHEAD, len(held)))  # or a whole reply would not look whole
+    def look_closer(self, came: bytes) -> asyncio.Future[Head]:
+        """Reads the reply that the asker waits for as if it had been expected. `came`: as much of it as is here."""
+        self.asker = None
+        answer = self.expect(bodyless=False, ahead=max(READ_AHEAD, len(came)))  # or a whole reply would not look whole
         if self.transport is None:
             self._end(clean=False)
-        elif held:
-            self.data_received(held)
+        elif came:
+            self.data_received(came)
         return answer
 
     def write(self, data: bytes) -> None:
@@ -157,7 +145,7 @@ class Connection(BaseProtocol):
 
     def abort(self) -> None:
         """Closes at once. Safe at any time."""
-        self._parser = self._asker = self._head = self._body = None  # the last two hold their connection
+        self._parser = self.asker = self._head = self._body = None  # the last two hold their connection
         self._keep = False
         if self.writer is not None:
             self.writer.cancel()
@@ -165,11 +153,6 @@ class Connection(BaseProtocol):
             self.transport.abort()
 
     # -- may another exchange follow?
-
-    @property
-    def arriving(self) -> bool:
-        """Some of the reply that was asked for has come, and more is waited for."""
-        return bool(self._held)
 
     @property
     def open(self) -> bool:
@@ -198,12 +181,11 @@ class Connection(BaseProtocol):
             and self.open
         )
 
-    def rest(self, now: float) -> None:
-        """The exchange is over: until the next `expect()` any byte of the upstream's ends the connection. `now`: loop time."""
+    def rest(self) -> None:
+        """The exchange is over: until the next one any byte of the upstream's ends the connection."""
         self._parser = self._head = self._body = self.writer = None
         self._interim = self._missing = self._came = self._framing = 0
         self._keep = False
-        self.idle_since = now
 
     def quiet(self) -> bool:
         """Neither closed nor with unexpected bytes, asked of the kernel: the loop may not have seen them yet."""
@@ -218,8 +200,8 @@ class Connection(BaseProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None:
-            if self._asker is not None:
-                self._receive(data, self._asker)
+            if self.asker is not None:
+                self.asker.receive(data)
             elif data:
                 self.abort()
             return
@@ -237,32 +219,16 @@ class Connection(BaseProtocol):
         if self._ended and not self._reading_paused:
             self._end(clean=True)
 
-    def _receive(self, data: bytes, asker: "Asker") -> None:
-        """More of a reply that was asked for."""
-        data = self._held = self._held + data
-        end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
-        known = None if self._known is None else self._known.find(data[:end])
-        if known is not None and len(data) == end + known.length:
-            self._asker, self._held, self._keep, self._body = None, b"", True, EMPTY_PAYLOAD
-            asker.answered(known.head, data[end:])
-        elif self._pieces >= MOST_PIECES or not wants_more(data):
-            asker.odd(data)
-        else:
-            self._pieces += 1
-
-    def _end_asking(self) -> None:
-        """The upstream will say no more: the asker finds out what that means."""
-        if self._asker is not None:
-            self._asker.odd(self._held)
-
     def eof_received(self) -> None:
-        self._end_asking()
+        if self.asker is not None:
+            self.asker.ended()
         self._end(clean=True)
         if self.transport is not None:
             self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._end_asking()
+        if self.asker is not None:
+            self.asker.ended()
         self._end(clean=False)
         super().connection_lost(exc)
         if self.writer is not None:

@@ -67,16 +67,23 @@ class Pool:
 
     def give(self, connection: Connection) -> None:
         """Takes a connection back after its exchange, for the next in the queue or to rest. Whatever is not reusable is closed."""
-        now = self._loop.time()
-        if not connection.reusable or now - connection.opened >= self._max_age:
+        if connection.reusable:
+            connection.rest()
+            self.used(connection)
+        else:
             connection.abort()
-            return
-        connection.rest(now)
-        self.rest(connection)
+
+    def used(self, connection: Connection) -> None:
+        """The same for one in which nothing of its exchange is left."""
+        connection.idle_since = now = self._loop.time()
+        if now - connection.opened < self._max_age:
+            self.rest(connection)
+        else:
+            connection.abort()
 
     def rest(self, connection: Connection) -> None:
         """Hands the connection to the next in the queue, or keeps it idle until somebody takes it."""
-        if self._hand_on(connection):
+        if self._waiting and self._hand_on(connection):
             return
         if self._retired:
             connection.abort()
