@@ -16,7 +16,8 @@ import uvloop
 
 from bench.subjects import BUDGETS, PATH, POLICY, TOOL
 from bench.wire import REPLY_BODY, REQUEST_BODY
-from gateway.app import Gateway, clock
+from gateway.app import Gateway
+from gateway.clock import clock
 from gateway.guards import judge
 from gateway.model import Budgets, Door, Reply, RunKey, ToolCall
 from gateway.pipeline.limits import Limits

@@ -25,7 +25,8 @@ import uvloop
 
 from bench.cost_counter import Counter
 from bench.wire import REPLY_BODY, REQUEST_BODY
-from gateway.app import Gateway, clock
+from gateway.app import Gateway
+from gateway.clock import clock
 from gateway.model import Attempt, Budgets, Door, Moment, Reply, RunKey, ToolCall
 from gateway.pipeline.pipeline import OpenCall, Pipeline
 from gateway.policy.snapshot import Plan

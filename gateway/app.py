@@ -5,7 +5,6 @@ import gc
 import os
 import random
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from gateway.admin.api import make_admin
 from gateway.admin.connection import Connection
 from gateway.admin.operations import Operations
 from gateway.admin.token import AdminToken
+from gateway.clock import clock
 from gateway.data_plane import DataPlane
 from gateway.doors.governed.governance import Governance
 from gateway.doors.identity import DEFAULT_AGENT
@@ -24,7 +24,7 @@ from gateway.housekeeping import Housekeeping
 from gateway.in_force import InForce
 from gateway.lifecycle import Lifecycle, Phase
 from gateway.listening import StartError, listen, raise_descriptor_limit, too_few_descriptors, url_of
-from gateway.model import Event, Family, Moment, Observer, Source
+from gateway.model import Event, Family, Observer, Source
 from gateway.observers.book import Book
 from gateway.observers.fanout import Observers
 from gateway.observers.log import Log
@@ -61,11 +61,6 @@ TURN = 0.0005
 """Seconds for which a thread that computes (the log's, one that compiles a policy) keeps the interpreter when the event loop wants
 it. With Python's 5 ms a call would wait as long.
 """
-
-
-def clock() -> Moment:
-    """The only reading of clocks; the loop's timers run on the same monotonic one."""
-    return tuple.__new__(Moment, (time.monotonic(), time.time()))  # without its constructor, which is a call of Python
 
 
 def tune_interpreter() -> None:

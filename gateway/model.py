@@ -103,7 +103,7 @@ class ToolCall(NamedTuple):
     """End-to-end headers to pass on: hop-by-hop, framing, Agent-*, Tool-Gateway-* and credentials are gone."""
     body: bytes | BodyStream
     started: Moment
-    arguments: object = None
+    arguments: object | None = None
     """The parsed arguments where the plan has a schema or the door needs them; else None."""
     malformed: str | None = None
     """Why the arguments cannot be judged (not UTF-8 JSON, a duplicate key, …) where the plan has a schema."""
@@ -130,19 +130,29 @@ class ToolCall(NamedTuple):
     """As the caller wrote it; well-formed where there is a `trace_id`."""
 
 
-@dataclass(slots=True)
 class Attempt:
     """One try, as an Upstream is asked to make it."""
 
-    number: int
-    method: str
-    target: str
-    """Path and query below the upstream's base path, as they go on the wire ("" or starting with "/" or "?")."""
-    headers: list[tuple[str, str]]
-    """End-to-end headers; the upstream adds Host, framing and its injected credentials."""
-    body: bytes | BodyStream
-    sent: bool = False
-    """Set by the upstream just before the first byte is written: from then on it may have been seen."""
+    __slots__ = ("body", "headers", "method", "number", "sent", "target")
+
+    def __init__(
+        self,
+        number: int,
+        method: str,
+        target: str,
+        headers: list[tuple[str, str]],
+        body: bytes | BodyStream,
+        sent: bool = False,
+    ) -> None:
+        self.number = number
+        self.method = method
+        self.target = target
+        """Path and query below the upstream's base path, as they go on the wire ("" or starting with "/" or "?")."""
+        self.headers = headers
+        """End-to-end headers; the upstream adds Host, framing and its injected credentials."""
+        self.body = body
+        self.sent = sent
+        """Set by the upstream just before the first byte is written: from then on it may have been seen."""
 
 
 # -- what comes back
@@ -191,31 +201,50 @@ class Tunnel(Protocol):
         ...
 
 
-@dataclass(slots=True)
 class Reply:
     """The upstream's answer: status, end-to-end headers and a body that is whole (`body`) or still arriving (`chunks`)."""
 
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes | None
-    chunks: AsyncIterator[bytes] | None = None
-    """Pieces of the body where `body` is None. Raises UpstreamError when the body breaks off."""
-    length: int | None = None
-    """The announced Content-Length, None where the body is chunked or ends with the connection."""
-    close: Callable[[], None] = lambda: None
-    """Gives the connection back, or cuts it where the body was not read to its end. Safe to call twice."""
-    asks: bool = False
-    """The last message in it asks the caller for something (MCP: sampling, elicitation): no timer counts the silence that follows."""
-    answered: bool = False
-    """The caller has been sent what it asked for, whatever may follow (MCP: the event with the result): leaving now is no `client_gone`."""
-    private: bool = False
-    """Its body must not be logged, not even a sample of it."""
-    head: ReplyHead | None = None
-    """Status and headers once more, where the upstream may well send the very same again (upstreams/known.py)."""
-    tunnel: Tunnel | None = None
-    """Set for a CONNECT alone: the open connection, in place of a body."""
-    failed: bool = False
-    """Its body says that the tool failed, whatever its status (MCP: isError)."""
+    __slots__ = (
+        "_close", "answered", "asks", "body", "chunks", "failed", "head", "headers", "length", "private", "status", "tunnel",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        status: int,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes | None,
+        chunks: AsyncIterator[bytes] | None = None,
+        length: int | None = None,
+        close: Callable[[], None] | None = None,
+        head: ReplyHead | None = None,
+        tunnel: Tunnel | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.chunks = chunks
+        """Pieces of the body where `body` is None. Raises UpstreamError when the body breaks off."""
+        self.length = length
+        """The announced Content-Length, None where the body is chunked or ends with the connection."""
+        self._close = close
+        self.asks = False
+        """The last message in it asks the caller for something (MCP: sampling, elicitation): no timer counts the silence that follows."""
+        self.answered = False
+        """The caller has been sent what it asked for, whatever may follow (MCP: the event with the result): leaving now is no
+        `client_gone`."""
+        self.private = False
+        """Its body must not be logged, not even a sample of it."""
+        self.head = head
+        """Status and headers once more, where the upstream may well send the very same again (upstreams/known.py)."""
+        self.tunnel = tunnel
+        """Set for a CONNECT alone: the open connection, in place of a body."""
+        self.failed = False
+        """Its body says that the tool failed, whatever its status (MCP: isError)."""
+
+    def close(self) -> None:
+        """Gives the connection back, or cuts it where the body was not read to its end. Safe to call twice."""
+        if self._close is not None:
+            self._close()
 
     @property
     def event_stream(self) -> bool:

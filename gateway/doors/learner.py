@@ -3,17 +3,20 @@
 import asyncio
 import re
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpRequestParser
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web import BaseRequest
 
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import WHOLE_BODY
 from gateway.doors.forms import Form, Shape, marks_for, put_together, taken_apart
 from gateway.doors.front import Front
-from gateway.doors.understood import QuickUpstream, Understood, head_of
+from gateway.doors.understood import QuickUpstream, Understood
 from gateway.policy.snapshot import UpstreamPlan
 
 END_OF_HEAD = b"\r\n\r\n"
@@ -108,3 +111,20 @@ class Learner:
             max_field_size=FIELD_BYTES,
             auto_decompress=False,
         )
+
+
+class Peer:
+    """In the place of a connection, for a request that is only looked at."""
+
+    __slots__ = ("peername",)
+    ssl_context = sockname = transport = None
+
+    def __init__(self, address: str | None) -> None:
+        self.peername = address
+
+
+def head_of(message: RawRequestMessage, peer: str | None) -> BaseRequest:
+    """A request to be understood, not answered."""
+    nobody: Any = Peer(peer)
+    nothing: Any = None
+    return BaseRequest(message, EMPTY_PAYLOAD, nobody, nothing, nothing, nothing)

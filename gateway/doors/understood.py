@@ -3,11 +3,7 @@
 from collections.abc import Iterable
 from hashlib import sha256
 from operator import attrgetter, is_
-from typing import Any, Protocol
-
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web import BaseRequest
+from typing import Protocol
 
 from gateway.doors.arguments import ArgumentsError, arguments_of, comparable, names_of
 from gateway.doors.arrival import Arrival
@@ -51,26 +47,37 @@ class Understood:
     )  # fmt: skip
 
     def __init__(
-        self, arrival: Arrival, call: ToolCall, plan: Plan, upstream: QuickUpstream, length: int, opening: bytes
+        self,
+        arrival: Arrival,
+        call: ToolCall,
+        plan: Plan,
+        upstream: QuickUpstream,
+        length: int,
+        opening: bytes,
+        twin: "Understood | None" = None,
     ) -> None:
-        """`call`: what arrival.call() makes of the head alone."""
+        """`call`: what arrival.call() makes of the head alone. `twin`: another of the same peer and request line."""
         self.arrival = arrival
         """Its run and step are each call's own."""
         self.asked = call
         self.plan = plan
         self.snapshot: Snapshot = arrival.snapshot
         self.upstream = upstream
-        self.peer = arrival.request.remote
+        self.peer: str | None
         """Goes on in Forwarded."""
         self.length = length
         """Bytes of the body."""
         self.opening = opening
         """What the upstream's request head begins with."""
-        del arrival.request  # the next call has another; Arrival.of sets it
         self.front: tuple[object, ...] = call[1:_BODY]
         """The call's fields before its body; `behind`, those after what is found out of each."""
         self.behind: tuple[object, ...] = call[_BEHIND:]
-        self.names = names_of(call.tool, call.method, call.rest, call.query)
+        if twin is None:
+            self.peer = arrival.request.remote
+            self.names = names_of(call.tool, call.method, call.rest, call.query)
+            del arrival.request  # the next call has another; Arrival.of sets it
+        else:
+            self.peer, self.names = twin.peer, twin.names
 
     @property
     def longest(self) -> int:
@@ -81,14 +88,11 @@ class Understood:
         self, length: int, opening: bytes, run: str, headers: tuple[tuple[str, str], ...], behind: tuple[object, ...]
     ) -> "Understood":
         """The same but for these."""
-        twin = Understood.__new__(Understood)
-        twin.arrival, twin.plan, twin.snapshot, twin.upstream = self.arrival, self.plan, self.snapshot, self.upstream
-        twin.peer, twin.asked, twin.names = self.peer, self.asked, self.names
-        twin.length, twin.opening = length, opening
+        asked = self.asked
         door, agent, _, tool, method, rest, query, target, _ = self.front
-        twin.front = (door, agent, RunKey(self.asked.agent, run), tool, method, rest, query, target, headers)
-        twin.behind = behind
-        return twin
+        front = (door, agent, RunKey(asked.agent, run), tool, method, rest, query, target, headers)
+        call = tuple.__new__(ToolCall, (asked.id, *front, *asked[_BODY:_BEHIND], *behind))
+        return Understood(self.arrival, call, self.plan, self.upstream, length, opening, self)
 
     def is_like(self, other: "Understood") -> bool:
         """Do both come to the same for every call?"""
@@ -116,20 +120,3 @@ class Understood:
 def _lasting(arrival: Arrival) -> dict[str, object]:
     """What is not each call's own."""
     return {name: value for name, value in vars(arrival).items() if name not in ("started", "run", "step")}
-
-
-class Peer:
-    """In the place of a connection, for a request that is only looked at."""
-
-    __slots__ = ("peername",)
-    ssl_context = sockname = transport = None
-
-    def __init__(self, address: str | None) -> None:
-        self.peername = address
-
-
-def head_of(message: RawRequestMessage, peer: str | None) -> BaseRequest:
-    """A request to be understood, not answered."""
-    nobody: Any = Peer(peer)
-    nothing: Any = None
-    return BaseRequest(message, EMPTY_PAYLOAD, nobody, nothing, nothing, nothing)

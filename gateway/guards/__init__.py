@@ -1,8 +1,8 @@
 """May this call go on? The order of all guards, what report mode softens, and how they are asked. Each guard is a file beside this one."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
-from weakref import finalize
 
 from gateway.denial import Denial, Reason
 from gateway.guards import (
@@ -149,18 +149,11 @@ class Verdict(NamedTuple):
 PASSED = Verdict(None, None)
 
 
+@lru_cache(maxsize=4096)  # plans are told apart by identity, and those of former policies make room
 def guards_of(plan: Plan) -> Guards:
-    """Those of GUARDS that can object under the plan, looked for once."""
-    guards = _guards_of.get(id(plan))
-    if guards is None:
-        can = tuple(guard for guard in GUARDS if guard not in CAN_OBJECT or CAN_OBJECT[guard](plan))
-        guards = _guards_of[id(plan)] = Guards(tuple(guard for guard in can if guard not in HINDRANCES), can)
-        finalize(plan, _guards_of.pop, id(plan)).atexit = False
-    return guards
-
-
-_guards_of: dict[int, Guards] = {}
-"""By the plan's identity, for as long as it is in use. (A WeakKeyDictionary takes half a microsecond to say the same.)"""
+    """Those of GUARDS that can object under the plan."""
+    can = tuple([guard for guard in GUARDS if guard not in CAN_OBJECT or CAN_OBJECT[guard](plan)])
+    return Guards(tuple([guard for guard in can if guard not in HINDRANCES]), can)
 
 
 def judge(call: ToolCall, plan: Plan, counts: Counts, now: Moment, known: Run | None = None) -> Verdict:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from enum import StrEnum
 from math import inf
-from typing import NamedTuple
 
 from gateway.denial import Denial
 from gateway.model import ToolCall
@@ -23,12 +22,15 @@ _ATTEMPT = Timer.ATTEMPT
 """Python 3.11 takes 100 ns to find a member of an enum."""
 
 
-class Limits(NamedTuple):
+class Limits:
     """Monotonic instants; inf where there is no such limit."""
 
-    deadline: float
-    run: float = inf
-    """An anonymous window bounds counts only."""
+    __slots__ = ("deadline", "run")
+
+    def __init__(self, deadline: float, run: float = inf) -> None:
+        self.deadline = deadline
+        self.run = run
+        """An anonymous window bounds counts only."""
 
     def first(self, attempt: float = inf) -> tuple[float | None, Timer]:
         """When the next timer fires (None: never), and which; `attempt` is when the attempt's own would."""

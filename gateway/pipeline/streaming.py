@@ -7,6 +7,7 @@ from gateway.model import Door, Moment, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.attempts import Attempts
 from gateway.pipeline.failures import Cut
+from gateway.pipeline.limits import Limits
 from gateway.pipeline.progress import Progress
 from gateway.policy.snapshot import Plan
 from gateway.state.inflight import Stopped, Wait
@@ -34,7 +35,7 @@ async def stream(
     endless = plan.stream or (reply.event_stream and progress.call.door not in _TO_ONE_ANSWER)
     silence = plan.stream_idle if endless else plan.timeout
     if endless:
-        progress.limits = progress.limits._replace(deadline=inf)
+        progress.limits = Limits(inf, progress.limits.run)
     by_upstream = False
     try:
         with wait.limit(progress.until(clock().mono + silence)):

@@ -7,7 +7,7 @@ from gateway.denial import Reason
 from gateway.model import Moment, Tunnel, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.failures import Cut
-from gateway.pipeline.limits import Timer
+from gateway.pipeline.limits import Limits, Timer
 from gateway.pipeline.progress import Progress
 from gateway.policy.snapshot import Plan
 from gateway.state.inflight import Stopped, Wait
@@ -27,7 +27,7 @@ async def carry(
 
     Its caller saw all that came through, so that no outcome is unknown.
     """
-    progress.limits = progress.limits._replace(deadline=inf)
+    progress.limits = Limits(inf, progress.limits.run)
     wait.tunnel, silence = tunnel, plan.stream_idle
     try:
         with wait.limit(progress.until()):

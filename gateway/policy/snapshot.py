@@ -138,7 +138,7 @@ class Egress:
     """CIDR blocks, canonical."""
 
 
-@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Plan:
     """All the policy says about one (agent, tool). `allowed` and `rule` tell the allowlist's word; the rest is how the call is made.
 

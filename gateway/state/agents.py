@@ -112,7 +112,7 @@ class Agents:
 
     def charge(self, charge: Charge) -> None:
         """One call, under the second and the day it arrived in."""
-        (agent, _), tool, spend, _, at, _ = charge
+        agent, tool, at = charge.key.agent, charge.tool, charge.at
         use = self._uses.get(agent) or self._new(agent)
         second, day = self._second(at), int(at.wall // DAY)
         if not use.at_hand or second != use.second or day != use.day:
@@ -120,7 +120,7 @@ class Agents:
             use.second, use.day = second, day
             self._changed.add(agent)
         use.at_hand[tool] = use.at_hand.get(tool, 0) + 1
-        use.spend += spend
+        use.spend += charge.spend
 
     def give_back(self, charge: Charge) -> None:
         """Takes one call back, from the second and the day it was charged to."""

@@ -1,25 +1,28 @@
 """What a journal must do: have each change of the counts in the kernel before the call it belongs to goes on. stores/ has the real one."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gateway.denial import Reason
 from gateway.model import Moment, RunKey
 
 
-class Charge(NamedTuple):
+class Charge:
     """What one admitted call is counted as, in its run and for its agent."""
 
-    key: RunKey
-    tool: str
-    spend: int
-    """Micro-USD."""
-    step: int | None
-    """The step it announced."""
-    at: Moment
-    args_hash: str = ""
-    """For the loop guard, which is of this process alone: journals leave it out. "" while the body is still passing, and where the
-    tool has no such guard.
-    """
+    __slots__ = ("args_hash", "at", "key", "spend", "step", "tool")
+
+    def __init__(self, key: RunKey, tool: str, spend: int, step: int | None, at: Moment, args_hash: str = "") -> None:
+        self.key = key
+        self.tool = tool
+        self.spend = spend
+        """Micro-USD."""
+        self.step = step
+        """The step it announced."""
+        self.at = at
+        self.args_hash = args_hash
+        """For the loop guard, which is of this process alone: journals leave it out. "" while the body is still passing, and where the
+        tool has no such guard.
+        """
 
 
 class Journal(Protocol):

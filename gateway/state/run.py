@@ -71,14 +71,12 @@ class Run:
 
     def charge(self, charge: Charge) -> None:
         """Counts one call."""
-        _, tool, spend, step, _, _ = charge
-        if self.calls != tool and self.ended is None:
-            self._add(tool)
+        if self.calls != charge.tool and self.ended is None:
+            self._add(charge.tool)
         self.tool_calls += 1
-        if spend:
-            self.spend += spend
-        if step is not None:
-            self.steps = max(self.steps or 0, min(step, LARGEST_STEP))
+        self.spend += charge.spend
+        if charge.step is not None:
+            self.steps = max(self.steps or 0, min(charge.step, LARGEST_STEP))
 
     def _add(self, tool: str) -> None:
         """Counts a call of another tool than all calls before it were of."""

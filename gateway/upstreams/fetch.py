@@ -1,7 +1,6 @@
 """The fetch tool: one GET or HEAD out to the internet, under the egress rules. Every hop is judged by scheme, host, port and address."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from gateway.model import Attempt, Reply, Target, UpstreamError
 from gateway.policy.snapshot import Plan
@@ -29,14 +28,13 @@ class Fetch:
 
         Raises UpstreamError; `egress_not_allowed` where a host, port or address is refused. `attempt.sent` is true once any hop went out.
         """
-        hop = replace(attempt, headers=_outgoing(attempt.headers))
+        hop = Attempt(attempt.number, attempt.method, attempt.target, _outgoing(attempt.headers), attempt.body)
         for _ in range(MOST_REDIRECTS + 1):
             reply = await self._hop(attempt, hop, plan, target)
             location = _location(reply)
             if location is None:
-                return replace(
-                    reply, headers=tuple(h for h in reply.headers if not h[0].lower().startswith("set-cookie"))
-                )
+                reply.headers = tuple(h for h in reply.headers if not h[0].lower().startswith("set-cookie"))
+                return reply
             reply.close()
             try:
                 onward = follow(target, location)

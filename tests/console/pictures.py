@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.app import clock
+from gateway.clock import clock
 from gateway.denial import Reason
 from gateway.model import Decision, Effect, Moment, Record
 from tests.admin.admin_plane import TOKEN

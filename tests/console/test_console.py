@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.app import clock
+from gateway.clock import clock
 from tests.admin.admin_plane import TOKEN
 from tests.console.browser import PROGRAM, Page
 from tests.console.plant import Plant

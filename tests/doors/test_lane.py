@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import clock
+from gateway.clock import clock
 from gateway.denial import Reason
 from gateway.state.stores.journal import FileJournal
 from gateway.upstreams.quick import QuickExchange

@@ -79,7 +79,7 @@ def a_call(run: str = "r1", agent: str = "scout", **changes: Any) -> ToolCall:
 
 def a_charge(key: RunKey = CALL.run, *, step: int | None = None, now: Moment = NOON, **changes: Any) -> Charge:
     """One free call of search.read."""
-    return Charge(key, "search.read", 0, step, now)._replace(**changes)
+    return Charge(key, **{"tool": "search.read", "spend": 0, "step": step, "at": now, **changes})
 
 
 def a_plan(**changes: Any) -> Plan:

@@ -3,10 +3,9 @@
 import hmac
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import orjson
 from aiohttp.web import Response
@@ -63,7 +62,6 @@ class Running:
         self._buffers = buffers
         self._agents = agents
         self._fetched = fetched
-        self._plans: WeakKeyDictionary[Plan, Plan] = WeakKeyDictionary()
 
     async def answer(self, arrival: Arrival, document: Json) -> Response:
         """Raises Refusal where the request is malformed; whatever policy says of it is an answer."""
@@ -73,7 +71,7 @@ class Running:
         arrival.run = arrival.run or asked.run or ""
         if self._rollout.candidate is not None:
             arrival.choose(self._rollout)
-        plan = arrival.plan = self._plan(arrival.snapshot.plan(asked.agent, asked.tool))
+        plan = arrival.plan = governed_plan(arrival.snapshot.plan(asked.agent, asked.tool))
         arrival.own_token = True  # it is the gateway's key, whatever the tool forwards
         try:
             call = self._call(arrival, plan, asked)
@@ -88,17 +86,10 @@ class Running:
         del asked, call
         return await handling
 
-    def _plan(self, plan: Plan) -> Plan:
-        """As this door performs it. Remembered, for what is found out about a plan is found by its identity."""
-        made = self._plans.get(plan)
-        if made is None:
-            made = self._plans[plan] = governed_plan(plan)
-        return made
-
     def _shadow(self, arrival: Arrival, call: ToolCall) -> Shadow | None:
         if arrival.other is None:
             return None
-        other = self._plan(arrival.other.plan(arrival.agent, arrival.tool))
+        other = governed_plan(arrival.other.plan(arrival.agent, arrival.tool))
         return Shadow(arrival.canary, arrival.tool, other, None, len(call.body) if isinstance(call.body, bytes) else 0)
 
     def _call(self, arrival: Arrival, plan: Plan, asked: Asked) -> ToolCall:
@@ -141,6 +132,7 @@ class Running:
         return _told(arrival, plan, self._pipeline.refuse(call, plan, arrival.snapshot.version, denial))
 
 
+@lru_cache(maxsize=4096)  # what is found out about a plan is found by its identity; those of former policies make room
 def governed_plan(plan: Plan) -> Plan:
     """A plan with this door's deadline, and for a registered tool the way to it."""
     tool = plan.registered

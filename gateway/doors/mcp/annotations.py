@@ -1,8 +1,8 @@
 """What trusted servers have said of their tools (mcp_servers.X.trust_annotations): the first word holds. Pure, bounded."""
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from gateway.model import Effect
 from gateway.policy.snapshot import Plan, UpstreamPlan
@@ -26,8 +26,6 @@ class Annotations:
 
     def __init__(self) -> None:
         self._hints: dict[tuple[str, str, str, str], Hints] = {}
-        self._applied: WeakKeyDictionary[Plan, tuple[Hints, Plan]] = WeakKeyDictionary()
-        """Plans as they were made last, so that a call need not make its own."""
 
     def learn(self, server: UpstreamPlan, tool: str, said: object) -> None:
         """What a list of the server's says of a tool: `annotations`, or whatever stands in their place."""
@@ -44,13 +42,13 @@ class Annotations:
         if not plan.heeds_annotations or plan.upstream is None:
             return plan
         hints = self._hints.get(_key(plan.upstream, tool), NO_HINTS)
-        if hints == NO_HINTS:
-            return plan
-        made = self._applied.get(plan)
-        if made is None or made[0] != hints:
-            said = replace(plan, effect=Effect.READ) if hints.read else replace(plan, idempotent=True)
-            made = self._applied[plan] = hints, said
-        return made[1]
+        return plan if hints == NO_HINTS else _heeding(plan, hints)
+
+
+@lru_cache(maxsize=4096)  # a call need not make its own; plans of former policies make room
+def _heeding(plan: Plan, hints: Hints) -> Plan:
+    """The plan with a server's word."""
+    return replace(plan, effect=Effect.READ) if hints.read else replace(plan, idempotent=True)
 
 
 def _key(server: UpstreamPlan, tool: str) -> tuple[str, str, str, str]:

@@ -248,8 +248,8 @@ class FileJournal:
 
 
 def _of_charge(kind: bytes, charge: Charge, began: float) -> bytes:
-    key, tool, spend, step, at, _ = charge
-    return record(kind, key, began, at.wall, spend, 0 if step is None else min(step, LARGEST_STEP), tool)
+    step = 0 if charge.step is None else min(charge.step, LARGEST_STEP)
+    return record(kind, charge.key, began, charge.at.wall, charge.spend, step, charge.tool)
 
 
 def _warning(path: Path, rest: int) -> str:

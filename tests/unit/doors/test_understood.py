@@ -10,7 +10,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from gateway.doors.arrival import Arrival
-from gateway.doors.understood import Understood, head_of
+from gateway.doors.learner import head_of
+from gateway.doors.understood import Understood
 from gateway.model import Door
 from tests.unit.made_up import NOON, a_plan, later
 
