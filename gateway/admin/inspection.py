@@ -28,6 +28,7 @@ from gateway.settings import Settings
 from gateway.state.counts import Counts
 from gateway.state.run import Run
 from gateway.state.stores.keeper import Keeper
+from gateway.version import code, product_version
 
 MOST_AGENTS = 100
 """In one answer; metrics name as many."""
@@ -127,6 +128,7 @@ class Inspection:
         data_plane, admin_plane = self.listening()
         return {
             "version": product_version(),
+            "code": code(),
             "started": instant(self.started.wall),
             "uptime_seconds": round(self._uptime(), 1),
             "ready": self.unready is None,
@@ -278,14 +280,3 @@ class Inspection:
 
     def _uptime(self) -> float:
         return self.clock().mono - self.started.mono
-
-
-def product_version() -> str:
-    """The installed distribution's, or that of a source tree."""
-    # Imported here: the start need not wait for it.
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("tool-gateway")
-    except PackageNotFoundError:
-        return "0+source"

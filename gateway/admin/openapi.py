@@ -15,8 +15,8 @@ import orjson
 import gateway.admin.api  # noqa: F401  which makes the operations
 from gateway.admin.answers import Problem
 from gateway.admin.forms import Schema, kinds_of, required_of
-from gateway.admin.inspection import product_version
 from gateway.admin.operation import JSON, NOT_HERE, OPERATIONS, Operation
+from gateway.version import product_version
 
 PATH = "/openapi.json"
 PROBLEM = "application/problem+json"

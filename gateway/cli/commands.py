@@ -6,6 +6,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from gateway.cli.output import CannotError
+from gateway.version import code
 
 _WHERE = {
     "serve": "beginning",
@@ -72,6 +73,6 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="tool-gateway", message="%(version)s")
+@click.version_option(package_name="tool-gateway", message=f"%(version)s ({code()})")
 def commands() -> None:
     """Stands between an AI agent and its tools: allowlists, budgets, retries, a kill switch and a redacted log."""

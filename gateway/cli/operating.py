@@ -129,7 +129,8 @@ def status(as_json: bool) -> None:
 def _status_lines(body: Mapping[str, object]) -> Iterable[str]:
     uptime = body["uptime_seconds"]
     state = "ready" if body["ready"] else str(body["why"])
-    yield f"tool-gateway {body['version']}, {state}, up {durations.in_words(uptime if isinstance(uptime, float) else 0)}"
+    up = durations.in_words(uptime if isinstance(uptime, float) else 0)
+    yield f"tool-gateway {body['version']} ({body['code']}), {state}, up {up}"
     yield f"data plane   {body['listen']}"
     yield f"admin plane  {body['admin_listen']}"
     policy = body["policy"]

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
+from gateway.version import code
 from tests.admin.admin_plane import POLICY, TOKEN, Operator, started
 
 
@@ -87,6 +88,7 @@ async def test_status_is_the_whole_picture(operator: Operator) -> None:
     assert status["degraded"] == ["kill_switch"]
     assert (status["calls_in_flight"], status["max_in_flight"], status["runs_live"]) == (0, 1000, 0)
     assert status["queues"] == []
+    assert status["code"] == code()
     assert (status["ready"], status["mode"], status["log_dropped"]) == (True, "enforce", {})
 
 

@@ -4,6 +4,7 @@ from typing import Literal, NotRequired, TypedDict
 
 from gateway.model import Source
 from gateway.state.breaker import BreakerState
+from gateway.version import Code
 
 Mode = Literal["enforce", "report"]
 
@@ -176,6 +177,7 @@ class Status(TypedDict):
     """The whole picture, small enough to read."""
 
     version: str
+    code: Code
     started: str
     uptime_seconds: float
     ready: bool
