@@ -10,11 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from gateway.admin.api import make_admin
-from gateway.admin.connection import Connection
 from gateway.admin.operations import Operations
+from gateway.admin.plane import Plane
 from gateway.admin.token import AdminToken
 from gateway.clock import clock
 from gateway.data_plane import DataPlane
@@ -135,7 +133,7 @@ class Gateway:
         self.housekeeping = Housekeeping(self.counts, self.keeper, self.pipeline, self.rollout, self.operations, clock)
         self.data_plane = self._data_plane()
         self._servers: list[asyncio.Server] = []
-        self._admin: web.AppRunner | None = None
+        self._admin: Plane | None = None
         self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -198,7 +196,7 @@ class Gateway:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         if self._admin is not None:
-            await self._admin.cleanup()
+            await self._admin.close()
         await self.data_plane.close()
         await self.ways_out.close()
         if self.member is not None:
@@ -322,14 +320,8 @@ class Gateway:
             raise StartError(f"GATEWAY_POLICY: {self.settings.policy} does not exist; expected {form}")
 
     async def _start_admin(self) -> None:
-        app = make_admin(self.operations, self.token, self.settings.admin_hosts)
-        self._admin = web.AppRunner(app, shutdown_timeout=1.0)
-        await self._admin.setup()
-        server = self._admin.server
-        if server is None:
-            raise StartError("the admin plane could not be set up")
-        connect = partial(Connection, server, self.operations.failed, asyncio.get_running_loop())
-        await self._listen(self.settings.admin_listen, "GATEWAY_ADMIN_LISTEN", connect)
+        self._admin = make_admin(self.operations, self.token, self.settings.admin_hosts)
+        await self._listen(self.settings.admin_listen, "GATEWAY_ADMIN_LISTEN", self._admin)
 
     async def _listen(self, address: Address, variable: str, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         """From now on nothing is sent there: the port is known, also where the system chose it."""

@@ -3,20 +3,23 @@ with in answers.py, who may ask in gate.py; openapi.py describes them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from typing import TypeVar
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse, json_response
 
 from gateway.admin import answers, forms
 from gateway.admin.console import pages
 from gateway.admin.gate import Gate
 from gateway.admin.live import Live
 from gateway.admin.metrics import CONTENT_TYPE, scrape
-from gateway.admin.operation import NOT_HERE, OPERATIONS, Operation, operation
+from gateway.admin.operation import NOT_HERE, OPERATIONS, operation
 from gateway.admin.operations import Conflict, NotFound, Operations
+from gateway.admin.plane import Plane
 from gateway.admin.problems import Refused
+from gateway.admin.routes import Routes
 from gateway.admin.token import AdminToken
 from gateway.admin.wanted import wanted_of
 from gateway.model import RunKey
@@ -26,27 +29,19 @@ _NOT_FOUND = {404: "The gateway remembers none of that name"}
 T = TypeVar("T")
 
 
-def make_admin(operations: Operations, token: AdminToken, hosts: frozenset[str]) -> web.Application:
-    """The admin plane. `hosts` are the names it answers to beside IP addresses and localhost."""
+def make_admin(operations: Operations, token: AdminToken, hosts: frozenset[str]) -> Plane:
+    """The admin plane, to be made inside a running loop. `hosts` are the names it answers to beside IP addresses and localhost."""
     gate = Gate(token, hosts, operations.clock, operations.failed, operations.guessed)
-    app = web.Application(middlewares=[gate.admit])
-    live = Live(operations, token)
-    app.on_shutdown.append(live.close)
-    app.add_routes([web.get("/", pages.serve), web.get(pages.PREFIX + "{name:.+}", pages.serve)])
+    live, routes = Live(operations, token), Routes()
     api = Api(operations, live)
+    for path in ("/", pages.PREFIX + "{name:.+}"):
+        routes.add("GET", path, pages.serve)
+        routes.add("HEAD", path, pages.serve)
     for each in OPERATIONS:
-        if each.method == "GET":  # and HEAD, but of a stream, whose headers alone would be held open
-            app.router.add_get(each.path, _handler(each, api), allow_head=each.media != EVENT_STREAM)
-        else:
-            app.router.add_route(each.method, each.path, _handler(each, api))
-    return app
-
-
-def _handler(each: Operation, api: "Api") -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return await each(api, request)
-
-    return handle
+        routes.add(each.method, each.path, partial(each, api))
+        if each.method == "GET" and each.media != EVENT_STREAM:  # whose headers alone would be held open
+            routes.add("HEAD", each.path, partial(each, api))
+    return Plane(gate, routes, live, operations.failed)
 
 
 class Api:
@@ -64,22 +59,22 @@ class Api:
 
     @operation("GET", "/readyz", open=True, statuses={200: "Ready", 503: "Starting, or ending"},
                shape={200: answers.Readiness, 503: answers.Readiness})  # fmt: skip
-    async def readyz(self) -> web.Response:
+    async def readyz(self) -> Response:
         """Does it take calls?"""
         ready = self._do.readiness()
-        return web.json_response(ready, status=200 if ready["ready"] else 503)
+        return json_response(ready, status=200 if ready["ready"] else 503)
 
     @operation("GET", "/metrics", open=True, media="text/plain")
-    async def metrics(self) -> web.Response:
+    async def metrics(self) -> Response:
         """For Prometheus (docs/metrics.md)."""
-        return web.Response(body=await scrape(self._do), headers={"Content-Type": CONTENT_TYPE})
+        return Response(body=await scrape(self._do), headers={"Content-Type": CONTENT_TYPE})
 
     @operation("GET", "/openapi.json", open=True, problems=NOT_HERE, shape={200: dict[str, object]})
-    async def openapi(self) -> web.Response:
+    async def openapi(self) -> Response:
         """This document."""
         from gateway.admin.openapi import document  # once, when somebody asks
 
-        return web.Response(body=await asyncio.to_thread(document), content_type="application/json")
+        return Response(body=await asyncio.to_thread(document), content_type="application/json")
 
     @operation("GET", "/v1/status")
     async def status(self) -> answers.Status:
@@ -164,7 +159,7 @@ class Api:
     @operation(
         "GET", "/v1/calls/stream", media=EVENT_STREAM, problems={503: "As many streams are open as there may be"}
     )
-    async def stream(self, request: web.Request, _asked: forms.Filter) -> web.StreamResponse:
+    async def stream(self, request: BaseRequest, _asked: forms.Filter) -> StreamResponse:
         """Calls as they end, as server-sent events: `call` with what /v1/calls tells of one, `lost` with how many a slow reader missed.
         Last-Event-ID goes on behind that call.
         """

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
+from aiohttp.web_server import Server
 
 from gateway.admin.problems import Refused, sealed
 
@@ -24,9 +26,7 @@ class Connection(RequestHandler):
 
     __slots__ = ("_on_bug", "_server")
 
-    def __init__(
-        self, server: web.Server, on_bug: Callable[[Exception], None], loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, server: Server, on_bug: Callable[[Exception], None], loop: asyncio.AbstractEventLoop) -> None:
         no_log: Any = None  # which aiohttp takes, though its types do not say so
         super().__init__(server, loop=loop, access_log=no_log, keepalive_timeout=KEEPALIVE)
         self._on_bug = on_bug
@@ -40,11 +40,11 @@ class Connection(RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,
+        request: BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002  the parser's own text repeats bytes of the request
-    ) -> web.StreamResponse:
+    ) -> StreamResponse:
         """The answer to a request that could not be read, or whose handler failed before it could answer."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way and can only be cut")

@@ -5,14 +5,15 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
 
 from gateway.admin.console.pages import is_page
-from gateway.admin.problems import Refused, of_http, sealed
+from gateway.admin.problems import Refused, sealed
 from gateway.admin.token import AdminToken
 from gateway.model import Moment
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
 
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Answered without a token and to any Host: kubelets, load balancers and Prometheus know neither."""
@@ -44,9 +45,8 @@ class Gate:
         self._on_guesses = on_guesses
         self._failures: deque[float] = deque(maxlen=_FAILURES)
 
-    @web.middleware
-    async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The middleware: whatever happens, the answer is the handler's or one problem."""
+    async def admit(self, request: BaseRequest, handler: Handler) -> StreamResponse:
+        """Whatever happens, the answer is the handler's or one problem."""
         try:
             if request.path not in PROBES:
                 self._check_host(request)
@@ -56,14 +56,12 @@ class Gate:
             response = await handler(request)
         except Refused as refused:
             response = refused.response()
-        except web.HTTPException as error:
-            response = of_http(error).response()
         except Exception as error:  # noqa: BLE001  # the rim: a bug must neither hang nor show its traceback
             self._on_bug(error)
             response = Refused(500, "The gateway failed to answer; its log has the place (internal_error).").response()
         return sealed(response)
 
-    def _check_host(self, request: web.Request) -> None:
+    def _check_host(self, request: BaseRequest) -> None:
         """Against DNS rebinding: a page of another site that points its own name at this address is not answered."""
         hosts = request.headers.getall("Host", [])
         name = host_name(hosts[0]) if len(hosts) == 1 else None
@@ -72,7 +70,7 @@ class Gate:
                 403, "Host is neither an IP address nor localhost; name it in GATEWAY_ADMIN_HOSTS to allow it."
             )
 
-    def _check_origin(self, request: web.Request) -> None:
+    def _check_origin(self, request: BaseRequest) -> None:
         """There is no CORS: only pages that this plane served itself may call it."""
         origins = request.headers.getall("Origin", [])
         if not origins:
@@ -81,7 +79,7 @@ class Gate:
         if len(origins) > 1 or origins[0].lower() not in (f"http://{host}", f"https://{host}"):
             raise Refused(403, "Pages of another origin may not call the admin plane.")
 
-    def _check_token(self, request: web.Request) -> None:
+    def _check_token(self, request: BaseRequest) -> None:
         """The right token always passes: an agent that shares our address must not be able to lock the operator out by failing."""
         if self._token.current() is None:
             raise _unauthenticated(

@@ -3,7 +3,8 @@
 import asyncio
 import json
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
 
 from gateway.admin.inspection import FollowedCalls
 from gateway.admin.operations import Operations
@@ -34,7 +35,7 @@ class Live:
         self._listeners: set[asyncio.Event] = set()
         self._closing = False
 
-    async def stream(self, request: web.Request) -> web.StreamResponse:
+    async def stream(self, request: BaseRequest) -> StreamResponse:
         """With `Last-Event-ID` it begins behind that call, as far as it is still kept."""
         wanted = wanted_of(request.query)
         if self._closing or len(self._listeners) >= MOST_LISTENERS:
@@ -44,7 +45,7 @@ class Live:
         woken = asyncio.Event()
         following = self._do.follow(wanted, woken.set, request.headers.get("Last-Event-ID"))
         self._listeners.add(woken)
-        response = web.StreamResponse(headers=_HEADERS)
+        response = StreamResponse(headers=_HEADERS)
         try:
             await sealed(response).prepare(request)
             await self._tell(request, response, following, woken)
@@ -55,14 +56,14 @@ class Live:
             following.close()
         return response
 
-    async def close(self, _app: web.Application) -> None:
+    def close(self) -> None:
         """At the gateway's end."""
         self._closing = True
         for woken in self._listeners:
             woken.set()
 
     async def _tell(
-        self, request: web.Request, response: web.StreamResponse, following: FollowedCalls, woken: asyncio.Event
+        self, request: BaseRequest, response: StreamResponse, following: FollowedCalls, woken: asyncio.Event
     ) -> None:
         """Until the gateway or the listener leaves, or the token is another one: who has but the old one hears nothing more."""
         silent, token = 0, self._token.current()
@@ -99,7 +100,7 @@ def _lost(calls: int | None) -> str:
     return "" if calls == 0 else f"event: lost\ndata: {json.dumps({'lost': calls})}\n\n"
 
 
-async def _write(request: web.Request, response: web.StreamResponse, text: str) -> None:
+async def _write(request: BaseRequest, response: StreamResponse, text: str) -> None:
     """Raises ConnectionError where nobody reads: such a connection is cut, for its end could not be written either."""
     try:
         async with asyncio.timeout(_SLOWEST):

@@ -7,7 +7,9 @@ from functools import cached_property
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from aiohttp import web
+from aiohttp.http import HttpVersion11
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse, json_response
 
 from gateway.admin.forms import LARGEST_BODY, LARGEST_POLICY, of_body, of_query
 from gateway.admin.problems import Refused
@@ -63,25 +65,25 @@ class Operation:
     def takes_policy(self) -> bool:
         return bytes in (kind for name, kind in self.hints.items() if name != "return")
 
-    async def __call__(self, api: "Api", request: web.Request) -> web.StreamResponse:
+    async def __call__(self, api: "Api", request: BaseRequest, parts: Mapping[str, str]) -> StreamResponse:
         """Reads what the handler takes, and answers with what it returns."""
-        taken = await self._taken(request)
+        taken = await self._taken(request, parts)
         try:
             answer = await self.handler(api, **taken)
         except Refused as refused:
-            self._tell(api.operated, request, taken, refused.status)
+            self._tell(api.operated, parts, taken, refused.status)
             raise
-        self._tell(api.operated, request, taken, 200)
-        return answer if isinstance(answer, web.StreamResponse) else web.json_response(answer)
+        self._tell(api.operated, parts, taken, 200)
+        return answer if isinstance(answer, StreamResponse) else json_response(answer)
 
-    async def _taken(self, request: web.Request) -> dict[str, Any]:
+    async def _taken(self, request: BaseRequest, parts: Mapping[str, str]) -> dict[str, Any]:
         taken: dict[str, Any] = {}
         for name, kind in self.hints.items():
             if name == "return":
                 continue
             if kind is str:
-                taken[name] = request.match_info[name]
-            elif kind is web.Request:
+                taken[name] = parts[name]
+            elif kind is BaseRequest:
                 taken[name] = request
             elif kind is bytes:
                 taken[name] = await _body(request, LARGEST_POLICY)
@@ -91,10 +93,10 @@ class Operation:
                 taken[name] = of_query(kind, request.query)
         return taken
 
-    def _tell(self, operated: Operated, request: web.Request, taken: Mapping[str, Any], status: int) -> None:
+    def _tell(self, operated: Operated, parts: Mapping[str, str], taken: Mapping[str, Any], status: int) -> None:
         if self.changes:
             order = next(value for value in taken.values() if is_dataclass(value))
-            on = getattr(order, "scope", None) or "/".join(request.match_info.values()) or None
+            on = getattr(order, "scope", None) or "/".join(parts.values()) or None
             operated(self.name, on, getattr(order, "who"), getattr(order, "reason"), status)  # noqa: B009  any form's
 
 
@@ -133,10 +135,13 @@ def operation(
     return register
 
 
-async def _body(request: web.Request, largest: int) -> bytes:
-    pieces = bytearray()
+async def _body(request: BaseRequest, largest: int) -> bytes:
+    pieces, expects = bytearray(), request.headers.get("Expect", "").lower() == "100-continue"
     try:
         async with asyncio.timeout(_BODY_SECONDS):
+            if expects and request.version >= HttpVersion11:  # RFC 9110, 10.1.1: only now that the body is wanted
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0  # of the answer nothing is sent yet
             async for piece in request.content.iter_any():
                 pieces += piece
                 if len(pieces) > largest:

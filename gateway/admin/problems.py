@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp.web_response import Response, StreamResponse
 
 _SEAL = {
     "Server": "tool-gateway",  # aiohttp would name itself, Python, and both versions
@@ -30,27 +30,16 @@ class Refused(Exception):
         self.members = members or {}
         """Further members of the document."""
 
-    def response(self) -> web.Response:
+    def response(self) -> Response:
         """The answer, as RFC 9457 has it."""
         title = HTTPStatus(self.status).phrase
         body = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail, **self.members}
-        return web.Response(
+        return Response(
             text=json.dumps(body), status=self.status, content_type="application/problem+json", headers=self.headers
         )
 
 
-def of_http(error: web.HTTPException) -> Refused:
-    """aiohttp's own refusals (no such path, method not taken, body too large) in our form."""
-    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-    sentences = {
-        404: "The admin plane of this version has nothing at this path.",
-        405: "This path does not take that method; the Allow header lists those it takes.",
-        413: "The body is larger than this path takes.",
-    }
-    return Refused(error.status, sentences.get(error.status, f"{error.reason}."), headers)
-
-
-def sealed(response: web.StreamResponse) -> web.StreamResponse:
+def sealed(response: StreamResponse) -> StreamResponse:
     """With the headers that every answer of the admin plane carries, unless it is on its way already."""
     if not response.prepared:
         for name, value in _SEAL.items():

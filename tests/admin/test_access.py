@@ -136,11 +136,27 @@ async def test_connections_that_are_only_held_keep_no_operator_out_and_no_descri
         writer.close()
 
 
-async def sent_raw(operator: Operator, text: str) -> str:
+async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on_once_it_may(operator: Operator) -> None:
+    asks = "POST /v1/policy/check HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nExpect: 100-continue\r\n"
+    assert (await sent_raw(operator, f"{asks}Connection: close\r\n\r\n")).startswith("HTTP/1.1 401 ")
+    token = f"Authorization: {BEARER['Authorization']}\r\n"
+    answer = await sent_raw(operator, f"{asks}{token}Connection: close\r\n\r\n", "{}\n")
+    assert answer.startswith("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
+async def test_head_is_answered_as_get_is_but_without_a_body(operator: Operator) -> None:
+    asked = f"HEAD /v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: {BEARER['Authorization']}\r\nConnection: close\r\n\r\n"
+    head, _, body = (await sent_raw(operator, asked)).partition("\r\n\r\n")
+    assert (head.split("\r\n")[0], body) == ("HTTP/1.1 200 OK", "")
+
+
+async def sent_raw(operator: Operator, text: str, when_told_to_go_on: str = "") -> str:
     address = urlsplit(operator.gateway.admin_url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(text.encode("latin-1"))
-    answer = await reader.read()
+    first = await reader.readuntil(b"\r\n\r\n") if when_told_to_go_on else b""
+    writer.write(when_told_to_go_on.encode())
+    answer = first + await reader.read()
     writer.close()
     return answer.decode()
 

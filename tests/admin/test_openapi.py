@@ -1,6 +1,7 @@
 """GET /openapi.json describes what is served, no more and no less. All tests of this folder hold the answers they get against it."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,15 @@ async def test_every_route_is_described_and_every_description_has_a_route(operat
     gateway = operator.gateway
     admin = make_admin(gateway.operations, gateway.token, frozenset())
     served = {
-        (route.method.lower(), route.resource.canonical)
-        for route in admin.router.routes()
-        if route.resource is not None and route.method != "HEAD" and not is_page(route.resource.canonical)
+        (method.lower(), without_forms(path)) for method, path in admin.routes if method != "HEAD" and not is_page(path)
     }
     document = await operator.get("/openapi.json", headers={})
     assert served == {(method, path) for path, each in document["paths"].items() for method in each}  # type: ignore[attr-defined]  # JSON
     assert ("get", "/v1/calls/stream") in served
+
+
+def without_forms(path: str) -> str:
+    return re.sub(r":[^}]*", "", path)
 
 
 def test_it_is_openapi_3_1_and_its_schemas_are_schemas() -> None:

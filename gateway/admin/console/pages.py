@@ -7,7 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from aiohttp import web
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response
+
+from gateway.admin.routes import nothing_there
 
 FOLDER = Path(__file__).with_name("static")
 PREFIX = "/console/"
@@ -41,16 +44,16 @@ def is_page(path: str) -> bool:
     return path == "/" or path.startswith(PREFIX)
 
 
-async def serve(request: web.Request) -> web.Response:
+async def serve(request: BaseRequest, parts: Mapping[str, str]) -> Response:
     """`/` and everything below PREFIX."""
     pages = await asyncio.to_thread(load)
-    page = pages.get(request.match_info.get("name", HOME))
+    page = pages.get(parts.get("name", HOME))
     if page is None:
-        raise web.HTTPNotFound
+        raise nothing_there()
     headers = {**_HEADERS, "ETag": page.etag}
     if page.etag in request.headers.get("If-None-Match", ""):
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=page.body, headers={**headers, "Content-Type": page.type})
+        return Response(status=304, headers=headers)
+    return Response(body=page.body, headers={**headers, "Content-Type": page.type})
 
 
 @cache
