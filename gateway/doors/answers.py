@@ -9,7 +9,8 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import orjson
 from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.web import BaseRequest, Response, StreamResponse
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
 from multidict import CIMultiDict
 
 from gateway.denial import ANSWERS, Denial, Reason

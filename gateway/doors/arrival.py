@@ -2,7 +2,7 @@
 
 from copy import copy
 
-from aiohttp.web import BaseRequest
+from aiohttp.web_request import BaseRequest
 
 from gateway.doors.arguments import ArgumentsError, args_hash, arguments_of
 from gateway.doors.headers import (

@@ -6,7 +6,8 @@ from hashlib import sha256
 
 from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web import BaseRequest, RequestPayloadError
+from aiohttp.web_protocol import RequestPayloadError
+from aiohttp.web_request import BaseRequest
 
 from gateway.denial import Denial, Reason
 from gateway.doors.refusal import Refusal

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web_protocol
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web import BaseRequest, Response, StreamResponse
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
 
 from gateway.doors.learner import END_OF_HEAD, LINE_BYTES
 

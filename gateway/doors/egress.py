@@ -2,7 +2,7 @@
 the gateway, CONNECT asks for a tunnel.
 """
 
-from aiohttp.web import BaseRequest
+from aiohttp.web_request import BaseRequest
 
 from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival

@@ -7,7 +7,8 @@ from http import HTTPStatus
 from secrets import token_hex
 
 import orjson
-from aiohttp.web import BaseRequest, Response, StreamResponse
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
 
 from gateway.denial import Denial, Reason
 from gateway.doors import egress, fetch, native, toolpath, tunnel

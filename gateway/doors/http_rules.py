@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from aiohttp.http import HttpVersion10, HttpVersion11
-from aiohttp.web import BaseRequest
+from aiohttp.web_request import BaseRequest
 
 from gateway.denial import Denial, Reason
 from gateway.doors.refusal import Refusal

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from aiohttp.web import BaseRequest, StreamResponse
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
 
 from gateway.doors.answers import answer, plain_bytes
 from gateway.doors.front import Front

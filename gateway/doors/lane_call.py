@@ -3,7 +3,8 @@
 import asyncio
 from typing import Protocol
 
-from aiohttp.web import BaseRequest, StreamResponse
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
 
 from gateway.doors.understood import Quick, Understood
 from gateway.model import Reply

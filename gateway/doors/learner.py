@@ -10,7 +10,7 @@ from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web import BaseRequest
+from aiohttp.web_request import BaseRequest
 
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import WHOLE_BODY

@@ -1,7 +1,9 @@
 """The data plane's listener: it makes a connection of every accepted socket, and bounds their number."""
 
-from aiohttp.web import BaseRequest, Server, StreamResponse
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
+from aiohttp.web_server import Server
 
 from gateway.doors.connection import IDLE_KEEPALIVE
 from gateway.doors.front import Front

@@ -9,7 +9,8 @@ from http import HTTPStatus
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.hdrs import CONTENT_TYPE
 from aiohttp.http import HttpVersion11
-from aiohttp.web import BaseRequest, Response, StreamResponse
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
 
 from gateway.model import Reply
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import orjson
-from aiohttp.web import Response
+from aiohttp.web_response import Response
 
 from gateway.denial import Denial, Reason
 from gateway.doors.answers import SERVER, outcome_headers, problem

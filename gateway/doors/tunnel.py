@@ -6,7 +6,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.web import BaseRequest, Response, StreamResponse
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
 
 from gateway.both_ways import BothWays, End
 from gateway.denial import Denial

@@ -20,11 +20,16 @@ def python(code: str) -> str:
 
 def test_nothing_is_loaded_that_only_other_commands_mistakes_and_payloads_need() -> None:
     loaded = set(python("print(*sys.modules)").split())
-    assert {"aiohttp.web", "yaml._yaml"} < loaded
+    assert {"aiohttp.web_server", "yaml._yaml"} < loaded
     assert loaded.isdisjoint(
         {
             "aiohttp.client",
             "aiohttp.connector",
+            "aiohttp.web",
+            "aiohttp.web_app",
+            "argparse",
+            "frozenlist",
+            "typing_extensions",
             "jsonschema_rs",
             "prometheus_client",
             "pydantic",
@@ -43,10 +48,8 @@ def test_nothing_is_loaded_that_only_other_commands_mistakes_and_payloads_need()
 
 
 def test_who_asks_for_the_client_all_the_same_gets_it() -> None:
-    told = python(
-        "import aiohttp; print(aiohttp.ClientSession.__module__, aiohttp.__version__ > '3', aiohttp.web.Application)"
-    )
-    assert told.startswith("aiohttp.client True <class")
+    told = python("import aiohttp; print(aiohttp.ClientSession.__module__, aiohttp.__version__ > '3')")
+    assert told == "aiohttp.client True\n"
 
 
 HEAVY = {

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from aiohttp.web import Response
+from aiohttp.web_response import Response
 
 from gateway.denial import Reason
 from gateway.doors.arrival import Arrival

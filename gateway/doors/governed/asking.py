@@ -7,7 +7,7 @@ from hmac import compare_digest
 from typing import NamedTuple
 
 import orjson
-from aiohttp.web import Response
+from aiohttp.web_response import Response
 
 from gateway.denial import Denial, Reason
 from gateway.doors.answers import SERVER, outcome_headers

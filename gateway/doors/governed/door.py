@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from urllib.parse import parse_qsl, unquote
 
-from aiohttp.web import Response
+from aiohttp.web_response import Response
 
 from gateway.doors.arrival import Arrival
 from gateway.doors.governed.agents import AgentControl, Book

@@ -6,7 +6,7 @@ from math import ceil
 from secrets import token_hex
 from typing import Any, NamedTuple
 
-from aiohttp.web import Response
+from aiohttp.web_response import Response
 
 from gateway.denial import Denial, Reason
 from gateway.doors.arguments import written

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import orjson
-from aiohttp.web import Response
+from aiohttp.web_response import Response
 
 from gateway.doors.arrival import Arrival
 from gateway.doors.governed.asking import Json, answered, instant, unprocessable

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from aiohttp.web import Response
+from aiohttp.web_response import Response
 
 from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from secrets import token_hex
 
-from aiohttp.web import Response
+from aiohttp.web_response import Response
 
 from gateway.doors.arrival import Arrival
 from gateway.doors.governed.asking import Agents, Caller, Json, answered, not_found, unprocessable

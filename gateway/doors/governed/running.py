@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 import orjson
-from aiohttp.web import Response
+from aiohttp.web_response import Response
 
 from gateway.denial import Denial, Reason
 from gateway.doors.answers import SERVER, outcome_headers, problem_of

@@ -5,7 +5,8 @@ from functools import partial
 from typing import NamedTuple
 
 import orjson
-from aiohttp.web import BaseRequest, Response, StreamResponse
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import Response, StreamResponse
 
 from gateway.denial import Denial, Reason
 from gateway.doors.answers import first_lines, last_lines, relayed

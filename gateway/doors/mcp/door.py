@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from aiohttp.web import StreamResponse
+from aiohttp.web_response import StreamResponse
 
 from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 
-from aiohttp.web import Response, StreamResponse
+from aiohttp.web_response import Response, StreamResponse
 
 from gateway.denial import Denial, Reason
 from gateway.doors.arrival import Arrival

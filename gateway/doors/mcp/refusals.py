@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import orjson
-from aiohttp.web import Response
+from aiohttp.web_response import Response
 from multidict import CIMultiDict
 
 from gateway.denial import Denial

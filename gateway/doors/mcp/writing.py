@@ -1,6 +1,7 @@
 """How a reply that is passed on while it arrives is written, and how it ends where it breaks off."""
 
-from aiohttp.web import BaseRequest, StreamResponse
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
 from multidict import CIMultiDict
 
 from gateway.doors.answers import cut_connection, keeps_up, outcome_headers, relayed
