@@ -1,13 +1,14 @@
 """Reading from sockets in small pieces, whichever side of the gateway they are on: what is read and not yet passed on is held in memory."""
 
 import asyncio
+from typing import Final
 
-PIECE = 16 * 1024
+PIECE: Final = 16 * 1024
 """Bytes a read. uvloop reads up to 256 KB at once: with many slow readers on the other side that is what fills memory."""
 READ_AHEAD = 4 * 1024
 """Bytes read but not taken by anyone before a socket is left alone (aiohttp doubles it, and a piece may come on top)."""
 
-_piece = memoryview(bytearray(PIECE))  # one for all: it is copied out before the loop reads again
+_piece: Final = memoryview(bytearray(PIECE))  # one for all: it is copied out before the loop reads again
 
 
 class SmallReads(asyncio.BufferedProtocol):

@@ -2,12 +2,12 @@
 
 import json
 from hashlib import sha256
-from typing import NoReturn
+from typing import Final, NoReturn
 from urllib.parse import parse_qsl
 
-import orjson
+from orjson import OPT_SORT_KEYS, dumps, loads
 
-LONGEST_BY_HAND = 64 * 1024
+LONGEST_BY_HAND: Final = 64 * 1024
 """Bytes of a document that are worth the slow way, about 2 ms on the loop; a longer one is compared by its bytes."""
 
 
@@ -46,8 +46,8 @@ def read_strictly(body: bytes) -> object:
     keeps one, and integers over 64 bits become doubles: where that may be so, the document is read again, slowly.
     """
     try:
-        found = orjson.loads(body)
-        plain = orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
+        found = loads(body)
+        plain = dumps(found, option=OPT_SORT_KEYS)
         if _taken_exactly(body, plain):
             return found
         return json.loads(body, object_pairs_hook=_unique)
@@ -96,7 +96,7 @@ def comparable(body: bytes) -> bytes:
 def written(document: object) -> bytes:
     """The canonical form of a document that `read_strictly` read."""
     try:
-        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+        return dumps(document, option=OPT_SORT_KEYS)
     except TypeError:  # an integer of more than 64 bits
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -106,7 +106,7 @@ def canonical(body: bytes) -> bytes:
     what no form can hold exactly (a repeated key, a number that no double is, half of a surrogate pair) stays as it was spelled.
     """
     try:
-        found = orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
+        found = dumps(loads(body), option=OPT_SORT_KEYS)
         if _taken_exactly(body, found):
             return found
         return _canonical_by_hand(body) if len(body) <= LONGEST_BY_HAND else body
@@ -114,9 +114,11 @@ def canonical(body: bytes) -> bytes:
         return body
 
 
-_SHAPE = bytes(ord("0") if byte in b"0123456789." else ord("e") if byte == ord("E") else byte for byte in range(256))
-_LONG_NUMBER = b"0" * 16
-_TINY_NUMBER = b"0e-000"
+_SHAPE: Final = bytes(
+    ord("0") if byte in b"0123456789." else ord("e") if byte == ord("E") else byte for byte in range(256)
+)
+_LONG_NUMBER: Final = b"0" * 16
+_TINY_NUMBER: Final = b"0e-000"
 
 
 def _taken_exactly(body: bytes, found: bytes) -> bool:
@@ -135,7 +137,7 @@ def _canonical_by_hand(body: bytes) -> bytes:
     """The same form, slowly. Raises ValueError, ArithmeticError, RecursionError."""
     document = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_exact)
     try:
-        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+        return dumps(document, option=OPT_SORT_KEYS)
     except TypeError:  # an integer of more than 64 bits
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 

@@ -119,7 +119,7 @@ class Front:
     def next_call_id(self) -> str:
         """Unique over restarts and replicas: a counter behind a random prefix, at a fraction of a uuid4's price."""
         self._calls += 1
-        return f"{self._prefix}{self._calls:08x}"
+        return self._prefix + format(self._calls, "08x")
 
     async def _tunnel(self, arrival: Arrival, plan: Plan) -> StreamResponse:
         call, version = arrival.call(headers=()), arrival.snapshot.version

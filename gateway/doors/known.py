@@ -5,16 +5,16 @@ all are forgotten with their policy.
 """
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from gateway.doors.forms import Form, Shape, taken_apart
 from gateway.doors.understood import Understood
 
-MOST_HEADS = 256
+MOST_HEADS: Final = 256
 """Remembered before the older half of them is forgotten; and as many shapes."""
-MOST_SIGHTED = 4096
+MOST_SIGHTED: Final = 4096
 """Heads and shapes that came once: a number each."""
-LONGEST_HEAD = 4096
+LONGEST_HEAD: Final = 4096
 """Bytes: longer ones are understood anew each time, or an agent could fill memory with them."""
 
 K = TypeVar("K", bound=Hashable)

@@ -8,7 +8,7 @@ is written: requests the lane did not take, and calls it has begun, whose first 
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import StreamResponse
@@ -26,9 +26,9 @@ from gateway.pipeline.rollout import Rollout
 from gateway.policy.snapshot import Snapshot
 from gateway.state.buffers import Buffers
 
-SWEEP = 0.02
+SWEEP: Final = 0.02
 """Seconds between two looks for calls that are due: one timer for all of them, and so late a timeout may be."""
-REST_WITHIN = 0.05
+REST_WITHIN: Final = 0.05
 """Seconds for the rest of a body: many clients write head and body apart. After that aiohttp, and its timers, wait for it."""
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpVersion11
@@ -19,7 +19,7 @@ from gateway.doors.front import Front
 from gateway.doors.understood import QuickUpstream, Understood
 from gateway.policy.snapshot import UpstreamPlan
 
-END_OF_HEAD = b"\r\n\r\n"
+END_OF_HEAD: Final = b"\r\n\r\n"
 LINE_BYTES = 16 * 1024
 """The request line, nginx's large_client_header_buffers doubled. It differs from FIELD_BYTES: the parser's error tells only the limit."""
 FIELD_BYTES = 32 * 1024

@@ -5,6 +5,7 @@ the way.
 """
 
 from http import HTTPStatus
+from typing import Final
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.hdrs import CONTENT_TYPE
@@ -14,7 +15,7 @@ from aiohttp.web_response import Response, StreamResponse
 
 from gateway.model import Reply
 
-BODILESS = frozenset({204, 205, 304})
+BODILESS: Final = frozenset({204, 205, 304})
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 
 

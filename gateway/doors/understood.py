@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from hashlib import sha256
 from operator import attrgetter, is_
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.doors.arguments import ArgumentsError, arguments_of, comparable, names_of
 from gateway.doors.arrival import Arrival
@@ -12,9 +12,9 @@ from gateway.model import Attempt, Moment, RunKey, ToolCall
 from gateway.pipeline.begun import Exchange, Taker
 from gateway.policy.snapshot import Plan, Snapshot
 
-_BODY = ToolCall._fields.index("body")
+_BODY: Final = ToolCall._fields.index("body")
 _PER_CALL = ("body", "started", "arguments", "malformed", "args_hash")
-_BEHIND = _BODY + len(_PER_CALL)
+_BEHIND: Final = _BODY + len(_PER_CALL)
 _FRONT = ("door", "agent", "run", "tool", "method", "rest", "query", "target", "headers")
 if ToolCall._fields[: _BEHIND + 2] != ("id", *_FRONT, *_PER_CALL, "step", "trace_id"):
     raise AssertionError("Understood fills in the fields of a ToolCall by their places")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.denial import Denial, Reason
 from gateway.guards import (
@@ -146,7 +146,7 @@ class Verdict(NamedTuple):
     """The first rule that would have refused the call, had it been in force."""
 
 
-PASSED = Verdict(None, None)
+PASSED: Final = Verdict(None, None)
 
 
 @lru_cache(maxsize=4096)  # plans are told apart by identity, and those of former policies make room

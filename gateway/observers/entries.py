@@ -1,13 +1,13 @@
 """What waits to be written: records of calls, some with the beginnings of their payloads, and events."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gateway.model import Decision, Event, Record
 from gateway.observers.sample import FINE
 
 KINDS = ("payload", "ok", "denial", "error", "event")
 """What can be dropped: a line's payloads alone, or a whole line."""
-LINE_BYTES = 1024
+LINE_BYTES: Final = 1024
 """What a waiting line without its payloads counts: generous for its tuple and texts."""
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -28,9 +28,10 @@ invisible characters, tags.
 """
 _LONG_NUMBER = re.compile(rb"\d{300}")
 
-META = Record._fields.index("args")
+META: Final = Record._fields.index("args")
 """So many of a record's fields come before its payloads: `record[:META]` is cheap enough for the call's path, and small enough to keep."""
-COMMON, COMMON_END = Record._fields.index("agent_id"), Record._fields.index("upstream")
+COMMON: Final = Record._fields.index("agent_id")
+COMMON_END: Final = Record._fields.index("upstream")
 """`record[COMMON:COMMON_END]` is what many calls have in common."""
 _TEMPLATES, _NAMES = 4096, 4096
 """So many lines stand half ready, and so many run ids quoted. Callers can make up more: then they are made anew."""

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from gateway.model import Event, Moment, Record
 from gateway.observers.entries import KINDS, LINE_BYTES, Entry, Payload, Sampled, Told, Window, kind, size_of
@@ -17,10 +18,11 @@ from gateway.observers.sink import Sink
 from gateway.observers.wording import Wording
 from gateway.policy.snapshot import Observability
 
-QUEUE_BYTES = 8 * 1024 * 1024
+QUEUE_BYTES: Final = 8 * 1024 * 1024
 """For call lines. As it fills, payloads are left out first, then lines of good calls, then those of denials and errors."""
 PAYLOAD_SHARE, OK_SHARE = 0.5, 0.75
-_FULL, _FULL_FOR_OK = QUEUE_BYTES - LINE_BYTES, int(QUEUE_BYTES * OK_SHARE) - LINE_BYTES
+_FULL: Final = QUEUE_BYTES - LINE_BYTES
+_FULL_FOR_OK: Final = int(QUEUE_BYTES * OK_SHARE) - LINE_BYTES
 """What may be queued already where one more line comes."""
 _EVENTS = 2048
 """Events that wait at most. They are small and rare: policy, kill switch, breaker, runs that end."""
@@ -57,7 +59,7 @@ class Log:
         self._asleep = True
         """The writer waits to be woken, or is about to."""
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._writer = threading.Thread(target=self._run, name="log", daemon=True)
 
     @property
     def dropped(self) -> Mapping[str, int]:
@@ -81,7 +83,7 @@ class Log:
 
     def start(self) -> None:
         self._sink.open()
-        self._thread.start()
+        self._writer.start()
 
     def reopen(self) -> None:
         """For SIGHUP: the next line goes to whatever is at the path then."""
@@ -92,9 +94,9 @@ class Log:
         self._sink.stop_at = time.monotonic() + timeout * 0.9
         self._closing.set()
         self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        if not self._thread.is_alive():
+        if self._writer.ident is not None:
+            self._writer.join(timeout)
+        if not self._writer.is_alive():
             self._sink.close()
 
     def call_ended(self, record: Record) -> None:

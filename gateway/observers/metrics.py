@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import accumulate, islice
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from gateway.denial import Reason
 from gateway.model import Decision, Door, Effect, Event, Family, Record
@@ -29,7 +29,7 @@ _Alike = tuple[
 ]  # fmt: skip
 """`record[COMMON : COMMON_END + 1]`: from its agent to its upstream, the same of all calls that ended alike."""
 _ATTEMPTS = Record._fields.index("attempts") - COMMON
-_MOST_ALIKE = 8192
+_MOST_ALIKE: Final = 8192
 """Ways to end that are counted apart until they are put under their labels: some 3 MB."""
 
 

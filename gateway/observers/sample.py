@@ -1,6 +1,7 @@
 """Which calls are logged with their payloads. Pure: the record's own time is the clock."""
 
 from hashlib import blake2b
+from typing import Final
 
 from gateway.denial import Reason
 from gateway.model import Decision, Record
@@ -12,8 +13,8 @@ FIRST_FAILURES = 10
 MOST_KEYS = 1000
 """(tool, reason) pairs counted apart in one minute; a caller that invents names shares one count a reason from there on."""
 
-FINE = (Reason.OK, Reason.DEDUP)
-_ALLOW = Decision.ALLOW
+FINE: Final = (Reason.OK, Reason.DEDUP)
+_ALLOW: Final = Decision.ALLOW
 """Python 3.11 takes 100 ns to find a member of an enum."""
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from math import inf
+from typing import Final
 
 from gateway.denial import Denial, Reason
 from gateway.guards import judge_again
@@ -21,7 +22,7 @@ from gateway.state.counts import Counts
 from gateway.state.inflight import Stopped, Wait
 from gateway.state.pacing import Pacer
 
-HELD_REPLY = 64 * 1024
+HELD_REPLY: Final = 64 * 1024
 """Bytes: a reply announced up to this size is held until it is whole, so that a cut one can be retried or explained (SPEC 5)."""
 
 NO_TURN = frozenset({Reason.CIRCUIT_OPEN, Reason.RATE_LIMITED, Reason.OVERLOADED})

@@ -11,14 +11,14 @@ Agents are those that a policy names, and `default`: nobody's header adds one. T
 
 from collections.abc import Iterable, Iterator
 from math import floor
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.model import Moment
 from gateway.state.hour import SlidingHour
 from gateway.state.journal import Charge
 from gateway.state.tally import Tally
 
-DAY = 86_400
+DAY: Final = 86_400
 KEPT = 2 * DAY
 """Seconds a day's counts outlive its last use."""
 SWEPT_EVERY = 60

@@ -1,10 +1,12 @@
 """Retry budgets: retries of an upstream are bounded by the first attempts made at it, so that no outage is amplified. Pure."""
 
-SPAN = 10.0
+from typing import Final
+
+SPAN: Final = 10.0
 """Seconds over which both kinds of attempt are counted (SPEC 5)."""
-SPARE = 3
+SPARE: Final = 3
 """Retries in any SPAN that no first attempt has to pay for, so that a quiet upstream's calls are repeated too."""
-_SLOTS = 20
+_SLOTS: Final = 20
 """A budget counts by half seconds: its memory does not grow with the traffic, and it gives away at most a twentieth of the share."""
 
 

@@ -2,14 +2,14 @@
 
 import re
 from sys import intern
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.denial import Reason
 from gateway.model import Budgets, Moment, Remaining, RunKey
 from gateway.state.journal import Charge
 from gateway.state.tally import Tally
 
-LARGEST_STEP = 2**31 - 1
+LARGEST_STEP: Final = 2**31 - 1
 """A step announced beyond it counts as this one: the stores keep integers of 64 bits."""
 
 

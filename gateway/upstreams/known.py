@@ -1,11 +1,11 @@
 """Reply heads that need no parsing, since aiohttp's parser and our own rules have taken those very bytes before. Pure."""
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.model import ReplyHead
 
-END_OF_HEAD = b"\r\n\r\n"
+END_OF_HEAD: Final = b"\r\n\r\n"
 LONGEST_BODY = 64 * 1024
 MOST_HEADS = 64
 """Remembered of one upstream. Heads carry a Date, so that most of them are soon of no use."""

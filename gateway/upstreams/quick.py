@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Final
 
 from gateway.model import Attempt, Reply, ReplyHead
 from gateway.pipeline.begun import Taker
@@ -10,7 +11,7 @@ from gateway.upstreams.exchange import going_on, reply_of
 from gateway.upstreams.known import END_OF_HEAD, Known, KnownHeads, wants_more
 from gateway.upstreams.pool import Pool
 
-MOST_PIECES = 16
+MOST_PIECES: Final = 16
 """Of a short reply that is waited for as it comes: each of them costs a look at all that came before."""
 
 

@@ -7,7 +7,7 @@ from gateway.model import Effect
 from gateway.policy.document.problems import shown_name, suggestion
 from gateway.policy.plans.given import Given
 from gateway.policy.plans.patterns import Patterns
-from gateway.policy.plans.tools import BUILT_IN, Tools
+from gateway.policy.plans.tools import BUILT_IN, NO_BUDGETS, Tools
 from gateway.policy.schema.fields import REST
 from gateway.policy.schema.section import written
 from gateway.policy.schema.sections import Agent, Policy
@@ -31,7 +31,7 @@ class Reach(NamedTuple):
 
 def warnings(policy: Policy, given: Given, tools: Tools) -> tuple[str, ...]:
     """All of them, in a stable order."""
-    plans = [tools.template(name)(agent="", allowed=True, rule="", budgets=None) for name in tools.names]
+    plans = [tools.template(name)(agent="", allowed=True, rule="", budgets=NO_BUDGETS) for name in tools.names]
     return (
         *_performed_by_nobody(policy, plans),
         *_undeclared_effects(policy, plans),

@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 from gateway.bounds import Pace, Rate
-from gateway.model import Effect
+from gateway.model import Budgets, Effect
 from gateway.policy.plans.arguments import compile_arguments
 from gateway.policy.plans.patterns import Patterns
 from gateway.policy.plans.routes import methods_of
@@ -20,6 +20,8 @@ from gateway.policy.snapshot import Arguments, Egress, Plan, Retries, UpstreamPl
 
 FETCHED = frozenset(["http.get", "http.head"])
 """The fetch door performs these, too."""
+NO_BUDGETS = Budgets(0, 0, 0)
+"""In a plan that is asked what its tool is, whoever calls it."""
 BUILT_IN = dict.fromkeys(FETCHED, Effect.READ) | dict.fromkeys(
     ["http.post", "http.put", "http.patch", "http.delete", "http.options", "http.connect"], Effect.WRITE
 )
@@ -170,7 +172,7 @@ class Tools:
 
     def differs(self, tool: str, pace: Pace, upstream: UpstreamPlan | None) -> bool:
         """Does the tool line up, or go, otherwise here?"""
-        plan = self.template(tool)(agent="", allowed=True, rule="", budgets=None)
+        plan = self.template(tool)(agent="", allowed=True, rule="", budgets=NO_BUDGETS)
         return (plan.pace, plan.upstream) != (pace, upstream)
 
     def _identical(self, definition: Definition) -> int:

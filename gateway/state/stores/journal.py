@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from gateway.denial import Reason
 from gateway.model import Moment, RunKey
@@ -21,7 +22,7 @@ LARGEST = 16 << 20
 """Bytes of all files together: some 200,000 calls that the store could not take yet, read again at a start within two seconds."""
 LARGEST_READ = 4 * LARGEST
 """Bytes: no gateway writes a file so large."""
-LARGEST_STEP = 2**31 - 1
+LARGEST_STEP: Final = 2**31 - 1
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
