@@ -141,6 +141,7 @@ class Gateway:
         self._open_log()
         self._find_policy()
         self.policies.load()
+        self.data_plane.open_doors()
         if self.member is not None:
             await self.member.join()
         asked = self.settings.max_connections

@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from gateway.doors.fetch import destined
 from gateway.doors.front import Front
-from gateway.doors.governed.door import GovernedDoor
 from gateway.doors.governed.governance import Governance
 from gateway.doors.http_rules import local_name
 from gateway.doors.lane import Lane
 from gateway.doors.learner import Learner
 from gateway.doors.listener import Listener
-from gateway.doors.mcp.door import McpDoor
 from gateway.doors.runs import RunControl
 from gateway.model import Event, Moment
 from gateway.observers.book import Book
@@ -28,6 +28,10 @@ from gateway.state.counts import Counts
 from gateway.state.stores.keeper import Keeper
 from gateway.upstreams.http import Upstreams
 from gateway.upstreams.outward import Outward
+
+if TYPE_CHECKING:
+    from gateway.doors.governed.door import GovernedDoor
+    from gateway.doors.mcp.door import McpDoor
 
 
 @dataclass(kw_only=True)
@@ -50,7 +54,6 @@ class DataPlane:
     emit: Callable[[Event], None]
 
     def __post_init__(self) -> None:
-        self._mcp = self._mcp_door()
         front = self._front()
         self.listener = Listener(
             front,
@@ -71,17 +74,26 @@ class DataPlane:
     def protocol(self) -> asyncio.BaseProtocol:
         return SmallReads(self.listener())
 
+    def open_doors(self) -> None:
+        """Those of the policy that are loaded by need, before anybody calls. What a later policy opens is loaded by its first call."""
+        snapshot = self.policies.snapshot
+        if any(plan.mcp is not None for plan in snapshot.upstreams.values()):
+            _ = self._mcp
+        if snapshot.governed.enabled:
+            _ = self._governed
+
     async def close(self) -> None:
         """The upstream streams of MCP sessions; `listener.shutdown` comes first."""
-        await self._mcp.close()
+        if "_mcp" in vars(self):  # somebody came to that door
+            await self._mcp.close()
 
     def _front(self) -> Front:
         return Front(
             snapshot=lambda: self.policies.snapshot,
             pipeline=self.pipeline,
             rollout=self.rollout,
-            mcp=self._mcp,
-            governed=self._governed_door(),
+            mcp=lambda arrival: self._mcp.answer(arrival),  # noqa: PLW0108  made with the first one
+            governed=lambda arrival: self._governed.answer(arrival),  # noqa: PLW0108  made with the first one
             runs=self._run_control(),
             buffers=self.buffers,
             clock=self.clock,
@@ -91,7 +103,10 @@ class DataPlane:
             read_timeout=self.settings.read_timeout,
         )
 
-    def _mcp_door(self) -> McpDoor:
+    @cached_property
+    def _mcp(self) -> "McpDoor":
+        from gateway.doors.mcp.door import McpDoor  # by need: with all behind it a hundredth of the memory
+
         return McpDoor(
             pipeline=self.pipeline,
             counts=self.counts,
@@ -102,7 +117,10 @@ class DataPlane:
             read_timeout=self.settings.read_timeout,
         )
 
-    def _governed_door(self) -> GovernedDoor:
+    @cached_property
+    def _governed(self) -> "GovernedDoor":
+        from gateway.doors.governed.door import GovernedDoor  # by need, as well
+
         return GovernedDoor(
             governance=self.governance,
             book=self.book,

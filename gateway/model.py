@@ -290,17 +290,29 @@ class Remaining(NamedTuple):
     """None for an anonymous window, which bounds counts only."""
 
 
-class Outcome(NamedTuple):
+class Outcome:
     """How a ToolCall stands when the door may answer: a Reply to pass on, or a Denial to explain. Exactly one is set."""
 
-    reason: Reason
-    policy: str
-    attempts: int
-    reply: Reply | None = None
-    denial: Denial | None = None
-    remaining: Remaining | None = None
-    report: bool = False
-    """The policy is in report mode (header Tool-Gateway-Mode)."""
+    __slots__ = ("attempts", "denial", "policy", "reason", "remaining", "reply", "report")
+
+    def __init__(
+        self,
+        reason: Reason,
+        policy: str,
+        attempts: int,
+        reply: Reply | None = None,
+        denial: Denial | None = None,
+        remaining: Remaining | None = None,
+        report: bool = False,
+    ) -> None:
+        self.reason = reason
+        self.policy = policy
+        self.attempts = attempts
+        self.reply = reply
+        self.denial = denial
+        self.remaining = remaining
+        self.report = report
+        """The policy is in report mode (header Tool-Gateway-Mode)."""
 
 
 # -- what observers are told

@@ -1,7 +1,7 @@
 """The data plane's one handler: HTTP rules, run prefix and identity, then the door that the first path segment names."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from secrets import token_hex
@@ -15,13 +15,11 @@ from gateway.doors import egress, fetch, native, toolpath, tunnel
 from gateway.doors.answers import NATIVE_PREFIX, SERVER, answer, outcome_headers, problem
 from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_body
-from gateway.doors.governed.door import SEGMENT as GOVERNED
-from gateway.doors.governed.door import GovernedDoor
+from gateway.doors.governed import SEGMENT as GOVERNED
 from gateway.doors.headers import IDEMPOTENCY_KEY, idempotency_key_of
 from gateway.doors.http_rules import check_host, check_http, malformed, speak_http_1_1
 from gateway.doors.identity import caller_of, refuse_foreign_bearer, run_of, session_window, step_of
-from gateway.doors.mcp.door import SEGMENT as MCP
-from gateway.doors.mcp.door import McpDoor
+from gateway.doors.mcp import SEGMENT as MCP
 from gateway.doors.paths import PathError, decoded
 from gateway.doors.refusal import Refusal
 from gateway.doors.runs import RunControl
@@ -35,6 +33,8 @@ from gateway.state.buffers import Buffers
 
 TOOLS, RUNS, OURS = "tools", "runs", "_gateway"
 PROBES = ("/healthz", "/readyz")
+Whole = Callable[[Arrival], Awaitable[StreamResponse]]
+"""A door that answers by itself. May raise Refusal."""
 NOT_IN_QUERIES = re.compile(r"[\x00-\x20\x7f#]")
 
 
@@ -48,8 +48,8 @@ class Front:
         pipeline: Pipeline,
         rollout: Rollout,
         runs: RunControl,
-        mcp: McpDoor,
-        governed: GovernedDoor,
+        mcp: Whole,
+        governed: Whole,
         buffers: Buffers,
         clock: Callable[[], Moment],
         ready: Callable[[], bool],
@@ -81,11 +81,11 @@ class Front:
             if arrival.path.startswith("/_gateway/runs/"):
                 return await self._runs.answer(arrival)
             if self._is_governed(arrival):
-                return await self._governed.answer(arrival)
+                return await self._governed(arrival)
             if self._rollout.candidate is not None:
                 arrival.choose(self._rollout)
             if arrival.first == MCP:
-                return await self._mcp.answer(arrival)
+                return await self._mcp(arrival)
             plan = self._door(arrival)
             if request.method == egress.CONNECT:
                 return await self._tunnel(arrival, plan)

@@ -15,7 +15,23 @@ from gateway.observers.lines import COMMON, COMMON_END
 
 OTHER = "other"
 MOST_TOOLS, MOST_AGENTS, MOST_UPSTREAMS = 500, 100, 500
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BUCKETS: Final[tuple[float, ...]] = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
 """Upper bounds of the call's duration, in seconds."""
 FINISHES = frozenset(reason.value for reason in Reason) | {"finish"}
 """The stop_reasons that are a label of their own; an agent can finish its run with any word."""

@@ -171,7 +171,7 @@ def remaining_of(run: Run, budgets: Budgets, now: Moment) -> Remaining:
     calls, steps = budgets.max_tool_calls - run.tool_calls, budgets.max_steps - (run.steps or 0)
     seconds = None if run.window else int(budgets.max_seconds - run.elapsed(now))
     if calls >= 0 and steps >= 0 and (seconds is None or seconds >= 0):  # nearly always, and cheaper asked than mended
-        return Remaining(calls, steps, seconds)
+        return tuple.__new__(Remaining, (calls, steps, seconds))  # without its constructor, which is a call of Python
     return Remaining(max(0, calls), max(0, steps), seconds and max(0, seconds))
 
 

@@ -37,7 +37,6 @@ from gateway.policy.snapshot import Snapshot
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 
-SEGMENT = "v1"
 _BUILT = (
     "ai/run, policies, agents/ID/(disable|enable|logs|metrics), tools, check-lock and "
     "ai/(lease|status|result|extend|complete|fail|cancel)"

@@ -119,10 +119,11 @@ class Running:
         try:
             if reply is not None and reply.body is None:
                 await opened.pass_on(held.write, held.end)
-                outcome = outcome._replace(reply=Reply(reply.status, reply.headers, b"".join(held.pieces)))
+                outcome.reply = Reply(reply.status, reply.headers, b"".join(held.pieces))
             return _told(arrival, plan, outcome)
         except Cut as cut:
-            return _told(arrival, plan, outcome._replace(reply=None, denial=cut.denial, reason=cut.denial.reason))
+            outcome.reply, outcome.denial, outcome.reason = None, cut.denial, cut.denial.reason
+            return _told(arrival, plan, outcome)
         finally:
             held.give()
 

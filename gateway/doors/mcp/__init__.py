@@ -5,3 +5,6 @@ on its way, with both · refusals: how a no looks · annotations: what servers s
 caller sees · calls: tools/call · passage: all other
 messages · writing: what goes to the caller · cancelled: telling an upstream that nobody waits any more · door: which of these it is.
 """
+
+SEGMENT = "mcp"
+"""Of paths, the first. Here, so that a gateway without MCP servers need not load the door to tell."""

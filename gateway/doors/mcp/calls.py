@@ -166,7 +166,7 @@ def _whole(arrival: Arrival, outcome: Outcome, reply: Reply, body: bytes) -> Str
     request: BaseRequest = arrival.request
     reply.private = _SECRET in body
     if reply.failed and outcome.reason is Reason.OK:
-        outcome = outcome._replace(reason=Reason.TOOL_ERROR)
+        outcome.reason = Reason.TOOL_ERROR
     if is_plain(request, reply):
         kept = [(name, value) for name, value in relayed(arrival, reply) if name.lower() != "location"]
         first = first_lines(arrival.call_id, outcome, reply.status)

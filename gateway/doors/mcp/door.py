@@ -9,7 +9,7 @@ from gateway.doors.arrival import Arrival
 from gateway.doors.bodies import read_whole
 from gateway.doors.headers import end_to_end, forwarding
 from gateway.doors.identity import refuse_foreign_bearer
-from gateway.doors.mcp import messages
+from gateway.doors.mcp import SEGMENT, messages
 from gateway.doors.mcp.annotations import Annotations
 from gateway.doors.mcp.calls import Calls
 from gateway.doors.mcp.cancelled import Cancellations, SendApart
@@ -26,7 +26,6 @@ from gateway.policy.snapshot import Snapshot, UpstreamPlan
 from gateway.state.buffers import Buffers
 from gateway.state.counts import Counts
 
-SEGMENT = "mcp"
 METHODS = frozenset({"GET", "POST", "DELETE"})
 LONGEST_MESSAGE = 4 << 20
 """Bytes: what the reference servers take. A call is bounded by its tool's max_request_bytes as well."""

@@ -61,7 +61,7 @@ def test_a_reply_that_names_neither_server_nor_date_gets_ours() -> None:
 def test_our_own_headers_are_the_same_whichever_way_an_answer_is_written(
     remaining: Remaining | None, report: bool
 ) -> None:
-    outcome = OUTCOME._replace(remaining=remaining, report=report)
+    outcome = Outcome(Reason.OK, "0123456789ab", 1, remaining=remaining, report=report)
     lines = first_lines("c1", outcome, 200).decode().split("\r\n")
     assert lines == ["HTTP/1.1 200 OK", *map(": ".join, outcome_headers("c1", outcome).items()), ""]
 
