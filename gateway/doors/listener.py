@@ -56,8 +56,14 @@ class Listener(Server):
         return await call.lane.resume(call, request)
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  the signature is aiohttp's
-        """aiohttp closes the connections there are. Those that were on their way to being accepted come only now."""
+        """aiohttp closes the connections there are. Those that were on their way to being accepted come only now.
+
+        A call at work has `timeout` seconds to tell its end; aiohttp would give them to an idle connection too.
+        """
         self.closed = True
+        for connection in self.connections:
+            if isinstance(connection, Junction) and connection.idle and connection.lane_call is None:
+                connection.close()
         await super().shutdown(timeout)
 
     @property
