@@ -1,10 +1,12 @@
-"""What holds for every test: how many run at once, commands a test needs, skips that CI does not accept, properties without a stopwatch.
+"""What holds for every test: how many run at once, commands a test needs, skips that CI does not accept, properties without a stopwatch,
+bytecode that is kept.
 
 Fixtures of one part of the gateway live in that part's folder.
 """
 
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 
 import hypothesis
@@ -16,6 +18,9 @@ CI = os.environ.get("CI") == "true"
 hypothesis.settings.register_profile("gateway", deadline=None, derandomize=CI)
 hypothesis.settings.load_profile("gateway")
 
+# Hundreds of tests start a process of ours. Where whoever runs them wants no bytecode written, each would compile 250 modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 MOST_WORKERS = 4
 """However many processors are seen: those of a container may be lent to others."""
