@@ -19,7 +19,7 @@ from tests.governed.sdk import KEY, Sdk
 @pytest.fixture
 def pass_time(running: Running) -> Callable[[float], None]:
     """The clock of locks and leases is so many seconds later from now on."""
-    later, governed = 0.0, running.gateway.data_plane.listener.front._governed
+    later, governed = 0.0, running.gateway.data_plane._governed
     parts: list[Any] = [governed._locks, governed._leases]
     usual = parts[0]._clock
 
