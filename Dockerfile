@@ -3,9 +3,10 @@
 #   docker build --tag tool-gateway .
 #   docker build --target egress-lock --tag tool-gateway-egress-lock .    (for deploy/kubernetes)
 #
-# For a build that is the same byte for byte, pin the base by digest: python:3.12-slim-bookworm@sha256:…
+# For a build that is the same byte for byte, pin the bases by digest: python:3.12-slim-bookworm@sha256:…
 
-FROM python:3.12-slim-bookworm AS build
+# Not the slim one: it has the compiler and Python's headers, for the same Python.
+FROM python:3.12-bookworm AS build
 WORKDIR /build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY requirements-otel.lock requirements-build.lock ./
@@ -14,10 +15,11 @@ RUN python -m venv --without-pip /opt/tool-gateway \
     && pip install --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
-COPY scripts/sbom.py scripts/
-# With the extra `otel`: a platform that sets where spans go sets it for every container.
+COPY scripts/compiled.py scripts/sbom.py scripts/
+# Compiled, which needs the types of what it imports. With the extra `otel`: a platform that sets where spans go sets it for every container.
 # The bill of materials is of what was installed, with the lock's hashes: /opt/tool-gateway/sbom.cdx.json (CycloneDX).
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+RUN PYTHONPATH="$(echo /opt/tool-gateway/lib/python3.*/site-packages)" HATCH_BUILD_HOOKS_ENABLE=1 \
+        pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && pip --python /opt/tool-gateway/bin/python install --no-index --no-deps dist/*.whl \
     && /opt/tool-gateway/bin/python scripts/sbom.py requirements-otel.lock > /opt/tool-gateway/sbom.cdx.json
 

@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check install
 OR_SAY := || { echo 'packages could not be fetched (pip says why above): is a package index within reach, or PIP_INDEX_URL or PIP_FIND_LINKS set?'; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench competitors chaos conformance docs pictures format system lock clean
+.PHONY: help run test soak bench competitors compiled chaos conformance docs pictures format system lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 20
@@ -43,6 +43,10 @@ bench: $(VENV)/.run competitors ## the gateway beside nginx, HAProxy, Envoy and 
 VENVS := bench/.venvs
 competitors: $(patsubst bench/competitors/%.txt,$(VENVS)/%/.done,$(wildcard bench/competitors/*.txt)) # each in an environment of its own
 	@scripts/system-packages bench/apt.txt
+
+compiled: $(VENV)/.dev ## what a call passes, compiled into var/compiled, and the tests of it on that (3 minutes)
+	$(BIN)/python -m scripts.compiled var/compiled
+	PYTHONPATH=$(CURDIR)/var/compiled $(BIN)/pytest -o pythonpath=var/compiled tests/doors tests/scenarios tests/upstreams tests/unit
 
 chaos: $(VENV)/.dev ## five minutes of faults, crashes and reloads under load; what was counted must equal what happened
 	$(BIN)/python -m tests.chaos

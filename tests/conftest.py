@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import hypothesis
 import pytest
 
+from gateway.version import code
+
 CI = os.environ.get("CI") == "true"
 
 # Machines are shared and slow at times: a property fails by its assertion, never by the clock. CI draws the same examples every time.
@@ -30,6 +32,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One worker more than processors, since tests wait for half of their time. None for single files: most end before it had started."""
     alone = all(".py" in argument for argument in config.args)
     return 0 if alone else min((os.cpu_count() or 1) + 1, MOST_WORKERS)
+
+
+def pytest_report_header() -> str:
+    """What is tested: the sources, or `make compiled`'s."""
+    return f"gateway: {code()}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out of a run on compiled code what is marked `sources`."""
+    if code() == "compiled":
+        left_out = [item for item in items if item.get_closest_marker("sources")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

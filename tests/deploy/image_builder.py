@@ -1,6 +1,7 @@
 """Run as root in a mount namespace of its own: does what the Dockerfile says on copies of this machine's root, and keeps the result.
 
     python -m tests.deploy.image_builder FOLDER      FOLDER/image/root becomes the root file system; prints `built`, ends with its stdin
+                                                     FOLDER/dist has the wheel
 
 A base image is this machine's root as it stands, under an overlay: whatever is written goes to memory and is gone with the namespace.
 Every RUN, COPY, ENV and WORKDIR is carried out as it is written there, so that this cannot drift from what an engine would do.
@@ -24,6 +25,7 @@ OF_THE_MACHINE = ("PIP_", "SSL_", "REQUESTS_", "http_", "https_", "HTTP_", "HTTP
 def main(folder: Path) -> None:
     build, final = base_image(folder / "build"), base_image(folder / "image")
     carry_out(BUILD, build, {})
+    shutil.copytree(inside(build, "/build/dist"), folder / "dist")
     carry_out(FINAL, final, {BUILD.name: build})
     run("mount", "-o", "remount,ro", str(final))
     os.write(1, b"built\n")

@@ -5,6 +5,10 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+import sysconfig
+import zipfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,10 +18,14 @@ import pytest
 
 from tests.deploy.container import UID, VOLUME, Container, Image, built
 from tests.deploy.dockerfile import FINAL, ROOT
-from tests.deploy.stack import within_seconds
+from tests.deploy.stack import clean_environment, within_seconds
 
 pytestmark = [
-    pytest.mark.needs("unshare", "nsenter", "setpriv", "mount", "chroot", "ip"),
+    pytest.mark.needs("unshare", "nsenter", "setpriv", "mount", "chroot", "ip", "gcc"),
+    pytest.mark.skipif(
+        not Path(sysconfig.get_path("include"), "Python.h").exists(),
+        reason="compiles: needs Python's headers (python3-dev)",
+    ),
     pytest.mark.skipif(os.geteuid() != 0, reason="mounts a root file system of its own: needs root"),
 ]
 
@@ -51,12 +59,17 @@ def its_own_commands_reach_it(running: Container) -> None:
     assert "no admin token" in running.execute("tool-gateway", "status").stderr
 
 
+def it_is_compiled(running: Container) -> None:
+    assert running.execute("tool-gateway", "--version").stdout.endswith(" (compiled)\n")
+    assert "/gateway__mypyc." in Path(f"/proc/{running.pid}/maps").read_text()
+
+
 def nothing_to_build_or_install_with_is_left(running: Container) -> None:
     installed = json.loads(running.execute("cat", "/opt/tool-gateway/sbom.cdx.json").stdout)["components"]
     locked = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", (ROOT / "requirements-otel.lock").read_text(), re.MULTILINE))
 
     assert {"aiohttp", "uvloop", "opentelemetry-sdk"} <= {each["name"] for each in installed} <= locked
-    for module in ("pip", "setuptools", "hatchling"):
+    for module in ("pip", "setuptools", "hatchling", "mypy"):
         assert f"No module named {module}" in running.execute("python", "-m", module).stderr
 
 
@@ -130,6 +143,24 @@ def the_processes_it_starts_are_waited_for(image: Image) -> None:
         assert set(container.states()) == {1}
 
 
+def the_compiled_code_does_what_its_sources_do(image: Image) -> None:
+    """By the same tests. `make compiled` runs more of them."""
+    package = image.folder / "package"
+    (wheel,) = (image.folder / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(package)
+    command = [str(Path(sys.executable).with_name("pytest")), "-n", "0", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "-o", f"pythonpath={package}", *TOLD_APART],
+        cwd=ROOT,
+        env=clean_environment(PYTHONPATH=str(package)),
+        capture_output=True,
+        text=True,
+    )
+    assert "gateway: compiled\n" in done.stdout
+    assert done.returncode == 0, done.stdout
+
+
 def a_volume_that_cannot_be_written_fails_the_start_and_says_so(image: Image) -> None:
     with image.container(volume=False) as container:
         code, said = container.ended()
@@ -141,8 +172,20 @@ def a_volume_that_cannot_be_written_fails_the_start_and_says_so(image: Image) ->
     )
 
 
+TOLD_APART = [
+    "tests/doors/test_both_lanes.py",
+    "tests/doors/test_lane.py",
+    "tests/doors/test_lane_forms.py",
+    "tests/unit/guards",
+    "tests/unit/pipeline",
+    "tests/unit/state",
+    "tests/unit/test_version.py",
+]
+"""Tests that know most ways of a call."""
+
 OF_A_RUNNING_ONE = (
     it_runs_as_process_1_without_any_right_on_a_read_only_root,
+    it_is_compiled,
     its_own_commands_reach_it,
     nothing_to_build_or_install_with_is_left,
     the_bill_of_materials_is_cyclonedx_and_names_what_is_installed,
@@ -153,14 +196,16 @@ OF_THE_IMAGE = (
     a_platform_that_says_where_spans_go_does_not_keep_it_from_starting,
     the_processes_it_starts_are_waited_for,
     a_volume_that_cannot_be_written_fails_the_start_and_says_so,
+    the_compiled_code_does_what_its_sources_do,
 )
 
 
 def test_the_image_is_built_as_written_and_keeps_its_promises(
     tmp_path: Path, subtests: pytest.Subtests, pytestconfig: pytest.Config
 ) -> None:
-    """One test, since to build takes half a minute, and tests that share a fixture may be run by several processes."""
+    """One test, since to build takes two minutes, and tests that share a fixture may be run by several processes."""
     patience = float(pytestconfig.getini("faulthandler_timeout"))
+    faulthandler.dump_traceback_later(4 * patience, exit=True)  # it compiles, beside other tests
     with built(tmp_path) as image:
         with image.container() as container:
             within_seconds(lambda: healthy(container))

@@ -185,6 +185,7 @@ async def test_what_is_wrong_with_a_body_is_nobodys_policy(start: StartGateway, 
     assert running.gateway.rollout.differences == {}
 
 
+@pytest.mark.sources
 async def test_a_shadow_that_fails_harms_no_call(
     start: StartGateway, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

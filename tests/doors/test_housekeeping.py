@@ -6,6 +6,7 @@ from gateway.model import Moment
 from tests.doors.conftest import Running
 
 
+@pytest.mark.sources
 async def test_one_chore_that_fails_keeps_no_other_from_being_done(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,6 +208,7 @@ async def test_a_reply_that_stalls_has_no_more_time_than_any_other(start: StartG
 
 
 @only_fast
+@pytest.mark.sources
 async def test_a_fault_with_one_call_leaves_the_others_their_timeouts(
     start: StartGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +273,7 @@ async def test_what_a_slow_reader_has_not_taken_is_counted(start: StartGateway) 
 
 
 @only_fast
+@pytest.mark.sources
 @pytest.mark.parametrize(
     "part", ["data_plane.listener.front.understand", "pipeline.begin", "pipeline._reserve", "pipeline.complete"]
 )
