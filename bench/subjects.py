@@ -1,9 +1,9 @@
 """What a subject of the measurements is: how it is started, what it is asked, what its version is. And the gateway as one."""
 
-import sys
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,10 @@ PATH = f"/tools/{TOOL}"
 """Where the tool is, and where a subject takes calls to it, unless its own way of naming tools forbids that."""
 POLICY = f"tools:\n  allowlist: [{TOOL}]\n  definitions:\n    {TOOL}: {{effect: read, path: {PATH}}}\n"
 BUDGETS = {"AGENT_MAX_TOOL_CALLS": "1000000", "AGENT_MAX_STEPS": "1000000", "AGENT_MAX_SECONDS": "604800"}
+ROOT = Path(__file__).parents[1]
 VENVS = Path(__file__).with_name(".venvs")
+SHIPPED = VENVS / "tool-gateway" / "bin"
+"""The gateway compiled, as the image has it, and the Python that runs it, its sources, and the aiohttp proxy (BENCH_PYTHON)."""
 
 
 class Missing(Exception):
@@ -83,7 +86,25 @@ def version_in_venv(folder: str, package: str) -> str:
     return found[-1].name.removesuffix(".dist-info").rpartition("-")[2]
 
 
-def gateway_command(place: Place, policy: str = POLICY) -> Command:
+def compiled() -> list[str]:
+    """The command of the gateway as it ships. Ends the benchmark where it is not there: without it there is nothing to compare."""
+    command = SHIPPED / "tool-gateway"
+    if not command.exists():
+        raise SystemExit("the gateway is not compiled for the benchmark: make bench/.venvs/tool-gateway/.done")
+    return [str(command)]
+
+
+def sources() -> list[str]:
+    """That of the checkout's, in pure Python, by the same interpreter."""
+    compiled()
+    return [
+        str(SHIPPED / "python"),
+        "-c",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import gateway.cli; gateway.cli.main()",
+    ]
+
+
+def gateway_command(place: Place, policy: str = POLICY, command: Callable[[], list[str]] = compiled) -> Command:
     """As shipped: SQLite state, one log line a call to a file. Only the budgets are raised, or the rounds would end with them.
 
     The policy has a folder of its own, as `init` makes it: files of the state that come and go beside it would be reloads.
@@ -103,12 +124,16 @@ def gateway_command(place: Place, policy: str = POLICY) -> Command:
         "GATEWAY_DRAIN_SECONDS": "0",
         "GATEWAY_DRAIN_IDLE_SECONDS": "0",
     }
-    return Command([sys.executable, "-m", "gateway", "serve"], environ)
+    return Command([*command(), "serve"], environ)
 
 
-def gateway_version() -> str:
-    return version("tool-gateway")
+def gateway_version(command: Callable[[], list[str]] = compiled) -> str:
+    """And whether it is compiled."""
+    return subprocess.run([*command(), "--version"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 GATEWAY = Subject("tool-gateway", gateway_version, gateway_command)
+GATEWAY_SOURCES = Subject(
+    "tool-gateway (pure Python)", partial(gateway_version, sources), partial(gateway_command, command=sources)
+)
 GATEWAY_FRESH_HEADS = Subject("tool-gateway (no two heads alike)", gateway_version, gateway_command, fresh_heads=True)

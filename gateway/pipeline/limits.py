@@ -19,7 +19,7 @@ class Timer(StrEnum):
     RUN = "run"
 
 
-_ATTEMPT: Final = Timer.ATTEMPT
+ATTEMPT: Final = Timer.ATTEMPT
 """Python 3.11 takes 100 ns to find a member of an enum."""
 
 
@@ -36,7 +36,7 @@ class Limits:
     def first(self, attempt: float = inf) -> tuple[float | None, Timer]:
         """When the next timer fires (None: never), and which; `attempt` is when the attempt's own would."""
         if attempt <= self.deadline and attempt <= self.run:
-            return (None if attempt == inf else attempt), _ATTEMPT
+            return (None if attempt == inf else attempt), ATTEMPT
         if self.deadline <= self.run:
             return self.deadline, Timer.DEADLINE
         return self.run, Timer.RUN

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 from gateway.denial import Denial, Reason
 from gateway.model import Decision, Moment, Outcome, Record, Remaining, Reply, ToolCall, Try
 from gateway.pipeline.claims import Claim
-from gateway.pipeline.limits import Limits, Timer
+from gateway.pipeline.limits import ATTEMPT, Limits, Timer
 from gateway.policy.snapshot import Plan
 from gateway.state.breaker import Trial
 from gateway.state.pacing import Place
@@ -16,6 +16,7 @@ RESULT_WINDOW = 16 * 1024
 """Bytes of a streamed reply that are kept for the log: more than `max_logged_bytes` can ask for."""
 
 _OK: Final = Reason.OK
+_ALLOW: Final = Decision.ALLOW
 """Python 3.11 takes 100 ns to find a member of an enum."""
 
 
@@ -30,7 +31,6 @@ class GivenBack(Protocol):
 class Progress:
     """Mutable, owned by the pipeline, never shown outside it."""
 
-    decision: Decision = Decision.ALLOW
     report_reason: Reason | None = None
     candidate: str | None = None
     """How the other policy differs, while a candidate is on trial."""
@@ -47,8 +47,6 @@ class Progress:
     sent: bool = False
     """An attempt may have been seen by the upstream: the charge stays."""
     waited: float = 0.0
-    timer: Timer = Timer.ATTEMPT
-    """Which of the limits the running timer stands for."""
     reservation: Reservation | None = None
     share: GivenBack | None = None
     """The call's charge in the fleet's counts, where it has one."""
@@ -75,6 +73,9 @@ class Progress:
         self.plan = plan
         self.policy = policy
         self.limits = limits
+        self.decision: Decision = _ALLOW
+        self.timer: Timer = ATTEMPT
+        """Which of the limits the running timer stands for."""
         self.errors: list[str] = []
         """Kinds of the attempts that failed."""
         self.window: list[bytes] = []
