@@ -39,10 +39,10 @@ def read_host(text: str) -> str:
         raise ValueError("a host name or IP address")
     if ":" in text:
         return _read_ip(text)
-    host = text.removesuffix(".")
-    if not host.isascii():  # where it is, the codec would change nothing, but its tables are memory
-        host = _in_ascii(host)
-    host = host.lower()
+    try:
+        host = text.removesuffix(".").encode("idna").decode().lower() if text else ""
+    except UnicodeError:
+        host = ""
     if not host or len(host) > _LONGEST:
         raise ValueError("a host name or IP address")
     if _NUMERIC.fullmatch(host.rsplit(".", 1)[-1]):
@@ -50,14 +50,6 @@ def read_host(text: str) -> str:
     if not all(_LABEL.fullmatch(label) for label in host.split(".")):
         raise ValueError("a host name or IP address")
     return host
-
-
-def _in_ascii(host: str) -> str:
-    """As A-labels (RFC 3490); "" for none."""
-    try:
-        return host.encode("idna").decode()
-    except UnicodeError:
-        return ""
 
 
 def _read_ip(text: str) -> str:
