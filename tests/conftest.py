@@ -1,11 +1,12 @@
 """What holds for every test: how many run at once, commands a test needs, skips that CI does not accept, properties without a stopwatch,
-bytecode that is kept.
+bytecode that is kept, Ctrl-C that arrives.
 
 Fixtures of one part of the gateway live in that part's folder.
 """
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,10 @@ hypothesis.settings.load_profile("gateway")
 # Hundreds of tests start a process of ours. Where whoever runs them wants no bytecode written, each would compile 250 modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell that starts something in the background has it ignore SIGINT, and so would every process that a test ends with Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MOST_WORKERS = 4
 """However many processors are seen: those of a container may be lent to others."""
