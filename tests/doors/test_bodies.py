@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 
 from gateway.denial import Reason
+from gateway.doors import listener
 from gateway.pipeline.attempts import HELD_REPLY
 from tests.doors.conftest import Running, StartGateway, policy_of
 from tests.doors.tool_server import ToolServer, hang, status
@@ -21,6 +22,12 @@ POLICY = policy_of(
         JUDGED: {"effect": "read", "arguments": SCHEMA, "max_request_bytes": "200KiB"},
     }
 )
+
+
+@pytest.fixture
+def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that see the connection closed: it is, once the rest of the body has had its time to come."""
+    monkeypatch.setattr(listener, "LINGER", 0.2)
 
 
 @pytest.fixture
@@ -136,6 +143,7 @@ async def pour(wire: Wire, size: int) -> None:
         wire.poured += 500_000
 
 
+@pytest.mark.usefixtures("short_linger")
 @pytest.mark.parametrize("fields", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
 async def test_a_body_that_drips_is_408(start: StartGateway, tool: ToolServer, fields: str) -> None:
     """A byte now and then is no progress: each 64 KiB, or the rest, has its time."""
@@ -153,6 +161,7 @@ async def test_a_body_that_drips_is_408(start: StartGateway, tool: ToolServer, f
     assert (await running.seen.ended()).status == 408
 
 
+@pytest.mark.usefixtures("short_linger")
 @pytest.mark.parametrize(("name", "code", "reason"), [(READ, 408, "invalid_request"), (WRITE, 424, "outcome_unknown")])
 async def test_a_streamed_body_that_stalls_ends_the_attempt(
     start: StartGateway, tool: ToolServer, name: str, code: int, reason: str
