@@ -1,7 +1,8 @@
 """A package loaded module by module as each is needed.
 
 aiohttp's own front door loads its client, too, with a TLS context that holds all of the system's certificates: a third of
-its time and memory, for nothing that is used here. Who does ask for another name gets the whole, as ever.
+its time and memory, for nothing that is used here. Who does ask for another name gets the whole, as ever. (`aiohttp.web` is such a
+door, too: what serves is imported from the modules behind it.)
 """
 
 import sys
