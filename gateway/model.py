@@ -1,6 +1,6 @@
 """START HERE. The words the whole gateway speaks: ToolCall in, Denial or Reply out, Record after.
 
-Standard library only, no IO, no clock: every other module may import this one, it imports denial.py alone.
+Standard library only, no IO, no clock: every other module may import this one, it imports denial.py and packable.py alone.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from gateway.denial import Denial, Reason
+from gateway.packable import Packable
 
 
 class Moment(NamedTuple):
@@ -271,7 +272,7 @@ class UpstreamError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Budgets:
+class Budgets(Packable):
     """A run's limits, after built-in < runtime.env < environment < agents.X.budgets."""
 
     max_steps: int

@@ -183,9 +183,9 @@ class Attempts:
                     await self._hold(reply, progress, plan, wait)
                 return reply
         except TimeoutError:
-            error = self._timed_out(now, attempt, reply, progress, plan)
-            progress.errors.append(error.kind)
-            raise error from None
+            late = self._timed_out(now, attempt, reply, progress, plan)
+            progress.errors.append(late.kind)
+            raise late from None
         except UpstreamError as error:
             progress.errors.append(error.kind)
             raise

@@ -31,43 +31,6 @@ class GivenBack(Protocol):
 class Progress:
     """Mutable, owned by the pipeline, never shown outside it."""
 
-    report_reason: Reason | None = None
-    candidate: str | None = None
-    """How the other policy differs, while a candidate is on trial."""
-    denial: Denial | None = None
-    reason: Reason | None = None
-    """Set where the end is no denial: ok, tool_error, client_gone."""
-    reply: Reply | None = None
-    remaining: Remaining | None = None
-    attempts: int = 0
-    began: float = 0.0
-    """Loop time at which the latest attempt began; 0.0 where the fast lane began it, as long as it is the only one."""
-    tries: list[Try] | None = None
-    """The failed attempts that were followed by a retry, or by a retry's refusal."""
-    sent: bool = False
-    """An attempt may have been seen by the upstream: the charge stays."""
-    waited: float = 0.0
-    reservation: Reservation | None = None
-    share: GivenBack | None = None
-    """The call's charge in the fleet's counts, where it has one."""
-    claim: Claim | None = None
-    """That this gateway performs it for all of a fleet (claims.py)."""
-    asked_for: float = 0.0
-    """Seconds that it took to ask the other gateways who performs it."""
-    unclaimed: bool = False
-    """Nobody could be asked whether another gateway performs it."""
-    place: Place | None = None
-    """Among its tool's attempts at work; held until the reply is through."""
-    performing: bool = False
-    """A task of its own is at work on the call, for others as well (pipeline/sharing.py)."""
-    trial: Trial | None = None
-    """What the last attempt will mean to its upstream's breaker; None once it has said its word."""
-    room: int = 0
-    """Bytes taken from the Buffers for what this call holds of its reply."""
-    bytes_out: int = 0
-    tunnelled: int = 0
-    """Bytes that the caller sent through its tunnel."""
-
     def __init__(self, call: ToolCall, plan: Plan | None, policy: str, limits: Limits) -> None:
         self.call = call
         self.plan = plan
@@ -76,6 +39,42 @@ class Progress:
         self.decision: Decision = _ALLOW
         self.timer: Timer = ATTEMPT
         """Which of the limits the running timer stands for."""
+        self.report_reason: Reason | None = None
+        self.candidate: str | None = None
+        """How the other policy differs, while a candidate is on trial."""
+        self.denial: Denial | None = None
+        self.reason: Reason | None = None
+        """Set where the end is no denial: ok, tool_error, client_gone."""
+        self.reply: Reply | None = None
+        self.remaining: Remaining | None = None
+        self.attempts = 0
+        self.began = 0.0
+        """Loop time at which the latest attempt began; 0.0 where the fast lane began it, as long as it is the only one."""
+        self.tries: list[Try] | None = None
+        """The failed attempts that were followed by a retry, or by a retry's refusal."""
+        self.sent = False
+        """An attempt may have been seen by the upstream: the charge stays."""
+        self.waited = 0.0
+        self.reservation: Reservation | None = None
+        self.share: GivenBack | None = None
+        """The call's charge in the fleet's counts, where it has one."""
+        self.claim: Claim | None = None
+        """That this gateway performs it for all of a fleet (claims.py)."""
+        self.asked_for = 0.0
+        """Seconds that it took to ask the other gateways who performs it."""
+        self.unclaimed = False
+        """Nobody could be asked whether another gateway performs it."""
+        self.place: Place | None = None
+        """Among its tool's attempts at work; held until the reply is through."""
+        self.performing = False
+        """A task of its own is at work on the call, for others as well (pipeline/sharing.py)."""
+        self.trial: Trial | None = None
+        """What the last attempt will mean to its upstream's breaker; None once it has said its word."""
+        self.room = 0
+        """Bytes taken from the Buffers for what this call holds of its reply."""
+        self.bytes_out = 0
+        self.tunnelled = 0
+        """Bytes that the caller sent through its tunnel."""
         self.errors: list[str] = []
         """Kinds of the attempts that failed."""
         self.window: list[bytes] = []

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from gateway.bounds import UNBOUNDED, UNPACED, USUAL_BREAKER, AgentBounds, BreakerBounds, Pace
 from gateway.denial import Reason
 from gateway.model import Budgets, Effect, KillSwitch, Target
+from gateway.packable import Packable
 
 CANDIDATE_SUFFIX = " (candidate)"
 """Where a candidate's upstream or pace differs from the live policy's, its breaker or queue has this behind its name: a breaker and a queue
@@ -23,7 +24,7 @@ class Arguments(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(Packable):
     """Files for the connection to an upstream; None: the system's trust store, no client certificate."""
 
     ca_file: str | None = None
@@ -57,7 +58,7 @@ class McpPlan(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class UpstreamPlan:
+class UpstreamPlan(Packable):
     """Where a tool is performed and how the gateway connects to it. Seconds, not milliseconds."""
 
     name: str
@@ -113,7 +114,7 @@ class RegisteredTool(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Retries:
+class Retries(Packable):
     """How often and after which waits an attempt is repeated."""
 
     max: int
@@ -125,7 +126,7 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
-class Egress:
+class Egress(Packable):
     """Where the fetch tool may go."""
 
     hosts: frozenset[str]
@@ -234,7 +235,7 @@ class RouteMatch(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Redaction:
+class Redaction(Packable):
     """What is hidden beside the built-in keys and shapes, and what is not."""
 
     enabled: bool = True
@@ -244,7 +245,7 @@ class Redaction:
 
 
 @dataclass(frozen=True, slots=True)
-class Observability:
+class Observability(Packable):
     """What the log keeps of payloads."""
 
     sampled_tool_results: bool = True
