@@ -34,9 +34,9 @@ MOST_WORKERS = 4
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker more than processors, since tests wait for half of their time. None for single files: most end before it had started."""
+    """Two workers more than processors, since tests wait for half of their time. None for single files: most end before it had started."""
     alone = all(".py" in argument for argument in config.args)
-    return 0 if alone else min((os.cpu_count() or 1) + 1, MOST_WORKERS)
+    return 0 if alone else min((os.cpu_count() or 1) + 2, MOST_WORKERS)
 
 
 def pytest_report_header() -> str:
