@@ -31,6 +31,13 @@ def answered(call_id: str, size: int = 2) -> Ended:
     return Ended(call_id, "hash", RUN, None, Reply(200, (("X-Odd", "\udcff"),), b"\x00" * size), sent=True)
 
 
+def said(found: object) -> tuple[object, ...]:
+    """All that comes of it. (Two replies are never equal.)"""
+    assert isinstance(found, Ended)
+    assert found.reply is not None
+    return found._replace(reply=None), found.reply.status, found.reply.headers, found.reply.body
+
+
 class Gateway:
     def __init__(self, url: str) -> None:
         self.bounds = Answers()
@@ -86,7 +93,7 @@ async def test_an_answer_comes_back_as_it_was(gateways: tuple[Gateway, Gateway])
     claim.tell(answered(claim.holder), kept=True)
     claim.release()
     await one.heard()
-    assert await other.ask("k") == answered(claim.holder)
+    assert said(await other.ask("k")) == said(answered(claim.holder))
 
 
 async def test_a_key_is_its_agents_and_its_tools_own(gateways: tuple[Gateway, Gateway]) -> None:
@@ -146,7 +153,8 @@ async def test_long_answers_keep_no_reply_of_the_store_waiting(
         await one.told()
         found = [await other.ask(f"k{number}") for number in range(10)]
         ends = [each.end() for each in found * 2 if isinstance(each, Elsewhere)]
-        assert await asyncio.gather(*ends) == [answered(claim.holder, 240_000) for claim in claims] * 2
+        told = [said(answered(claim.holder, 240_000)) for claim in claims]
+        assert [said(end) for end in await asyncio.gather(*ends)] == told * 2
         assert (one.fleet._telling.epoch, other.fleet._telling.epoch) == (1, 1)  # the connections of the beginning
 
 
@@ -164,8 +172,8 @@ async def test_of_too_many_answers_that_were_not_heard_stays_that_the_calls_were
         await other.fleet.ready.wait()
     await one.told()
     whole = answered(claims[1].holder)
-    assert await other.ask("first") == answered(claims[0].holder, 3000)
-    assert await other.ask("second") == whole._replace(reply=Reply(200, (("X-Odd", "\udcff"),), None))
+    assert said(await other.ask("first")) == said(answered(claims[0].holder, 3000))
+    assert said(await other.ask("second")) == said(whole._replace(reply=Reply(200, (("X-Odd", "\udcff"),), None)))
 
 
 async def test_an_answer_is_kept_as_long_as_the_policy_in_force_says(gateways: tuple[Gateway, Gateway]) -> None:
@@ -232,7 +240,7 @@ async def test_a_claim_and_its_end_outlive_a_store_that_forgets_them(
     await forget_everything(valkey)
     claim.tell(answered(claim.holder), kept=True)
     await one.heard()
-    assert await other.ask("k") == answered(claim.holder)
+    assert said(await other.ask("k")) == said(answered(claim.holder))
 
 
 async def test_what_was_performed_alone_is_known_once_the_store_is_back(
@@ -248,7 +256,7 @@ async def test_what_was_performed_alone_is_known_once_the_store_is_back(
         await one.fleet.ready.wait()
         await other.fleet.ready.wait()
     await one.heard()
-    assert await other.ask("k") == answered(claim.holder)
+    assert said(await other.ask("k")) == said(answered(claim.holder))
 
 
 async def test_a_claim_that_nobody_renews_is_left_behind(
