@@ -437,7 +437,7 @@ class Scope(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class KillSwitch:
+class KillSwitch(Packable):
     """One stop: what it reaches, why, by whom, since when and until when (Unix seconds; None: until lifted)."""
 
     scope: Scope

@@ -9,6 +9,8 @@ from gateway.doors.forms import marks_for, put_together, taken_apart
 from gateway.doors.known import LONGEST_HEAD, MOST_HEADS, MOST_SIGHTED, KnownRequests
 from gateway.doors.understood import Understood
 
+pytestmark = pytest.mark.sources  # it remembers what is no Understood and no Form
+
 HEAD = b"POST /tools/search.read HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ONE: Any = SimpleNamespace(length=2)
 """In the place of what was understood: it is only kept, and asked for the length of the body."""

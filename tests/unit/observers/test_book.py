@@ -1,8 +1,7 @@
 """What is kept of agents: the last calls and sums by time, within bounds."""
 
 import sqlite3
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +13,9 @@ from gateway.state.history import History
 from gateway.state.stores import history
 
 
-@dataclass
-class Told:
+class Told(NamedTuple):
+    """As much of a Record as a book looks at."""
+
     at: Moment
     agent_id: str = "a"
     tool: str = "t"
