@@ -45,7 +45,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out of a run on compiled code what is marked `sources`; has the longest test begin first, so that none waits for it at the end."""
+    """Leaves out of a run on compiled code what is marked `sources`; the longest test begins first: none waits for it at the end."""
     items.sort(key=lambda item: item.path.name != "test_image.py")
     if code() == "compiled":
         left_out = [item for item in items if item.get_closest_marker("sources")]
