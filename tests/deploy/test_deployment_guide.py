@@ -17,7 +17,7 @@ import yaml
 
 from gateway.cli.kubernetes import PARTS
 from gateway.settings import Settings, read_settings
-from tests.deploy.dockerfile import FINAL, LOCK, ROOT
+from tests.deploy.dockerfile import BUILD, FINAL, LOCK, ROOT
 from tests.deploy.overlay import BASE, CONTAINER, DEPLOYMENT, KUBECTL
 from tests.deploy.stack import clean_environment
 
@@ -57,6 +57,7 @@ def test_every_command_is_looked_at_by_a_test_below() -> None:
         "/opt/",
         "(umask",
         "systemctl",
+        "HATCH_BUILD_HOOKS_ENABLE=1 ",
     )
 
     assert COMMANDS
@@ -150,6 +151,14 @@ def test_a_host_is_installed_where_the_unit_looks(tmp_path: Path) -> None:
     from_registry, project = (shlex.split(line)[2:] for line in commands("/opt/"))
     assert from_registry == ["--require-hashes", "-r", "requirements.lock", "-r", "requirements-build.lock"]
     assert project == ["--no-deps", "--no-build-isolation", "."]
+
+
+def test_a_wheel_is_compiled_as_that_of_the_image_is() -> None:
+    """Which test_image.py does. Here pip fetches what is there already then."""
+    (line,) = commands("HATCH_BUILD_HOOKS_ENABLE")
+    (of_the_image,) = (run for run in BUILD.values("RUN") if "HATCH_BUILD_HOOKS_ENABLE" in run)
+
+    assert line in " ".join(of_the_image.replace("--no-build-isolation ", "").split())
 
 
 def test_on_cloud_run_the_gateway_is_ready_first_and_ends_in_time() -> None:

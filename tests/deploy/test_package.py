@@ -68,6 +68,27 @@ def test_the_source_distribution_holds_no_state_no_token_and_nothing_built(relea
     assert [path for path in paths if kept_out & set(path)] == []
 
 
+def hatchling(call: str, **switches: str) -> list[str]:
+    """Asked as pip asks it."""
+    command = [sys.executable, "-c", f"from hatchling import build; print(build.{call})"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=clean_environment(**switches), capture_output=True, text=True, check=True, timeout=60
+    )
+    return re.findall(r"[\w.-]+", done.stdout)
+
+
+def test_only_a_compiled_wheel_needs_what_compiles() -> None:
+    ask = "get_requires_for_build_wheel()"
+    assert hatchling(ask) == []
+    assert {"mypy", "setuptools", "aiohttp"} <= set(hatchling(ask, HATCH_BUILD_HOOKS_ENABLE="1"))
+
+
+def test_a_checkout_is_never_compiled(tmp_path: Path) -> None:
+    """It would hide the next change of a source."""
+    (wheel,) = hatchling(f"build_editable({str(tmp_path)!r})", HATCH_BUILD_HOOKS_ENABLE="1")
+    assert wheel.endswith("-none-any.whl")
+
+
 def test_an_empty_environment_has_a_working_gateway_after_pip_install(release: Path, tmp_path: Path) -> None:
     """With the oldest of what it needs: all other tests run with the newest."""
     commands = tmp_path / "empty/bin"

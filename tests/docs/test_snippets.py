@@ -108,7 +108,7 @@ BY: Mapping[str, list[Check]] = {
     "docs/architecture.md": [doors, layers],
     "docs/cli.md": [CLI] * 19,
     "docs/console.md": ["tests/console/test_guide.py"],
-    "docs/deployment.md": [DEPLOYMENT] * 5,
+    "docs/deployment.md": [DEPLOYMENT] * 6,
     "docs/egress.md": [EGRESS] * 3,
     "docs/fleet.md": [setting, "tests/fleet/topologies.py"],
     "docs/governed.md": [GOVERNED] * 3,
