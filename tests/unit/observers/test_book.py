@@ -1,42 +1,33 @@
 """What is kept of agents: the last calls and sums by time, within bounds."""
 
 import sqlite3
-from typing import Any, NamedTuple
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.denial import Reason
-from gateway.model import Decision, Effect, Moment
+from gateway.model import Decision, Door, Effect, Moment, Record
 from gateway.observers.book import KEPT_CALLS, MOST_AGENTS, MOST_TOOLS, OTHER, SLOT, Book
 from gateway.state.history import History
 from gateway.state.stores import history
 
-
-class Told(NamedTuple):
-    """As much of a Record as a book looks at."""
-
-    at: Moment
-    agent_id: str = "a"
-    tool: str = "t"
-    effect: Effect | None = Effect.READ
-    reason: Reason = Reason.OK
-    args_hash: str = "h"
-    cost_micro_usd: int = 10
-    decision: Decision = Decision.ALLOW
+TOLD = Record(
+    Moment(0.0, 0.0), "c1", None, None, "h", 1.0, 0.0, 2, 2, 10, "a", Door.TOOL_PATH, "t", Effect.READ, Decision.ALLOW, Reason.OK,
+    None, 200, 1, (), "0123456789ab",
+)  # fmt: skip
 
 
-def book_of(*told: Told) -> Book:
+def book_of(*told: Record) -> Book:
     book = Book()
     book.open = True
     for record in told:
-        ended: Any = record
-        book.call_ended(ended)
+        book.call_ended(record)
     return book
 
 
-def at(wall: float, **more: Any) -> Told:
-    return Told(Moment(0.0, wall), **more)
+def at(wall: float, **more: Any) -> Record:
+    return TOLD._replace(at=Moment(0.0, wall), **more)
 
 
 def test_sums_begin_with_the_slot_that_the_time_falls_into() -> None:
@@ -93,7 +84,7 @@ TOLD = st.builds(
 
 
 @given(st.lists(st.lists(TOLD, max_size=4), max_size=5), st.sets(st.integers(0, 4)))
-def test_what_was_saved_in_parts_is_the_same_book_again(parts: list[list[Told]], failing: set[int]) -> None:
+def test_what_was_saved_in_parts_is_the_same_book_again(parts: list[list[Record]], failing: set[int]) -> None:
     book, db = book_of(), sqlite3.connect(":memory:")
     for table in history.TABLES:
         db.execute(table)
