@@ -12,7 +12,7 @@ from gateway.observers.book import KEPT_CALLS, MOST_AGENTS, MOST_TOOLS, OTHER, S
 from gateway.state.history import History
 from gateway.state.stores import history
 
-TOLD = Record(
+PLAIN_CALL = Record(
     Moment(0.0, 0.0), "c1", None, None, "h", 1.0, 0.0, 2, 2, 10, "a", Door.TOOL_PATH, "t", Effect.READ, Decision.ALLOW, Reason.OK,
     None, 200, 1, (), "0123456789ab",
 )  # fmt: skip
@@ -27,7 +27,7 @@ def book_of(*told: Record) -> Book:
 
 
 def at(wall: float, **more: Any) -> Record:
-    return TOLD._replace(at=Moment(0.0, wall), **more)
+    return PLAIN_CALL._replace(at=Moment(0.0, wall), **more)
 
 
 def test_sums_begin_with_the_slot_that_the_time_falls_into() -> None:
