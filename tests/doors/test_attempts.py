@@ -249,7 +249,7 @@ async def test_the_deadline_ends_the_call_and_is_named(start: StartGateway, name
 
 
 async def test_the_deadline_covers_all_attempts_together(start: StartGateway) -> None:
-    policy = impatient(timeout_ms=400, deadline_ms=1000, retries={"max": 9, "backoff_ms": [1]})
+    policy = impatient(timeout_ms=400, deadline_ms=1100, retries={"max": 9, "backoff_ms": [1]})
     async with behind(start, hanging, policy) as (running, upstream):
         answer = await post(running, READ)
         assert answer.status == 504
