@@ -82,7 +82,9 @@ def start_after_a_kill(folder: Path, entries: int = 100_000, runs: int = 1000) -
     keeper = Keeper(store)
     keeper.begin(ledger, keeper.load(), clock())
     for number in range(entries):
-        ledger.reserve(charge_of(call_of(number))._replace(key=RunKey("default", f"bench-{number % runs}")), budgets)
+        call = call_of(number)
+        key = RunKey("default", f"bench-{number % runs}")
+        ledger.reserve(Charge(key, call.tool, 0, call.step, call.started, call.args_hash), budgets)
     store.close()  # nothing was folded
     began = time.perf_counter()
     again, after = Keeper(open_store(url)), Ledger()
