@@ -296,6 +296,7 @@ class Gateway:
             recent=self.recent,
             observer=self.observers,
             run_finished=self.pipeline.run_finished,
+            knows_end=self.pipeline.knows_end,
             connections=self.ways_out.upstreams.status,
             log=self.log,
             counted=self._counted,

@@ -1,6 +1,6 @@
 """What operators can ask: all the admin plane knows of the rest of the gateway. What they can do is in operations.py."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, cast
@@ -20,7 +20,7 @@ from gateway.admin.views import (
 )
 from gateway.admin.wanted import Wanted
 from gateway.guards.explain import explain
-from gateway.model import Family, Moment, Observer, RunKey
+from gateway.model import Budgets, Family, Moment, Observer, RunKey
 from gateway.pipeline.rollout import Rollout
 from gateway.policy.snapshot import UpstreamPlan
 from gateway.policy.source import PolicySource
@@ -83,6 +83,8 @@ class Inspection:
     recent: Calls
     observer: Observer
     run_finished: Callable[[Run, Moment], None]
+    knows_end: Callable[[RunKey, Budgets], Awaitable[bool]]
+    """Every gateway that shares the counts knows that the run has ended here."""
     connections: Callable[[], list[View]]
     """One object an upstream in use: how many connections are open, idle and waited for."""
     log: Lines

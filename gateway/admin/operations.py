@@ -27,7 +27,7 @@ class Conflict(Exception):
 
 @dataclass(slots=True)
 class Operations(Inspection):
-    """In effect when a method returns. The async ones wait for a disk and for nothing else."""
+    """In effect when a method returns. The async ones wait for what keeps it, a disk or a store, and for nothing else."""
 
     async def check_policy(self, text: bytes) -> answers.CheckedPolicy:
         """Would this policy be taken? It is not put in force."""
@@ -107,7 +107,15 @@ class Operations(Inspection):
             interrupt_run(self.counts, key, cancel_in_flight=False)
             self.run_finished(stopped, now)
         run = stopped or self._find(key, now)
-        return None if run is None else {**self._run_view(run, now), "stopped_now": stopped is not None}
+        if run is None:
+            return None
+        sure = await self.knows_end(key, self.rollout.budgets_of(key))
+        reach = (
+            self.keeper.reach
+            if sure
+            else "this instance; all others once their store, which does not answer, can be told"
+        )
+        return {**self._run_view(run, now), "stopped_now": stopped is not None, "reach": reach}
 
     def operated(self, action: str, on: str | None, who: str, reason: str | None, status: int) -> None:
         """Somebody has changed something, or tried to: who, why, and what came of it."""

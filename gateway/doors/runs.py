@@ -22,6 +22,10 @@ from gateway.state.run import Run, stop_reason_of, usd_of
 USAGE = "GET /_gateway/runs/ID tells the counts, POST /_gateway/runs/ID/steps adds a step, POST /_gateway/runs/ID/finish ends the run."
 ACTIONS = {"": frozenset(["GET", "HEAD"]), "steps": frozenset(["POST"]), "finish": frozenset(["POST"])}
 STOP_REASON_LENGTH = 64
+ENDED_HERE = (
+    "The run has ended on this gateway. The gateways that share its counts may not know yet, since their store did not answer: they will be"
+    " told. Finish the run again to hear when they know."
+)
 
 
 class RunControl:
@@ -53,7 +57,9 @@ class RunControl:
             await self._pipeline.shared.look(key, budgets)
         if action == "steps":
             return await self._step(arrival, key, budgets)
-        return self._finish(arrival, key, budgets, stop_reason) if stop_reason else self._show(arrival, key, budgets)
+        if action == "finish":
+            return await self._finish(arrival, key, budgets, stop_reason)
+        return self._show(arrival, key, budgets)
 
     def _show(self, arrival: Arrival, key: RunKey, budgets: Budgets) -> Response:
         run = self._counts.ledger.find(key, budgets, self._clock())
@@ -87,16 +93,20 @@ class RunControl:
             self._pipeline.run_finished(ended, now)
         return self._problem(arrival, key, budgets, denial)
 
-    def _finish(self, arrival: Arrival, key: RunKey, budgets: Budgets, stop_reason: str) -> Response:
+    async def _finish(self, arrival: Arrival, key: RunKey, budgets: Budgets, stop_reason: str) -> Response:
+        """Answered 200 once no gateway takes a call of the run any more."""
         now = self._clock()
-        if self._counts.ledger.find(key, budgets, now) is None:
+        run = self._counts.ledger.find(key, budgets, now)
+        if run is None:
             return self._show(arrival, key, budgets)
         ended = self._counts.ledger.finish(key, stop_reason, now)
         if ended is not None:
             self._pipeline.run_finished(ended, now)
-        return self._show(arrival, key, budgets)
+        sure = await self._pipeline.knows_end(key, budgets)
+        return self._counts_of(arrival, run, budgets, but="" if sure else ENDED_HERE)
 
-    def _counts_of(self, arrival: Arrival, run: Run, budgets: Budgets) -> Response:
+    def _counts_of(self, arrival: Arrival, run: Run, budgets: Budgets, *, but: str = "") -> Response:
+        """`but`: what was asked for is done in part."""
         now = self._clock()
         remaining = self._counts.ledger.remaining(run.key, budgets, now)
         used = {"tool_calls": run.tool_calls, "steps": run.steps, "seconds": round(run.elapsed(now), 3)}
@@ -111,9 +121,11 @@ class RunControl:
             "remaining": left if usd is None else {**left, "usd": usd.remaining},
             "stop_reason": stop_reason_of(run, budgets, now),
         }
+        if but:
+            body["detail"] = but
         headers = self._headers(arrival, run.key, budgets, Reason.OK)
         headers |= {"Content-Type": "application/json", "Server": SERVER}
-        return Response(body=orjson.dumps(body), headers=headers)
+        return Response(status=202 if but else 200, body=orjson.dumps(body), headers=headers)
 
     def _problem(self, arrival: Arrival, key: RunKey, budgets: Budgets, denial: Denial) -> Response:
         return problem(arrival, denial, self._headers(arrival, key, budgets, denial.reason), arrival.snapshot.version)

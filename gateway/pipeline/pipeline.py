@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from gateway.denial import Denial
 from gateway.guards import REPLAY_GUARDS, Verdict, ask, judge
-from gateway.model import Moment, Observer, Outcome, Reply, RunKey, ToolCall
+from gateway.model import Budgets, Moment, Observer, Outcome, Reply, RunKey, ToolCall
 from gateway.pipeline import events, failures
 from gateway.pipeline.attempts import HELD_REPLY, Attempts, Send
 from gateway.pipeline.begun import Begun
@@ -367,6 +367,10 @@ class Pipeline:
     def run_finished(self, run: Run, now: Moment) -> None:
         """Tells the observers that a run has ended, with its totals."""
         self._observer.happened(events.run_finished(run, now))
+
+    async def knows_end(self, key: RunKey, budgets: Budgets) -> bool:
+        """Does every gateway that might take a call of the run know that it has ended here?"""
+        return self.shared is None or await self.shared.knows_end(key, budgets)
 
     def _limits(self, call: ToolCall, plan: Plan) -> Limits:
         return limits_of(call, plan, self._counts.ledger.find(call.run, plan.budgets, call.started))

@@ -145,6 +145,13 @@ class SharedCharges:
             now = self._clock()
             self._learn(self._counts.ledger.take_up(key, budgets, now), looked[1], now)
 
+    async def knows_end(self, key: RunKey, budgets: Budgets) -> bool:
+        """Does the store, which every gateway asks before a call of the run, have the end that it was given here? False: nobody can say.
+        Then the others are told once the store can be reached.
+        """
+        looked = await self._fleet.look(key, budgets.max_seconds)  # behind the end, on the same connection
+        return looked is not None and looked[0] == "ended"
+
     def _take(self, answer: Answer, call: ToolCall, plan: Plan, run: Run, now: Moment) -> Denial | None:
         if not run.window:
             self._learn(run, answer.run, now)

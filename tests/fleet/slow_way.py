@@ -1,4 +1,4 @@
-"""A way to the store on which replies, or bytes, take their time."""
+"""A way to the store on which what is asked, what is replied, or any byte takes its time."""
 
 import asyncio
 from contextlib import suppress
@@ -6,10 +6,13 @@ from typing import Self
 
 
 class SlowWay:
-    """Listens on `port` and passes on what it hears, so many bytes a second; what comes back, after `delay` seconds."""
+    """Listens on `port` and passes on what it hears, so many bytes a second; what comes back, after `delay` seconds, what goes there, after
+    `delay_there`.
+    """
 
     def __init__(self, store: int) -> None:
         self.delay = 0.0
+        self.delay_there = 0.0
         self.rate = 1e9
         self.port = 0
         self._store = store
@@ -28,17 +31,16 @@ class SlowWay:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._store)
-        for way in (self._pass(reader, back, slow=False), self._pass(there, writer, slow=True)):
+        for way in (self._pass(reader, back, there=True), self._pass(there, writer, there=False)):
             self._ways.add(asyncio.create_task(way))
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, there: bool) -> None:
         loop, due = asyncio.get_running_loop(), 0.0
         try:
             with suppress(OSError):
                 while piece := await reader.read(65536):
-                    due = max(
-                        due + len(piece) / self.rate, loop.time() + (self.delay if slow else 0.0)
-                    )  # in their order
+                    delay = self.delay_there if there else self.delay
+                    due = max(due + len(piece) / self.rate, loop.time() + delay)  # in their order
                     loop.call_at(due, _write, writer, piece)
         finally:
             writer.close()

@@ -54,9 +54,10 @@ class Runs(TypedDict):
 
 
 class StoppedRun(Run):
-    """`stopped_now` false: it had ended before."""
+    """`stopped_now` false: it had ended before. `reach`: where its calls are refused from now on."""
 
     stopped_now: bool
+    reach: str
 
 
 class Call(TypedDict):

@@ -41,7 +41,7 @@ function stop(run) {
   const left = run.remaining.tool_calls;
   const says = `The run ${run.run_id} of ${run.agent_id} ends for good: its calls are refused from now on, and that cannot be lifted. It has ${count(left, "call")} left. Calls at their tool run to their end.`;
   makeSure(`Stop run ${run.run_id}?`, says, "Stop this run", async ({ who, reason }) => {
-    await post(`/v1/runs/${encodeURIComponent(run.agent_id)}/${encodeURIComponent(run.run_id)}/stop`, { who, ...(reason ? { reason } : {}) });
-    return `Stopped run ${run.run_id} of ${run.agent_id}.`;
+    const done = await post(`/v1/runs/${encodeURIComponent(run.agent_id)}/${encodeURIComponent(run.run_id)}/stop`, { who, ...(reason ? { reason } : {}) });
+    return `Stopped run ${run.run_id} of ${run.agent_id}, on ${done.reach}.`;
   });
 }
