@@ -14,6 +14,7 @@ from gateway.doors.methods import check_method
 from gateway.doors.refusal import Refusal
 from gateway.guards.run_control import judge_step
 from gateway.model import Budgets, Moment, Outcome, RunKey
+from gateway.pipeline import failures
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.rollout import Rollout
 from gateway.state.counts import Counts
@@ -22,6 +23,7 @@ from gateway.state.run import Run, stop_reason_of, usd_of
 USAGE = "GET /_gateway/runs/ID tells the counts, POST /_gateway/runs/ID/steps adds a step, POST /_gateway/runs/ID/finish ends the run."
 ACTIONS = {"": frozenset(["GET", "HEAD"]), "steps": frozenset(["POST"]), "finish": frozenset(["POST"])}
 STOP_REASON_LENGTH = 64
+NO_SUCH_RUN = "This agent has no such run. A run starts with its first call or step, and is remembered for 24 hours."
 ENDED_HERE = (
     "The run has ended on this gateway. The gateways that share its counts may not know yet, since their store did not answer: they will be"
     " told. Finish the run again to hear when they know."
@@ -53,21 +55,18 @@ class RunControl:
         arrival.snapshot = self._rollout.snapshot_of(key)
         budgets = arrival.snapshot.budgets(arrival.agent)
         stop_reason = await _stop_reason(arrival, self._read_timeout) if action == "finish" else ""
-        if self._pipeline.shared is not None:
-            await self._pipeline.shared.look(key, budgets)
+        shared = self._pipeline.shared
+        asked = shared is None or await shared.look(key, budgets)
         if action == "steps":
             return await self._step(arrival, key, budgets)
-        if action == "finish":
-            return await self._finish(arrival, key, budgets, stop_reason)
-        return self._show(arrival, key, budgets)
-
-    def _show(self, arrival: Arrival, key: RunKey, budgets: Budgets) -> Response:
         run = self._counts.ledger.find(key, budgets, self._clock())
         if run is None:
-            detail = (
-                "This agent has no such run. A run starts with its first call or step, and is remembered for 24 hours."
+            denial = (
+                Denial(Reason.INVALID_REQUEST, NO_SUCH_RUN, status_override=404) if asked else failures.unknown_run()
             )
-            return self._problem(arrival, key, budgets, Denial(Reason.INVALID_REQUEST, detail, status_override=404))
+            return self._problem(arrival, key, budgets, denial)
+        if action == "finish":
+            return await self._finish(arrival, run, budgets, stop_reason)
         return self._counts_of(arrival, run, budgets)
 
     async def _step(self, arrival: Arrival, key: RunKey, budgets: Budgets) -> Response:
@@ -93,16 +92,13 @@ class RunControl:
             self._pipeline.run_finished(ended, now)
         return self._problem(arrival, key, budgets, denial)
 
-    async def _finish(self, arrival: Arrival, key: RunKey, budgets: Budgets, stop_reason: str) -> Response:
+    async def _finish(self, arrival: Arrival, run: Run, budgets: Budgets, stop_reason: str) -> Response:
         """Answered 200 once no gateway takes a call of the run any more."""
         now = self._clock()
-        run = self._counts.ledger.find(key, budgets, now)
-        if run is None:
-            return self._show(arrival, key, budgets)
-        ended = self._counts.ledger.finish(key, stop_reason, now)
+        ended = self._counts.ledger.finish(run.key, stop_reason, now)
         if ended is not None:
             self._pipeline.run_finished(ended, now)
-        sure = await self._pipeline.knows_end(key, budgets)
+        sure = await self._pipeline.knows_end(run.key, budgets)
         return self._counts_of(arrival, run, budgets, but="" if sure else ENDED_HERE)
 
     def _counts_of(self, arrival: Arrival, run: Run, budgets: Budgets, *, but: str = "") -> Response:

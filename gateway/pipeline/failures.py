@@ -101,6 +101,15 @@ def unheard() -> Denial:
     return Denial(Reason.STATE_UNAVAILABLE, detail, retry_after=RETRY_LATER)
 
 
+def unknown_run() -> Denial:
+    """To say that there is none would be to guess: other gateways may have had calls of it."""
+    detail = (
+        "This gateway knows no such run, and cannot ask the others just now. Try again later; an operator has to look at the gateway's"
+        " state."
+    )
+    return Denial(Reason.STATE_UNAVAILABLE, detail, retry_after=RETRY_LATER)
+
+
 def key_reused(plan: Plan) -> Denial:
     """To take it for a repeat would answer a call that was never made."""
     return Denial(

@@ -136,14 +136,15 @@ class SharedCharges:
             return ended(run, budgets, now)
         return out_of_steps(run, budgets, now) if word == "steps" and not report else None
 
-    async def look(self, key: RunKey, budgets: Budgets) -> None:
-        """The ledger knows of the run what all gateways know, as far as they can be asked."""
+    async def look(self, key: RunKey, budgets: Budgets) -> bool:
+        """The ledger knows of the run what all gateways know. False: as far as it did before, since they cannot be asked."""
         if is_window(key):
-            return
+            return True
         looked = await self._fleet.look(key, budgets.max_seconds)
         if looked is not None and looked[0] != "unknown":
             now = self._clock()
             self._learn(self._counts.ledger.take_up(key, budgets, now), looked[1], now)
+        return looked is not None
 
     async def knows_end(self, key: RunKey, budgets: Budgets) -> bool:
         """Does the store, which every gateway asks before a call of the run, have the end that it was given here? False: nobody can say.

@@ -52,6 +52,7 @@ async def test_an_end_that_the_store_has_not_heard_of_holds_here_and_says_so(
     start_fleet: Start, valkey: ValkeyServer
 ) -> None:
     fleet = await start_fleet(gateways=2)
+    assert await heard(fleet.agents[1], "search.read", "r3") == (200, "ok")
     for run in ("r1", "r2"):
         for agent in fleet.agents:
             assert await heard(agent, "search.read", run) == (200, "ok")
@@ -62,9 +63,13 @@ async def test_an_end_that_the_store_has_not_heard_of_holds_here_and_says_so(
     assert "on this gateway" in told["detail"]
     assert (await stop(fleet))["reach"].startswith("this instance; ")
     assert await heard(here, "search.read", "r2") == (403, "run_finished")
+    status, _, told = await answered(here, "/_gateway/runs/r3/finish", json=None)  # which the other one knows of
+    assert (status, told["reason"], told["retryable"]) == (503, "state_unavailable", True)
     await valkey.begin()
     await fleet.all_are(up=True)
     assert await heard(there, "search.read", "r1") == (403, "kill_switch")
     assert await heard(there, "search.read", "r2") == (403, "run_finished")
     await finish(here, "r2")
+    await finish(here, "r3")
     await stopped(fleet)
+    assert await heard(there, "search.read", "r3") == (403, "run_finished")
