@@ -17,7 +17,7 @@ def handler() -> Handler:
     return answered
 
 
-STREAM, CALL, RUN, LIFT, SWITCHES, KILL = (handler() for _ in range(6))
+STREAM, CALL, RUN, LIFT, SWITCHES, KILL, TOLD = (handler() for _ in range(7))
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def routes() -> Routes:
     made.add("DELETE", "/switches/{scope:.+}", LIFT)
     made.add("GET", "/switches", SWITCHES)
     made.add("POST", "/switches", KILL)
+    made.add("GET", "/told.json", TOLD)
     return made
 
 
@@ -41,6 +42,7 @@ def routes() -> Routes:
         ("GET", "/calls/streams", CALL, {"call": "streams"}),
         ("GET", "/calls/{call}", CALL, {"call": "{call}"}),
         ("GET", "/runs/a/b", RUN, {"agent": "a", "run": "b"}),
+        ("GET", "/told.json", TOLD, {}),
         ("DELETE", "/switches/tool:a/b", LIFT, {"scope": "tool:a/b"}),
     ],
 )
@@ -55,7 +57,7 @@ def test_a_slash_that_was_sent_encoded_is_part_of_a_name(routes: Routes) -> None
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/", "/calls", "/calls/", "/calls/a/b", "/runs/a/", "/switches/", "/a/calls/b", "*"]
+    "path", ["", "/", "/calls", "/calls/", "/calls/a/b", "/runs/a/", "/switches/", "/a/calls/b", "/told-json", "*"]
 )
 def test_what_fits_no_path_is_not_there(routes: Routes, path: str) -> None:
     with pytest.raises(Refused) as refused:
