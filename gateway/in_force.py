@@ -9,6 +9,7 @@ from gateway.observers.book import Book
 from gateway.observers.log import Log
 from gateway.observers.metrics import Metrics
 from gateway.pipeline.rollout import Rollout
+from gateway.policy.remembered import forget_plans
 from gateway.policy.snapshot import Snapshot
 from gateway.state.counts import Counts
 from gateway.upstreams.http import Upstreams
@@ -53,7 +54,10 @@ class InForce:
         self.switches(Source.POLICY, snapshot.switches)
 
     def keep_named(self) -> None:
-        """Keeps connections, breakers and queues of what the policy or a candidate on trial names; all others end when they are idle."""
+        """Keeps connections, breakers and queues of what the policy or a candidate on trial names; all others end when they are idle.
+        What was found out about plans is forgotten.
+        """
+        forget_plans()
         snapshots = [self._live()]
         if self._rollout.candidate is not None:
             snapshots.append(self._rollout.candidate.snapshot)

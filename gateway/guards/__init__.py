@@ -1,7 +1,6 @@
 """May this call go on? The order of all guards, what report mode softens, and how they are asked. Each guard is a file beside this one."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gateway.denial import Denial, Reason
@@ -29,6 +28,7 @@ from gateway.guards import (
     tool_calls,
 )
 from gateway.model import Moment, ToolCall
+from gateway.policy.remembered import remembered
 from gateway.policy.snapshot import Plan
 from gateway.state.counts import Counts
 from gateway.state.run import Run
@@ -149,7 +149,7 @@ class Verdict(NamedTuple):
 PASSED: Final = Verdict(None, None)
 
 
-@lru_cache(maxsize=4096)  # plans are told apart by identity, and those of former policies make room
+@remembered
 def guards_of(plan: Plan) -> Guards:
     """Those of GUARDS that can object under the plan."""
     can = tuple([guard for guard in GUARDS if guard not in CAN_OBJECT or CAN_OBJECT[guard](plan)])

@@ -143,7 +143,7 @@ class Egress(Packable):
 class Plan:
     """All the policy says about one (agent, tool). `allowed` and `rule` tell the allowlist's word; the rest is how the call is made.
 
-    Told apart by identity: what was found out about one is remembered for as long as it is in use.
+    Told apart by identity: what was found out about one is remembered by it (remembered.py).
     """
 
     agent: str

@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from gateway.pipeline.shadow import Shadow
 from gateway.policy import targets
 from gateway.policy.plans.patterns import is_tool_name
 from gateway.policy.plans.tools import FETCHED, micro_usd
+from gateway.policy.remembered import remembered
 from gateway.policy.snapshot import Plan, RegisteredTool
 from gateway.state.buffers import Buffers
 
@@ -133,7 +134,7 @@ class Running:
         return _told(arrival, plan, self._pipeline.refuse(call, plan, arrival.snapshot.version, denial))
 
 
-@lru_cache(maxsize=4096)  # what is found out about a plan is found by its identity; those of former policies make room
+@remembered  # what is found out about a plan is found by its identity
 def governed_plan(plan: Plan) -> Plan:
     """A plan with this door's deadline, and for a registered tool the way to it."""
     tool = plan.registered

@@ -1,10 +1,10 @@
 """What trusted servers have said of their tools (mcp_servers.X.trust_annotations): the first word holds. Pure, bounded."""
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.model import Effect
+from gateway.policy.remembered import remembered
 from gateway.policy.snapshot import Plan, UpstreamPlan
 
 MOST_TOOLS = 10_000
@@ -45,7 +45,7 @@ class Annotations:
         return plan if hints == NO_HINTS else _heeding(plan, hints)
 
 
-@lru_cache(maxsize=4096)  # a call need not make its own; plans of former policies make room
+@remembered  # a call need not make its own
 def _heeding(plan: Plan, hints: Hints) -> Plan:
     """The plan with a server's word."""
     return replace(plan, effect=Effect.READ) if hints.read else replace(plan, idempotent=True)
