@@ -73,3 +73,12 @@ async def test_an_end_that_the_store_has_not_heard_of_holds_here_and_says_so(
     await finish(here, "r3")
     await stopped(fleet)
     assert await heard(there, "search.read", "r3") == (403, "run_finished")
+
+
+async def test_a_window_has_no_end_to_be_told(start_fleet: Start) -> None:
+    """As an MCP session's is: it bounds calls and is no task, here as without a fleet."""
+    fleet = await start_fleet(gateways=1)
+    window = "mcp-" + 32 * "0"
+    assert await heard(fleet.agents[0], "search.read", window) == (200, "ok")
+    status, _, told = await answered(fleet.agents[0], f"/_gateway/runs/{window}/finish", json=None)
+    assert (status, told["stop_reason"], "detail" in told) == (200, None, False)
