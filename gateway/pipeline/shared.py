@@ -62,17 +62,6 @@ class Fleet(Protocol):
     def heard_end(self, key: RunKey, by: str, stop_reason: str) -> None: ...
 
 
-class EndsTold(NoJournal):
-    """In a journal's place: what is charged the fleet knows from the charges, but ends are told by whoever finds them."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def ended(self, key: RunKey, by: Reason, stop_reason: str, at: Moment, began: float) -> bool:  # noqa: ARG002  the form of a Journal
-        self._fleet.end(key, by.value, stop_reason)
-        return True
-
-
 class SharedCharges:
     """Constructed once, by app.py, where GATEWAY_STATE names a store that several gateways share."""
 
@@ -84,7 +73,7 @@ class SharedCharges:
         self._clock = clock
         self._run_finished = run_finished
         counts.ledger.fleet = fleet
-        counts.ledger.journal = EndsTold(fleet)
+        counts.ledger.journal = NoJournal(lambda key, by, stop_reason: fleet.end(key, by.value, stop_reason))
 
     def concerns(self, call: ToolCall, plan: Plan) -> bool:
         """Is the call charged to anything that other gateways count too? Calls of no run, under no limit of their agent, are not."""

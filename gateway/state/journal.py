@@ -1,5 +1,6 @@
 """What a journal must do: have each change of the counts in the kernel before the call it belongs to goes on. stores/ has the real one."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.denial import Reason
@@ -53,7 +54,10 @@ class Journal(Protocol):
 
 
 class NoJournal:
-    """For counts that live in the process alone."""
+    """For counts that live in the process alone, or with other gateways too: those know the charges, and are `told` of ends."""
+
+    def __init__(self, told: Callable[[RunKey, Reason, str], None] | None = None) -> None:
+        self._told = told
 
     def charged(self, charge: Charge, began: float) -> bool:  # noqa: ARG002  the form of a Journal
         return True
@@ -71,4 +75,6 @@ class NoJournal:
         return True
 
     def ended(self, key: RunKey, by: Reason, stop_reason: str, at: Moment, began: float) -> bool:  # noqa: ARG002  the form of a Journal
+        if self._told is not None:
+            self._told(key, by, stop_reason)
         return True
