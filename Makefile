@@ -46,9 +46,9 @@ BENCH_PYTHON ?= $(BIN)/python
 competitors: $(patsubst bench/competitors/%.txt,$(VENVS)/%/.done,$(wildcard bench/competitors/*.txt)) # each in an environment of its own
 	@scripts/system-packages bench/apt.txt
 
-compiled: $(VENV)/.dev ## what a call passes, compiled into var/compiled, and the tests of it on that (3 minutes)
+compiled: $(VENV)/.dev ## what a call passes, compiled into var/compiled, and the tests of it on that (5 minutes)
 	$(BIN)/python -m scripts.compiled var/compiled
-	PYTHONPATH=$(CURDIR)/var/compiled $(BIN)/pytest -o pythonpath=var/compiled tests/doors tests/scenarios tests/upstreams tests/unit
+	PYTHONPATH=$(CURDIR)/var/compiled $(BIN)/pytest -o pythonpath=var/compiled tests/doors tests/scenarios tests/upstreams tests/governed tests/fleet tests/unit
 
 chaos: $(VENV)/.dev ## five minutes of faults, crashes and reloads under load; what was counted must equal what happened
 	$(BIN)/python -m tests.chaos
