@@ -17,7 +17,10 @@ import gateway.app
 """
 STARTED = """
 import asyncio, os, uvloop
+import gateway.observers.log
 from gateway.settings import read_settings
+
+gateway.observers.log._GATHER_SECONDS = 60.0  # its thread loads what redacts behind the start, which is slow on a busy machine
 
 async def start():
     started = gateway.app.Gateway(read_settings(os.environ), os.environ)
