@@ -113,7 +113,7 @@ class Operations(Inspection):
         reach = (
             self.keeper.reach
             if sure
-            else "this instance; all others once their store, which does not answer, can be told"
+            else "this instance; its store does not answer: all others once it does, stop the run again to hear when"
         )
         return {**self._run_view(run, now), "stopped_now": stopped is not None, "reach": reach}
 

@@ -123,14 +123,15 @@ def status(as_json: bool) -> None:
     if as_json:
         print_json(body)
     else:
-        click.echo("\n".join((*_status_lines(body), *failure_lines(), *trouble_lines(body["in_trouble"]))))
+        click.echo("\n".join((*_status_lines(body), *failure_lines(), *trouble_lines(body.get("in_trouble", [])))))
 
 
 def _status_lines(body: Mapping[str, object]) -> Iterable[str]:
     uptime = body["uptime_seconds"]
     state = "ready" if body["ready"] else str(body["why"])
     up = durations.in_words(uptime if isinstance(uptime, float) else 0)
-    yield f"tool-gateway {body['version']} ({body['code']}), {state}, up {up}"
+    code = f" ({body['code']})" if "code" in body else ""  # gateways of before do not say it
+    yield f"tool-gateway {body['version']}{code}, {state}, up {up}"
     yield f"data plane   {body['listen']}"
     yield f"admin plane  {body['admin_listen']}"
     policy = body["policy"]

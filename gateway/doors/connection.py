@@ -43,11 +43,6 @@ class Connection(RequestHandler):
         """Seconds (GATEWAY_READ_TIMEOUT)."""
         return self._listener.read_timeout
 
-    @property
-    def idle(self) -> bool:
-        """aiohttp waits for the next request, and none has come. (It knows nothing of a call on the fast lane.)"""
-        return self._waiter is not None and not self._messages
-
     async def take_over(self, protocol: asyncio.BaseProtocol) -> tuple[asyncio.Transport, bytes]:
         """Behind a CONNECT `protocol` reads and writes, which hands on the connection's end. The transport, and what came already.
 

@@ -32,6 +32,11 @@ class Junction(Connection):
         self._owed: int | None = 0
         """Bytes that belong to the request aiohttp reads and have not come. None: it cannot be told where the next request begins."""
 
+    @property
+    def idle(self) -> bool:
+        """aiohttp waits for the next request, none has come, and the lane has no call of it."""
+        return self._waiter is not None and not self._messages and self.lane_call is None
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._let_go()
         for call in (self.lane_call, self.handed_over):

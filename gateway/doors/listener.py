@@ -62,7 +62,7 @@ class Listener(Server):
         """
         self.closed = True
         for connection in self.connections:
-            if isinstance(connection, Junction) and connection.idle and connection.lane_call is None:
+            if isinstance(connection, Junction) and connection.idle:
                 connection.close()
         await super().shutdown(timeout)
 

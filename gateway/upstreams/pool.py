@@ -83,7 +83,7 @@ class Pool:
 
     def rest(self, connection: Connection) -> None:
         """Hands the connection to the next in the queue, or keeps it idle until somebody takes it."""
-        if self._waiting and self._hand_on(connection):
+        if self._hand_on(connection):
             return
         if self._retired:
             connection.abort()

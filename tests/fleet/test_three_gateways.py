@@ -44,9 +44,7 @@ async def test_a_thousand_parallel_calls_of_one_run_admit_exactly_twelve(start_f
     fleet = await start_fleet(CALLS_12)
     calls = (call(fleet.agents[n % 3], "search.read", "r1") for n in range(1000))
     ends = Counter(await asyncio.gather(*calls))
-    late = ends[
-        503, "state_unavailable"
-    ]  # on a machine with other work: a gateway that had no answer in time lets nobody pass
+    late = ends[503, "state_unavailable"]  # on a machine with other work: who had no answer in time lets nobody pass
     assert ends[200, "ok"] == tool.calls == 12
     assert ends[403, "max_tool_calls"] + late == 988
     assert late < 500

@@ -137,9 +137,8 @@ class Keeper:
             changes = ledger.changed(now, at_end=at_end)
             # Rotated without an await in between: what is charged from here on is in the next file.
             if any(changes) or journal.unsaved or not self.up:
-                self._failure = (
-                    self.problem
-                )  # a new file of the journal has none, but what was held back is not written yet
+                # A new file of the journal has no problem, but what was held back is not written yet.
+                self._failure = self.problem
                 self._fold = Fold(changes, journal.rotate())
         fold = self._fold
         try:

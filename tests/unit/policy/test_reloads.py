@@ -17,8 +17,13 @@ from gateway.policy.source import PolicySource
 from tests.unit.policy.test_golden import ENVIRON, OWN, cases, expected
 
 GOOD = "tools: {allowlist: [search.read]}\nkill_switch: {disable_tools: [notes.write]}\n"
-MOST_STALL = 1.5
+MOST_STALL = 0.5
 """Seconds. The promise is 0.05; a busy machine keeps the loop itself waiting, and what this is to catch took many seconds."""
+
+
+def unserved() -> float:
+    """Seconds for which this thread was ready to run and other processes had the processors."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 def several(count: int, item: str, between: str = ", ") -> str:
@@ -115,12 +120,13 @@ async def test_every_kind_of_bad_file_leaves_the_old_policy_in_force(reloader: R
 
 
 async def largest_stall(source: PolicySource) -> float:
-    """Seconds for which nothing else ran on the loop while it reloaded."""
+    """Seconds for which nothing else ran on the loop while it reloaded, other processes' work left out."""
     reloading = asyncio.create_task(source.reload())
-    largest, last = 0.0, perf_counter()
+    largest, last = 0.0, perf_counter() - unserved()
     while not reloading.done():
         await asyncio.sleep(0.001)
-        largest, last = max(largest, perf_counter() - last), perf_counter()
+        now = perf_counter() - unserved()
+        largest, last = max(largest, now - last), now
     await reloading
     return largest
 
