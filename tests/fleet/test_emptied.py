@@ -10,6 +10,7 @@ import pytest
 from gateway.model import KillSwitch
 from gateway.place import parse_place
 from gateway.state.stores import StoreError
+from gateway.state.stores.keeper import Keeper
 from gateway.state.stores.valkey.fleet import Fleet
 from gateway.state.stores.valkey.notes import SharedNotes
 from gateway.state.stores.valkey.store import ValkeyStore
@@ -24,6 +25,7 @@ class Member:
 
     def __init__(self, valkey: ValkeyServer) -> None:
         self.store = ValkeyStore(parse_place(valkey.url))
+        self.keeper = Keeper(self.store)
         self.fleet = Fleet(self.store.place, time.time)
         self.held: tuple[KillSwitch, ...] = ()
         self.noted: Mapping[str, str] = {}
@@ -33,14 +35,14 @@ class Member:
         self._running = asyncio.create_task(self.fleet.run())
 
     async def put(self, scope: str, since: float = 0.0) -> None:
-        await asyncio.to_thread(self.store.put_switch, _switch(scope, since or time.time()))
+        await self.keeper.put_switch(_switch(scope, since or time.time()))
 
     async def lift(self, scope: str) -> None:
         (switch,) = [one for one in self.held if str(one.scope) == scope]
-        await asyncio.to_thread(self.store.delete_switch, switch)
+        await self.keeper.delete_switch(switch)
 
     async def note(self, name: str, value: str | None) -> None:
-        await asyncio.to_thread(self.store.put_note, name, value)
+        await self.keeper.put_note(name, value)
 
     async def look(self) -> None:
         await self.fleet.ready.wait()

@@ -90,7 +90,7 @@ async def is_heard(kill: KillSwitch, heard: asyncio.Queue[tuple[KillSwitch, ...]
     store = ValkeyStore(parse_place(topology.url))
     channel = store.place.key("tgw:switches:version")
     await answers(topology.client(), "PUBSUB", "NUMSUB", channel, holds=f"{channel}', 1")
-    store.unsaved[str(kill.scope)] = kill
+    store.switching(kill, on=True)
     async with asyncio.timeout(PATIENCE):
         while store.unsaved:
             with suppress(StoreError):  # a Sentinel on a busy machine takes a primary for dead now and then

@@ -63,6 +63,10 @@ class Store(Protocol):
         """All or nothing, and the same twice as once."""
         ...
 
+    def switching(self, switch: KillSwitch, *, on: bool) -> None:
+        """Said by the loop, where the switch holds (or is lifted) from now on, before the thread is asked to write it. Never blocks."""
+        ...
+
     def put_switch(self, switch: KillSwitch) -> None:
         """On return it holds over kill -9 and loss of power, as far as the store can promise."""
         ...

@@ -116,10 +116,12 @@ class Keeper:
 
     async def put_switch(self, switch: KillSwitch) -> None:
         """Raises StoreError: the switch holds in this process all the same, but would not survive it."""
+        self._store.switching(switch, on=True)
         await self._write(lambda: self._store.put_switch(switch))
 
     async def delete_switch(self, switch: KillSwitch) -> None:
         """Raises StoreError: the switch would come back at a restart."""
+        self._store.switching(switch, on=False)
         await self._write(lambda: self._store.delete_switch(switch))
 
     async def put_note(self, name: str, value: str | None) -> None:

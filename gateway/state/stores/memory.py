@@ -27,6 +27,9 @@ class MemoryStore:
     def save_history(self, changes: History) -> None:
         pass
 
+    def switching(self, switch: KillSwitch, *, on: bool) -> None:
+        """Nobody else changes them."""
+
     def put_switch(self, switch: KillSwitch) -> None:
         pass
 

@@ -108,6 +108,9 @@ class SqliteStore:
         with self._explained(), self._transaction():
             history.save(self._db, changes)
 
+    def switching(self, switch: KillSwitch, *, on: bool) -> None:
+        """Nobody else changes them."""
+
     def put_switch(self, switch: KillSwitch) -> None:
         scope, reason, who = str(switch.scope), _text(switch.reason), _text(switch.who)
         with self._explained(), self._transaction():

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import secrets
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,6 +48,9 @@ class ValkeyStore:
         """Switches by scope that hold here and could not be written yet."""
         self.unlifted: dict[str, KillSwitch] = {}
         """Those that were lifted here and may still stand there."""
+        self._marking = threading.Lock()
+        self.switched = 0
+        """How often one was put or lifted here: what was read of the store before may know nothing of it."""
         self.version = NOTHING_READ
         """The latest that was seen of the switches."""
         self.notes_version = NOTHING_READ
@@ -69,19 +73,28 @@ class ValkeyStore:
             pass
         return Saved([], [], log_key, (), notes)
 
-    def put_switch(self, switch: KillSwitch) -> None:
+    def switching(self, switch: KillSwitch, *, on: bool) -> None:
         scope = str(switch.scope)
-        self.unlifted.pop(scope, None)
-        self.unsaved[scope] = switch
-        self._change("on", scope, written(switch))
-        self.unsaved.pop(scope, None)
+        marked, other = (self.unsaved, self.unlifted) if on else (self.unlifted, self.unsaved)
+        with self._marking:
+            other.pop(scope, None)
+            marked[scope] = switch
+            self.switched += 1
+
+    def settle(self, switch: KillSwitch, *, on: bool) -> None:
+        """The store knows of this one. What was done here to its scope since is still to be written."""
+        scope, marked = str(switch.scope), self.unsaved if on else self.unlifted
+        with self._marking:
+            if marked.get(scope) is switch:
+                del marked[scope]
+
+    def put_switch(self, switch: KillSwitch) -> None:
+        self._change("on", str(switch.scope), written(switch))
+        self.settle(switch, on=True)
 
     def delete_switch(self, switch: KillSwitch) -> None:
-        scope = str(switch.scope)
-        self.unsaved.pop(scope, None)
-        self.unlifted[scope] = switch
-        self._change("off", scope, repr(switch.since))
-        self.unlifted.pop(scope, None)
+        self._change("off", str(switch.scope), repr(switch.since))
+        self.settle(switch, on=False)
 
     def put_note(self, name: str, value: str | None) -> None:
         how, what = ("off", "") if value is None else ("on", value.encode("utf-8", "replace").decode())

@@ -46,13 +46,17 @@ class SharedSwitches:
             return
         for scope, switch in [*store.unsaved.items()]:
             await link.fetch("SWITCH", SWITCHES, "again", scope, written(switch), store.version, new_era())
-            store.unsaved.pop(scope, None)
+            store.settle(switch, on=True)
         for scope, switch in [*store.unlifted.items()]:
             await link.fetch("SWITCH", SWITCHES, "off", scope, repr(switch.since), store.version, new_era())
-            store.unlifted.pop(scope, None)
-        # Being written just now: what is read next may be of before.
-        coming, going = {**store.unsaved}, {**store.unlifted}
-        store.version, switches = await self._all(link)
+            store.settle(switch, on=False)
+        while True:
+            # Being written just now: what is read next may be of before, and all the more where an operator comes while it is read.
+            coming, going, switched = {**store.unsaved}, {**store.unlifted}, store.switched
+            version, switches = await self._all(link)
+            if store.switched == switched:
+                break
+        store.version = version
         self._held = {
             scope: switch
             for switch in switches
