@@ -162,15 +162,15 @@ class Attempt:
 class ReplyHead:
     """Status and end-to-end headers: the same object each time an upstream answers with the very same head."""
 
-    __slots__ = ("date", "headers", "status", "written")
+    __slots__ = ("headers", "second", "status", "written")
 
     def __init__(self, status: int, headers: tuple[tuple[str, str], ...]) -> None:
         self.status = status
         self.headers = headers
         self.written: bytes | None = None
         """The header lines that a door has made of it, kept to be written again."""
-        self.date: str | None = None
-        """The Date that a door put into `written`, where the upstream sends none: a second later the lines are made anew."""
+        self.second: int | None = None
+        """The Unix time of the Date that a door put into `written`, where the upstream sends none: later the lines are made anew."""
 
 
 class Tunnel(Protocol):

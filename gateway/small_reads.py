@@ -26,4 +26,4 @@ class SmallReads(asyncio.BufferedProtocol):
         return _piece
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._data_received(bytes(_piece[:nbytes]))
+        self._data_received(_piece[:nbytes].tobytes())

@@ -105,7 +105,7 @@ def translated(modules: list[str], made: Path) -> list[Any]:
     options = [*LIKE_THE_CHECKS, "--cache-dir=/dev/null", *modules]
     try:
         with redirect_stdout(told):
-            found = mypycify(options, opt_level="1", debug_level="0", target_dir=str(made), group_name="gateway")
+            found = mypycify(options, opt_level="3", debug_level="0", target_dir=str(made), group_name="gateway")
     except SystemExit as stopped:
         if isinstance(stopped.code, str):
             told.write(stopped.code)

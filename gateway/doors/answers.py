@@ -13,10 +13,11 @@ from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 from multidict import CIMultiDict
 
+from gateway.clock import clock
 from gateway.denial import ANSWERS, Denial, Reason
 from gateway.doors.arrival import Arrival
 from gateway.doors.plain import STATUS_LINES, PlainAnswer, Relayed, RelayedWhole, is_plain
-from gateway.model import Door, Outcome, Remaining, Reply, ReplyHead
+from gateway.model import Door, Moment, Outcome, Remaining, Reply, ReplyHead
 from gateway.pipeline.failures import Cut
 from gateway.pipeline.pipeline import OpenCall
 from gateway.policy.plans.routes import RESERVED
@@ -39,7 +40,7 @@ async def answer(arrival: Arrival, call: OpenCall) -> StreamResponse:
     if reply is None:
         raise AssertionError("an outcome holds a reply or a denial")
     if reply.body and is_plain(arrival.request, reply):
-        return PlainAnswer(reply.status, plain_bytes(arrival, arrival.call_id, outcome, reply, reply.body))
+        return PlainAnswer(reply.status, plain_bytes(arrival, arrival.call_id, outcome, reply, reply.body, clock()))
     multi = CIMultiDict(outcome_headers(arrival.call_id, outcome))
     multi.extend(relayed(arrival, reply))
     if reply.body is not None:
@@ -91,10 +92,12 @@ def problem_of(denial: Denial, call_id: str, tool: str, run: str, policy: str) -
     }
 
 
-def remaining_header(remaining: Remaining) -> str:
+def remaining_header(remaining: Remaining) -> bytes:
     """`tool_calls=3, steps=20, seconds=41`; an anonymous window has no seconds."""
-    counts = f"tool_calls={remaining.tool_calls}, steps={remaining.steps}"
-    return counts if remaining.seconds is None else f"{counts}, seconds={remaining.seconds}"
+    calls, steps, seconds = remaining
+    if seconds is None:
+        return b"tool_calls=%d, steps=%d" % (calls, steps)
+    return b"tool_calls=%d, steps=%d, seconds=%d" % (calls, steps, seconds)
 
 
 def outcome_headers(call_id: str, outcome: Outcome) -> dict[str, str]:
@@ -106,41 +109,39 @@ def outcome_headers(call_id: str, outcome: Outcome) -> dict[str, str]:
         "Tool-Gateway-Policy": outcome.policy,
     }
     if outcome.remaining is not None:
-        headers["Tool-Gateway-Remaining"] = remaining_header(outcome.remaining)
+        headers["Tool-Gateway-Remaining"] = remaining_header(outcome.remaining).decode()
     if outcome.report:
         headers["Tool-Gateway-Mode"] = "report"
     return headers
 
 
-def plain_bytes(arrival: Arrival, call_id: str, outcome: Outcome, reply: Reply, body: bytes) -> bytes:
+def plain_bytes(arrival: Arrival, call_id: str, outcome: Outcome, reply: Reply, body: bytes, now: Moment) -> bytes:
     """The whole answer with a plain reply (plain.is_plain), as it goes on the wire."""
-    head = reply.head
-    rest = None if head is None or (head.date and head.date != rfc822_formatted_time()) else head.written
+    head, second = reply.head, int(now.wall)
+    rest = None if head is None or (head.second is not None and head.second != second) else head.written
     if rest is None:
-        date = rfc822_formatted_time()
         rest = last_lines(relayed(arrival, reply), len(body))
         if head is not None:
-            keep(head, rest, date)
+            keep(head, rest, second)
     return first_lines(call_id, outcome, reply.status) + rest + body
 
 
 def first_lines(call_id: str, outcome: Outcome, status: int) -> bytes:
     """Status line and outcome_headers."""
+    before, between, behind = _first_lines(status, outcome.reason, outcome.attempts, outcome.policy, outcome.report)
     remaining = outcome.remaining
-    left = "" if remaining is None else f"Tool-Gateway-Remaining: {remaining_header(remaining)}\r\n"
-    lines = _first_lines(status, outcome.reason, outcome.attempts, outcome.policy, outcome.report)
-    return lines % (call_id.encode(), left.encode())
+    left = b"" if remaining is None else b"Tool-Gateway-Remaining: %b\r\n" % remaining_header(remaining)
+    return b"%b%b%b%b%b" % (before, call_id.encode(), between, left, behind)
 
 
 @lru_cache(maxsize=256)
-def _first_lines(status: int, reason: Reason, attempts: int, policy: str, report: bool) -> bytes:
-    """The bytes of first_lines, with two places (%b) left: the call's id, and the line of what remains."""
-    mode = "Tool-Gateway-Mode: report\r\n" if report else ""
-    return (
-        f"{STATUS_LINES.get(status) or f'HTTP/1.1 {status} '}\r\n"
-        f"Tool-Gateway-Call-Id: %b\r\nTool-Gateway-Reason: {reason}\r\n"
-        f"Tool-Gateway-Attempts: {attempts}\r\nTool-Gateway-Policy: {policy}\r\n%b{mode}"
-    ).encode()
+def _first_lines(status: int, reason: Reason, attempts: int, policy: str, report: bool) -> tuple[bytes, bytes, bytes]:
+    """The parts of first_lines around the call's id and the line of what remains."""
+    before = f"{STATUS_LINES.get(status) or f'HTTP/1.1 {status} '}\r\nTool-Gateway-Call-Id: "
+    between = (
+        f"\r\nTool-Gateway-Reason: {reason}\r\nTool-Gateway-Attempts: {attempts}\r\nTool-Gateway-Policy: {policy}\r\n"
+    )
+    return before.encode(), between.encode(), b"Tool-Gateway-Mode: report\r\n" if report else b""
 
 
 def last_lines(kept: list[tuple[str, str]], length: int) -> bytes:
@@ -148,11 +149,11 @@ def last_lines(kept: list[tuple[str, str]], length: int) -> bytes:
     return "\r\n".join([*map(": ".join, kept), f"Content-Length: {length}\r\n\r\n"]).encode()
 
 
-def keep(head: ReplyHead, written: bytes, date: str) -> None:
-    """What was made of it is used for other calls, a `date` of ours in it for this second; but a Location differs with the call."""
+def keep(head: ReplyHead, written: bytes, second: int) -> None:
+    """What was made of it is used for other calls, a Date of ours in it for this `second`; but a Location differs with the call."""
     names = {name.lower() for name, _ in head.headers}
     if "location" not in names:
-        head.written, head.date = written, None if "date" in names else date
+        head.written, head.second = written, None if "date" in names else second
 
 
 def relayed(arrival: Arrival, reply: Reply) -> list[tuple[str, str]]:

@@ -7,6 +7,10 @@ from urllib.parse import parse_qsl
 
 from orjson import OPT_SORT_KEYS, dumps, loads
 
+_loads: Final = loads
+_dumps: Final = dumps
+_SORTED: Final = OPT_SORT_KEYS
+"""Each call asks for them: compiled, what is final is found without a look into the module's dictionary."""
 LONGEST_BY_HAND: Final = 64 * 1024
 """Bytes of a document that are worth the slow way, about 2 ms on the loop; a longer one is compared by its bytes."""
 
@@ -48,7 +52,7 @@ def read_strictly(body: bytes) -> object:
     try:
         found = loads(body)
         plain = dumps(found, option=OPT_SORT_KEYS)
-        if _taken_exactly(body, plain):
+        if _taken_exactly(body, found, plain):
             return found
         return json.loads(body, object_pairs_hook=_unique)
     except ArgumentsError:
@@ -106,8 +110,9 @@ def canonical(body: bytes) -> bytes:
     what no form can hold exactly (a repeated key, a number that no double is, half of a surrogate pair) stays as it was spelled.
     """
     try:
-        found = dumps(loads(body), option=OPT_SORT_KEYS)
-        if _taken_exactly(body, found):
+        document = _loads(body)
+        found = _dumps(document, option=_SORTED)
+        if _taken_exactly(body, document, found):
             return found
         return _canonical_by_hand(body) if len(body) <= LONGEST_BY_HAND else body
     except (ValueError, ArithmeticError, RecursionError):  # not JSON, nested too deeply, or not to be held exactly
@@ -117,20 +122,34 @@ def canonical(body: bytes) -> bytes:
 _SHAPE: Final = bytes(
     ord("0") if byte in b"0123456789." else ord("e") if byte == ord("E") else byte for byte in range(256)
 )
+_SHORTEST_MEMBER: Final = len('"":0,')
 _LONG_NUMBER: Final = b"0" * 16
 _TINY_NUMBER: Final = b"0e-000"
 
 
-def _taken_exactly(body: bytes, found: bytes) -> bool:
-    """Has orjson kept all of the document? It makes doubles of integers over 64 bits, and of two equal keys it keeps one. When in doubt no.
+def _taken_exactly(body: bytes, document: object, found: bytes) -> bool:
+    """Has orjson kept all of the body in the document that it found? It makes doubles of integers over 64 bits, and of two equal keys it
+    keeps one. When in doubt no.
 
     A decimal of at most 15 digits is told from every other by its double, down to where doubles lose digits (1e-308). A key that vanished
     took its colon along, and within strings there are as many as before, unless one was spelled as an escape.
     """
-    if (b"\\" in body and b"\\u003" in body) or body.count(b":") != found.count(b":"):
+    escapes, no_doubles = b"\\" in body, _has_no_doubles(document)
+    if no_doubles and not escapes and len(body) - len(found) < _SHORTEST_MEMBER:
+        return True  # all that orjson can have left out are blanks
+    if (escapes and b"\\u003" in body) or body.count(b":") != found.count(b":"):
         return False
+    if no_doubles:
+        return True
     shape = body.translate(_SHAPE)
     return _LONG_NUMBER not in shape and _TINY_NUMBER not in shape
+
+
+def _has_no_doubles(document: object) -> bool:
+    """Told of an object of texts, integers and the like, which most arguments are; of anything deeper it is not known."""
+    if not isinstance(document, dict):
+        return False
+    return not any(isinstance(value, (float, dict, list)) for value in document.values())
 
 
 def _canonical_by_hand(body: bytes) -> bytes:

@@ -108,7 +108,7 @@ class Lane:
                 self._pipeline.complete(begun, reply, body, now) if body and reply.status not in BODILESS else None
             )
             if outcome is not None and body:
-                written = plain_bytes(call.understood.arrival, begun.progress.call.id, outcome, reply, body)
+                written = plain_bytes(call.understood.arrival, begun.progress.call.id, outcome, reply, body, now)
         except Exception:  # noqa: BLE001  a fault of ours: on the ordinary way it comes again, and is answered and logged
             written = None
         if written is None:

@@ -113,7 +113,7 @@ class Understood:
             except ArgumentsError as error:
                 malformed = str(error)
         hashed = sha256(self.names + comparable(body)).hexdigest()
-        fields = (call_id, *self.front, body, started, arguments, malformed, hashed, *self.behind)
+        fields = (call_id,) + self.front + (body, started, arguments, malformed, hashed) + self.behind  # noqa: RUF005  half the price
         return tuple.__new__(ToolCall, fields)  # what its own constructor does, after a call of Python
 
 

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from math import isfinite
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from gateway.denial import Reason
@@ -20,7 +20,9 @@ _FRAME = Struct("<II")
 """Length and CRC-32 of what follows."""
 _FIXED = Struct("<cddqi")
 """Kind, the run's start, the change's instant, micro-USD, announced step (0: none). Then agent, run id, words."""
-_frame, _pack = _FRAME.pack, _FIXED.pack
+_frame: Final = _FRAME.pack
+_pack: Final = _FIXED.pack
+_crc32: Final = crc32
 _REASONS = frozenset(Reason)
 _BETWEEN = "\0"
 """Stands in no name."""
@@ -48,7 +50,7 @@ def record(kind: bytes, key: RunKey, began: float, at: float, spend: int, step: 
     # surrogatepass: whatever a name holds, writing it down must not fail.
     encoded = names.encode() if names.isascii() else names.encode("utf-8", "surrogatepass")
     payload = _pack(kind, began, at, spend, step) + encoded
-    return _frame(len(payload), crc32(payload)) + payload
+    return _frame(len(payload), _crc32(payload)) + payload
 
 
 def entries(data: bytes) -> tuple[list[Entry], int]:

@@ -108,5 +108,5 @@ def test_names_that_are_not_known_are_null() -> None:
 
 
 def test_what_remains_has_no_seconds_in_a_window() -> None:
-    assert remaining_header(Remaining(3, 20, 41)) == "tool_calls=3, steps=20, seconds=41"
-    assert remaining_header(Remaining(3, 20, None)) == "tool_calls=3, steps=20"
+    assert remaining_header(Remaining(3, 20, 41)) == b"tool_calls=3, steps=20, seconds=41"
+    assert remaining_header(Remaining(3, 20, None)) == b"tool_calls=3, steps=20"

@@ -79,6 +79,7 @@ def test_a_name_repeated_in_the_query_is_a_list_even_twice() -> None:
         (b"[1e400]", b"[null]"),
         (b"[1e-99999999999999999999]", b"[0.0]"),
         (b'{"a":1,"a":2}', b'{"a":2}'),
+        (b'{"":1,"":0}', b'{"":0}'),  # the shortest member there is
         (b'{"a":1,"a":2}', b'{"a":3,"a":2}'),
         (b'{"a":1,"\\u0061":2}', b'{"a":2}'),
         (b'{"\\u003a":"","b":1,"b":2}', b'{":":"","b":2}'),

@@ -8,7 +8,7 @@ from gateway.denial import Reason
 from gateway.doors.answers import first_lines, keep, last_lines, outcome_headers, plain_bytes, relayed
 from gateway.doors.arrival import Arrival
 from gateway.doors.plain import is_plain
-from gateway.model import Outcome, Remaining, Reply, ReplyHead
+from gateway.model import Moment, Outcome, Remaining, Reply, ReplyHead
 from tests.unit.made_up import NOON
 
 REPLY = Reply(200, (), b"{}")
@@ -67,22 +67,22 @@ def test_our_own_headers_are_the_same_whichever_way_an_answer_is_written(
 
 
 @pytest.mark.parametrize(
-    ("names", "written", "date"),
-    [(("Date",), b"lines", None), ((), b"lines", "now"), (("date", "LOCATION"), None, None)],
+    ("names", "written", "second"),
+    [(("Date",), b"lines", None), ((), b"lines", 7), (("date", "LOCATION"), None, None)],
 )
 def test_what_is_relayed_is_kept_unless_it_differs_by_call(
-    names: tuple[str, ...], written: bytes | None, date: str | None
+    names: tuple[str, ...], written: bytes | None, second: int | None
 ) -> None:
     head = ReplyHead(200, tuple((name, "x") for name in names))
-    keep(head, b"lines", "now")
-    assert (head.written, head.date) == (written, date)
+    keep(head, b"lines", 7)
+    assert (head.written, head.second) == (written, second)
 
 
-@pytest.mark.parametrize(("date", "used"), [(None, True), ("Thu, 01 Jan 1970 00:00:00 GMT", False)])
-def test_a_date_of_ours_is_kept_for_its_second(date: str | None, used: bool) -> None:
+@pytest.mark.parametrize(("second", "used"), [(None, True), (7, True), (6, False), (8, False)])
+def test_a_date_of_ours_is_kept_for_its_second(second: int | None, used: bool) -> None:
     head = ReplyHead(200, ())
-    head.written, head.date = b"kept", date
-    whole = plain_bytes(ARRIVAL, "c1", OUTCOME, Reply(200, (), b"hi", head=head), b"hi")
+    head.written, head.second = b"kept", second
+    whole = plain_bytes(ARRIVAL, "c1", OUTCOME, Reply(200, (), b"hi", head=head), b"hi", Moment(0.0, 7.9))
     assert whole.endswith(b"kepthi") is used
     assert (head.written == b"kept") is used
 
