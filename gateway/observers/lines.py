@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -33,22 +33,18 @@ META: Final = Record._fields.index("args")
 COMMON: Final = Record._fields.index("agent_id")
 COMMON_END: Final = Record._fields.index("upstream")
 """`record[COMMON:COMMON_END]` is what many calls have in common."""
-_TEMPLATES, _NAMES = 4096, 4096
+_MOST_READY, _MOST_RUNS = 4096, 4096
 """So many lines stand half ready, and so many run ids quoted. Callers can make up more: then they are made anew."""
-_FORMS = {
-    "ts": b'"%b.%03dZ"',
-    "call_id": b'"%b"',
-    "run_id": b"%b",
-    "trace_id": b"%b",
-    "args_hash": b'"%b"',
-    "duration_ms": b"%.3f",
-    "waited_ms": b"%b",
-    "bytes_in": b"%d",
-    "bytes_out": b"%d",
-    "cost_usd": b"%b",
-}
-"""What a ready-made line leaves open, in its order; call_id and args_hash are the gateway's own."""
-_NULL, _ZERO = b"null", b"0.0"
+_OPEN = (
+    "ts", "call_id", "run_id", "trace_id", "args_hash", "duration_ms", "waited_ms", "bytes_in", "bytes_out", "cost_usd",
+)  # fmt: skip
+"""What a line that stands half ready leaves open, in its order."""
+_PLACE = b"\0"
+"""Stands for it, and in no JSON text."""
+_NULL: Final = b"null"
+_ZERO: Final = b"0.0"
+_Ready = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes]
+"""What stands around those."""
 _NAMES_IN_EVENTS = frozenset(
     {
         "run_id", "agent_id", "upstream", "stop_reason", "policy", "version", "previous", "candidate", "live", "listen", "admin_listen",
@@ -109,39 +105,57 @@ class CallLines:
 
     def __init__(self, name: Callable[[str], str]) -> None:
         self._name = name
-        self._templates: dict[tuple[object, ...], bytes] = {}
-        self._quoted = lru_cache(maxsize=_NAMES)(self._quote)
+        self._ready: dict[tuple[object, ...], _Ready] = {}
+        self._runs: dict[str, bytes] = {}
+        """Their ids, quoted."""
+        self._second, self._time = -1, b""
+        """Of the latest line: lines come in the order of time, many in each second."""
 
     def line(self, meta: tuple[Any, ...]) -> bytes:
         """Ends with the call's last field: neither `sampled` nor a brace follows yet."""
-        at, call_id, run_id, trace_id, args_hash, duration_ms, waited_ms, bytes_in, bytes_out, cost = meta[:COMMON]
         common = meta[COMMON:COMMON_END]
-        template = self._templates.get(common) or self._template(meta, common)
-        second = int(at.wall // 1)
-        return template % (
-            _second(second),
-            int((at.wall - second) * 1000),
-            call_id.encode(),
-            _NULL if run_id is None else self._quoted(run_id),
-            _NULL if trace_id is None else self._quote(trace_id),
-            args_hash.encode(),
-            duration_ms,
-            b"%.3f" % waited_ms if waited_ms else _ZERO,
-            bytes_in,
-            bytes_out,
-            dumps(cost / 1_000_000) if cost else _ZERO,
-        )
+        to_ts, to_id, to_run, to_trace, to_hash, to_duration, to_waited, to_in, to_out, to_cost, end = self._ready.get(
+            common
+        ) or self._make_ready(meta, common)
+        at: Moment = meta[0]
+        call_id: str = meta[1]
+        run_id: str | None = meta[2]
+        trace_id: str | None = meta[3]
+        args_hash: str = meta[4]
+        duration_ms: float = meta[5]
+        waited_ms: float = meta[6]
+        bytes_in: int = meta[7]
+        bytes_out: int = meta[8]
+        cost: int = meta[9]
+        wall = at.wall
+        second = int(wall)
+        if second != self._second:
+            self._second, self._time = second, _second(second)
+        milliseconds = b"%d" % (1000 + int((wall - second) * 1000))  # in three digits
+        run = _NULL if run_id is None else self._runs.get(run_id) or self._quoted(run_id)
+        trace = _NULL if trace_id is None else self._quote(trace_id)
+        waited = b"%.3f" % waited_ms if waited_ms else _ZERO
+        spent = dumps(cost / 1_000_000) if cost else _ZERO
+        return b'%b"%b.%bZ"%b"%b"%b%b%b%b%b"%b"%b%b%b%b%b%d%b%d%b%b%b' % (
+            to_ts, self._time, milliseconds[1:], to_id, call_id.encode(), to_run, run, to_trace, trace,
+            to_hash, args_hash.encode(), to_duration, b"%.3f" % duration_ms, to_waited, waited,
+            to_in, bytes_in, to_out, bytes_out, to_cost, spent, end,
+        )  # fmt: skip
 
-    def _template(self, meta: tuple[Any, ...], common: tuple[Any, ...]) -> bytes:
+    def _make_ready(self, meta: tuple[Any, ...], common: tuple[Any, ...]) -> _Ready:
         pairs = call_fields(meta, self._name).items()
-        said = (
-            b'"%b":' % key.encode() + (_FORMS.get(key) or dumps(value).replace(b"%", b"%%")) for key, value in pairs
-        )
-        template = b"{" + b",".join(said)
-        if len(self._templates) >= _TEMPLATES:
-            self._templates.clear()
-        self._templates[common] = template
-        return template
+        said = (b'"%b":' % key.encode() + (_PLACE if key in _OPEN else dumps(value)) for key, value in pairs)
+        ready = cast("_Ready", tuple((b"{" + b",".join(said)).split(_PLACE)))
+        if len(self._ready) >= _MOST_READY:
+            self._ready.clear()
+        self._ready[common] = ready
+        return ready
+
+    def _quoted(self, run_id: str) -> bytes:
+        if len(self._runs) >= _MOST_RUNS:
+            self._runs.clear()
+        quoted = self._runs[run_id] = self._quote(run_id)
+        return quoted
 
     def _quote(self, text: str) -> bytes:
         return dumps(_named(text, self._name))
