@@ -28,7 +28,7 @@ _EVENTS = 2048
 """Events that wait at most. They are small and rare: policy, kill switch, breaker, runs that end."""
 _IN_A_QUEUE_OF_THEIR_OWN = ("kill_switch", "policy_", "rollout", "breaker", "gateway_", "state_", "run_finished")
 _BATCH_BYTES = 32 * 1024
-_GATHER_SECONDS = 0.1
+_GATHER_SECONDS = 0.025
 """Lines are written in batches this far apart, so that the writer seldom competes with the event loop. Before the first one what redacts is
 loaded: by then the start is over.
 """
