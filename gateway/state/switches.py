@@ -58,12 +58,13 @@ class Switches:
         """All that the source holds from now on. Returns what came and what went.
 
         A switch that says the same as before stays the one it was, with the time it was first seen; a changed one went and came.
+        At run time one may be put again by another gateway: then it has the time of that, which whoever lifts it must name.
         """
         wanted = {s.scope: s for s in switches if _is_on(s, now)}
         held = {s.scope: s for s in self._held.values() if s.source is source}
         removed = [s for scope, s in held.items() if scope not in wanted or not _same(s, wanted[scope])]
         added = [s for scope, s in wanted.items() if scope not in held or not _same(s, held[scope])]
-        self._change(added, removed)
+        self._change([*wanted.values()] if source is Source.RUNTIME else added, removed)
         return added, removed
 
     def put(self, switch: KillSwitch) -> None:

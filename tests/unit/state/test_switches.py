@@ -157,6 +157,14 @@ def test_reading_the_same_file_again_changes_nothing_not_even_since_when() -> No
     assert switches.active(NOON) == [new]
 
 
+def test_a_switch_that_another_gateway_put_again_is_lifted_as_it_was_put_last() -> None:
+    switches = Switches()
+    first, again = a_switch("all", "leak", since=1.0), a_switch("all", "leak", since=2.0)
+    switches.replace(Source.RUNTIME, [first], NOON)
+    assert switches.replace(Source.RUNTIME, [again], NOON) == ([], [])
+    assert switches.lift(again.scope) == [again]
+
+
 def test_a_file_cannot_bring_back_what_its_time_has_ended() -> None:
     switches = Switches()
     over = a_switch("all", source=Source.FILE, until=NOON.wall)
