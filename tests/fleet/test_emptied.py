@@ -131,6 +131,19 @@ async def test_what_was_lifted_in_an_emptied_store_stays_lifted(members: list[Me
     assert other.scopes == {"all", "agent:scout"}
 
 
+async def test_what_an_operator_did_before_the_store_was_read_again_outlives_its_emptying(
+    members: list[Member], valkey: ValkeyServer
+) -> None:
+    one, other, _ = members
+    await one.put("all")
+    await one.look()
+    await one.put("agent:scout")
+    await one.lift("all")
+    await flush(valkey)
+    await look(one, other)
+    assert one.scopes == other.scopes == {"agent:scout"}
+
+
 async def test_a_note_that_cannot_be_read_is_told_of_once_and_changes_nothing(members: list[Member]) -> None:
     one, other, _ = members
     await one.note("policy", "strict")

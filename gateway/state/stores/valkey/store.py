@@ -48,6 +48,8 @@ class ValkeyStore:
         """Switches by scope that hold here and could not be written yet."""
         self.unlifted: dict[str, KillSwitch] = {}
         """Those that were lifted here and may still stand there."""
+        self.held: dict[str, KillSwitch] = {}
+        """All by scope that hold here. Touched by the loop only."""
         self._marking = threading.Lock()
         self.switched = 0
         """How often one was put or lifted here: what was read of the store before may know nothing of it."""
@@ -75,11 +77,16 @@ class ValkeyStore:
 
     def switching(self, switch: KillSwitch, *, on: bool) -> None:
         scope = str(switch.scope)
-        marked, other = (self.unsaved, self.unlifted) if on else (self.unlifted, self.unsaved)
         with self._marking:
-            other.pop(scope, None)
-            marked[scope] = switch
             self.switched += 1
+            if on:
+                self.unlifted.pop(scope, None)
+                self.unsaved[scope] = self.held[scope] = switch
+                return
+            self.unlifted[scope] = switch
+            for kept in (self.unsaved, self.held):
+                if scope in kept and kept[scope].since <= switch.since:  # else an earlier one has lapsed, not this
+                    del kept[scope]
 
     def settle(self, switch: KillSwitch, *, on: bool) -> None:
         """The store knows of this one. What was done here to its scope since is still to be written."""

@@ -26,8 +26,8 @@ class SharedSwitches:
         self._fleet = fleet
         self._adopt = adopt
         self._changed = asyncio.Event()
-        self._held: dict[str, KillSwitch] = {}
-        """By scope, as they stood when they were read."""
+        self._unsure = False
+        """Something was being written while they were read last: what another gateway did to it then is not known."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -40,9 +40,9 @@ class SharedSwitches:
         store = self._store
         version, _ = await self._all(link)
         if not follows(version, store.version):  # the store has lost some: what holds here goes on holding, everywhere
-            for scope, switch in self._held.items():
+            for scope, switch in store.held.items():
                 store.unsaved.setdefault(scope, switch)
-        elif version == store.version and not store.unsaved and not store.unlifted:
+        elif version == store.version and not (store.unsaved or store.unlifted or self._unsure):
             return
         for scope, switch in [*store.unsaved.items()]:
             await link.fetch("SWITCH", SWITCHES, "again", scope, written(switch), store.version, new_era())
@@ -56,13 +56,14 @@ class SharedSwitches:
             version, switches = await self._all(link)
             if store.switched == switched:
                 break
-        store.version = version
-        self._held = {
+        store.version, self._unsure = version, bool(coming or going)
+        standing = {
             scope: switch
             for switch in switches
             if (scope := str(switch.scope)) not in going or going[scope].since < switch.since
         }
-        self._adopt((*{**self._held, **coming}.values(),))
+        store.held = {**standing, **coming}
+        self._adopt((*store.held.values(),))
 
     async def _all(self, link: Link) -> tuple[str, list[KillSwitch]]:
         version, _, values = (await link.fetch("SWITCHES", SWITCHES)).partition(" ")
