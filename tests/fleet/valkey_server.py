@@ -1,10 +1,12 @@
 """A real Valkey of the test's own: started on a free port, killed, paused, and begun again with its data or without."""
 
 import asyncio
+import random
 import shutil
 import signal
 import socket
 from asyncio.subprocess import DEVNULL, Process
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from tests.scenarios.installation import PATIENCE
 
 
 def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
+    """Below those that the kernel gives to whoever asks for any: a server that begins later, or again, still finds it free."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as listening, suppress(OSError):
+            listening.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass
