@@ -9,6 +9,7 @@ import pytest
 
 from gateway.model import KillSwitch
 from gateway.place import parse_place
+from gateway.state.stores import StoreError
 from gateway.state.stores.keeper import Keeper
 from gateway.state.stores.valkey.fleet import Fleet
 from gateway.state.stores.valkey.link import Link
@@ -18,8 +19,6 @@ from gateway.state.switches import parse_scope
 from tests.fleet.valkey_server import ValkeyServer
 
 ALL, SCOUT = (KillSwitch(parse_scope(scope), "too eager", "ops", time.time()) for scope in ("all", "agent:scout"))
-
-
 Act = Callable[[], Awaitable[None]]
 
 
@@ -32,18 +31,15 @@ class SlowLink(Link):
 
     before: Act
     after: Act
-    passed = 0
-    """Readings of the switches before the one in whose time they come."""
 
     async def fetch(self, script: str, keys: tuple[str, ...], *arguments: str | int) -> str:
         if script != "SWITCHES":
             return await super().fetch(script, keys, *arguments)
-        self.passed -= 1
-        if self.passed == -1:
-            await self.before()
+        act, self.before = self.before, nobody
+        await act()
         text = await super().fetch(script, keys, *arguments)
-        if self.passed == -1:
-            await self.after()
+        act, self.after = self.after, nobody
+        await act()
         return text
 
 
@@ -58,8 +54,7 @@ class Reader:
     shared: SharedSwitches
     seen: list[set[KillSwitch]]
 
-    async def read(self, *, passed: int = 0, before: Act = nobody, after: Act = nobody) -> set[KillSwitch]:
-        self.link.passed = passed
+    async def read(self, before: Act = nobody, after: Act = nobody) -> set[KillSwitch]:
         self.link.before, self.link.after = before, after
         await self.shared.read(self.link)
         return self.seen[-1]
@@ -77,15 +72,14 @@ async def reader(valkey: ValkeyServer) -> AsyncIterator[Reader]:
     await link.closed()
 
 
-@pytest.mark.parametrize("passed", [0, 1])
-async def test_a_switch_that_is_put_or_lifted_while_they_are_read_is_seen_so(reader: Reader, passed: int) -> None:
+async def test_a_switch_that_is_put_or_lifted_while_they_are_read_is_seen_so(reader: Reader) -> None:
     keeper = reader.keeper
     await keeper.put_switch(ALL)
-    await reader.read(passed=passed, after=lambda: keeper.put_switch(SCOUT))
+    await reader.read(after=lambda: keeper.put_switch(SCOUT))
     assert reader.seen == [{ALL, SCOUT}]
     again = replace(ALL, since=time.time())
     await keeper.put_switch(again)
-    await reader.read(passed=passed, after=lambda: keeper.delete_switch(again))
+    await reader.read(after=lambda: keeper.delete_switch(again))
     assert reader.seen[1:] == [{SCOUT}]
 
 
@@ -94,23 +88,54 @@ async def test_one_that_was_lifted_elsewhere_while_it_was_written_here_does_not_
 
     async def is_put() -> None:
         reader.store.switching(SCOUT, on=True)
-        reader.link.passed, reader.link.after, reader.link.before = 0, nobody, is_lifted
+        reader.link.before = is_lifted
 
     async def is_lifted() -> None:
         await asyncio.to_thread(reader.store.put_switch, SCOUT)
         await reader.elsewhere.delete_switch(SCOUT)
 
-    assert await reader.read(passed=1, after=is_put) == {ALL, SCOUT}  # what is being written holds
+    assert await reader.read(after=is_put) == {ALL, SCOUT}  # what is being written holds
     assert await reader.read() == {ALL}
 
 
-async def test_one_that_was_told_and_lifted_elsewhere_is_not_written_late(reader: Reader) -> None:
-    reader.store.switching(SCOUT, on=True)
+async def test_no_reading_overtakes_what_is_still_to_be_written(reader: Reader) -> None:
     await reader.keeper.put_switch(ALL)
+    reader.store.switching(SCOUT, on=True)
     assert await reader.read() == {ALL, SCOUT}
-    await reader.elsewhere.delete_switch(SCOUT)
-    await asyncio.to_thread(reader.store.put_switch, SCOUT)
-    assert await reader.read() == {ALL}
+    await reader.elsewhere.delete_switch(SCOUT)  # of which nobody has heard
+    reader.store.switching(SCOUT, on=False)
+    later = replace(SCOUT, since=time.time())
+    reader.store.switching(later, on=True)
+    assert await reader.read() == {ALL, later}
+    for write, switch in (
+        (reader.store.put_switch, SCOUT),
+        (reader.store.delete_switch, SCOUT),
+        (reader.store.put_switch, later),
+    ):
+        await asyncio.to_thread(write, switch)
+        assert await reader.read() == {ALL, later}
+    assert reader.store.unsaved == reader.store.unlifted == {}
+
+
+async def test_a_store_that_is_emptied_while_it_is_read_and_told_hears_everything(
+    reader: Reader, valkey: ValkeyServer
+) -> None:
+    await reader.keeper.put_switch(ALL)
+
+    async def is_emptied() -> None:
+        async with valkey.client() as client:
+            await client.flushall()
+
+    async def is_emptied_once_told() -> None:
+        reader.link.before = is_emptied
+
+    async def is_put_and_emptied() -> None:
+        await reader.keeper.put_switch(SCOUT)
+        await is_emptied()
+        reader.link.before = is_emptied_once_told
+
+    assert await reader.read(after=is_put_and_emptied) == {ALL, SCOUT}
+    assert await reader.read() == {ALL, SCOUT}
 
 
 async def test_the_end_of_an_earlier_one_ends_no_later_one_that_could_not_be_written_yet(reader: Reader) -> None:
@@ -118,7 +143,10 @@ async def test_the_end_of_an_earlier_one_ends_no_later_one_that_could_not_be_wri
     later = replace(SCOUT, since=SCOUT.since + 2)
     await reader.keeper.put_switch(earlier)
     assert await reader.read() == {earlier}
-    reader.store.switching(later, on=True)
+    place, reader.store.place = reader.store.place, parse_place("valkey://127.0.0.1:1")
+    with pytest.raises(StoreError):
+        await reader.keeper.put_switch(later)
+    reader.store.place = place
     await reader.keeper.delete_switch(earlier)
     assert await reader.read() == {later}
-    assert not reader.store.unsaved
+    assert reader.store.unsaved == {}

@@ -34,10 +34,8 @@ local kept, lifted = redis.call('HGET', KEYS[1], scope), tonumber(redis.call('HG
 local readable, was = pcall(cjson.decode, kept or '{}')
 local since = readable and type(was) == 'table' and tonumber(was.since) or -1
 if how == 'on' then
-  if cjson.decode(what).since ~= lifted then
-    redis.call('HSET', KEYS[1], scope, what)
-    redis.call('HDEL', KEYS[3], scope)
-  end
+  redis.call('HSET', KEYS[1], scope, what)
+  redis.call('HDEL', KEYS[3], scope)
 elseif how == 'again' then
   local told = cjson.decode(what).since or 0
   if told > since and told > lifted then redis.call('HSET', KEYS[1], scope, what) end
@@ -50,8 +48,8 @@ redis.call('PUBLISH', KEYS[2], version)
 return version
 """
 )
-"""KEYS: all switches by scope, their version, which is the channel's name as well, and which were lifted, for a day. `on`: unless this very
-one was told with `again` meanwhile, and lifted elsewhere. `again`: after the store has lost something; what was lifted since stays so.
+"""KEYS: all switches by scope, their version, which is the channel's name as well, and which were lifted, for a day. `again`: after the
+store has lost something; what was lifted since stays so.
 """
 
 SWITCHES = """

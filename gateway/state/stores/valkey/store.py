@@ -48,6 +48,8 @@ class ValkeyStore:
         """Switches by scope that hold here and could not be written yet."""
         self.unlifted: dict[str, KillSwitch] = {}
         """Those that were lifted here and may still stand there."""
+        self.owed: set[KillSwitch] = set()
+        """Those of both that the thread could not write. The others it is still to write, and nobody is to overtake it."""
         self.held: dict[str, KillSwitch] = {}
         """All by scope that hold here. Touched by the loop only."""
         self._marking = threading.Lock()
@@ -82,11 +84,21 @@ class ValkeyStore:
             if on:
                 self.unlifted.pop(scope, None)
                 self.unsaved[scope] = self.held[scope] = switch
-                return
-            self.unlifted[scope] = switch
-            for kept in (self.unsaved, self.held):
-                if scope in kept and kept[scope].since <= switch.since:  # else an earlier one has lapsed, not this
-                    del kept[scope]
+            else:
+                self.unlifted[scope] = switch
+                for kept in (self.unsaved, self.held):
+                    if scope in kept and kept[scope].since <= switch.since:  # else an earlier one has lapsed, not this
+                        del kept[scope]
+            self.owed.discard(switch)
+            self.owed.intersection_update((*self.unsaved.values(), *self.unlifted.values()))
+
+    def owe_what_holds(self) -> None:
+        """The store has lost something."""
+        with self._marking:
+            for scope, switch in self.held.items():
+                if scope not in self.unsaved:
+                    self.unsaved[scope] = switch
+                    self.owed.add(switch)
 
     def settle(self, switch: KillSwitch, *, on: bool) -> None:
         """The store knows of this one. What was done here to its scope since is still to be written."""
@@ -94,14 +106,13 @@ class ValkeyStore:
         with self._marking:
             if marked.get(scope) is switch:
                 del marked[scope]
+                self.owed.discard(switch)
 
     def put_switch(self, switch: KillSwitch) -> None:
-        self._change("on", str(switch.scope), written(switch))
-        self.settle(switch, on=True)
+        self._write("on", switch, written(switch))
 
     def delete_switch(self, switch: KillSwitch) -> None:
-        self._change("off", str(switch.scope), repr(switch.since))
-        self.settle(switch, on=False)
+        self._write("off", switch, repr(switch.since))
 
     def put_note(self, name: str, value: str | None) -> None:
         how, what = ("off", "") if value is None else ("on", value.encode("utf-8", "replace").decode())
@@ -124,10 +135,16 @@ class ValkeyStore:
     def close(self) -> None:
         """Nothing is open between two questions."""
 
-    def _change(self, how: str, scope: str, what: str) -> None:
-        self._ask(
-            ("EVAL", setting_scripts.SWITCH, 3, *self._keys(*SWITCHES), how, scope, what, self.version, new_era())
-        )
+    def _write(self, how: str, switch: KillSwitch, what: str) -> None:
+        scope, on = str(switch.scope), how == "on"
+        told = how, scope, what, self.version, new_era()
+        try:
+            self._ask(("EVAL", setting_scripts.SWITCH, 3, *self._keys(*SWITCHES), *told))
+            self.settle(switch, on=on)
+        finally:
+            with self._marking:
+                if (self.unsaved if on else self.unlifted).get(scope) is switch:
+                    self.owed.add(switch)
 
     def _keys(self, *names: str) -> tuple[str, ...]:
         return tuple(map(self.place.key, names))

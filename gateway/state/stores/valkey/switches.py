@@ -10,7 +10,7 @@ from gateway.state.stores.valkey.fleet import Fleet
 from gateway.state.stores.valkey.link import CONNECT_WITHIN, Link, Unreachable
 from gateway.state.stores.valkey.primary import FAILURES, connect, disconnect
 from gateway.state.stores.valkey.store import SWITCHES, ValkeyStore, read, written
-from gateway.state.stores.valkey.version import follows, new_era
+from gateway.state.stores.valkey.version import NOTHING_READ, follows, new_era
 
 LOOKED_FOR_EVERY = 0.2
 """Seconds."""
@@ -38,24 +38,19 @@ class SharedSwitches:
     async def read(self, link: Link) -> None:
         """As they stand in the store, which hears of those here that it has not (or no longer). Raises Unreachable."""
         store = self._store
-        version, _ = await self._all(link)
-        if not follows(version, store.version):  # the store has lost some: what holds here goes on holding, everywhere
-            for scope, switch in store.held.items():
-                store.unsaved.setdefault(scope, switch)
-        elif version == store.version and not (store.unsaved or store.unlifted or self._unsure):
-            return
-        for scope, switch in [*store.unsaved.items()]:
-            await link.fetch("SWITCH", SWITCHES, "again", scope, written(switch), store.version, new_era())
-            store.settle(switch, on=True)
-        for scope, switch in [*store.unlifted.items()]:
-            await link.fetch("SWITCH", SWITCHES, "off", scope, repr(switch.since), store.version, new_era())
-            store.settle(switch, on=False)
+        known = store.version
         while True:
             # Being written just now: what is read next may be of before, and all the more where an operator comes while it is read.
             coming, going, switched = {**store.unsaved}, {**store.unlifted}, store.switched
             version, switches = await self._all(link)
-            if store.switched == switched:
+            lost = not follows(version, known)
+            if lost:  # what holds here goes on holding, everywhere
+                store.owe_what_holds()
+            elif version == store.version and not (store.unsaved or store.unlifted or self._unsure):
+                return
+            if not store.owed and store.switched == switched:
                 break
+            known = await self._tell(link, NOTHING_READ if lost else version)
         store.version, self._unsure = version, bool(coming or going)
         standing = {
             scope: switch
@@ -64,6 +59,20 @@ class SharedSwitches:
         }
         store.held = {**standing, **coming}
         self._adopt((*store.held.values(),))
+
+    async def _tell(self, link: Link, known: str) -> str:
+        """Tells what is owed. The version that has come of the known one."""
+        store = self._store
+        for on, marked in ((True, store.unsaved), (False, store.unlifted)):
+            for scope, switch in [*marked.items()]:
+                if switch in store.owed:
+                    how, what = ("again", written(switch)) if on else ("off", repr(switch.since))
+                    version = await link.fetch("SWITCH", SWITCHES, how, scope, what, store.version, new_era())
+                    store.settle(switch, on=on)
+                    if not follows(version, known):  # and what was told before this is lost
+                        store.owe_what_holds()
+                    known = version
+        return known
 
     async def _all(self, link: Link) -> tuple[str, list[KillSwitch]]:
         version, _, values = (await link.fetch("SWITCHES", SWITCHES)).partition(" ")
