@@ -43,11 +43,22 @@ class SlowLink(Link):
         return text
 
 
+class SlowStore(ValkeyStore):
+    """Hears late that something is written."""
+
+    meanwhile: Callable[[], object] = list
+
+    def _ask(self, *commands: tuple[str | bytes | int, ...]) -> list[object]:
+        replies = super()._ask(*commands)
+        self.meanwhile()
+        return replies
+
+
 @dataclass
 class Reader:
     """One gateway's view of the switches; another gateway's store beside it."""
 
-    store: ValkeyStore
+    store: SlowStore
     keeper: Keeper
     link: SlowLink
     elsewhere: Keeper
@@ -62,7 +73,7 @@ class Reader:
 
 @pytest.fixture
 async def reader(valkey: ValkeyServer) -> AsyncIterator[Reader]:
-    store = ValkeyStore(parse_place(valkey.url))
+    store = SlowStore(parse_place(valkey.url))
     seen: list[set[KillSwitch]] = []
     shared = SharedSwitches(store, Fleet(store.place, time.time), lambda switches: seen.append(set(switches)))
     link = SlowLink(store.place, lambda _: None)
@@ -135,6 +146,23 @@ async def test_a_store_that_is_emptied_while_it_is_read_and_told_hears_everythin
         reader.link.before = is_emptied_once_told
 
     assert await reader.read(after=is_put_and_emptied) == {ALL, SCOUT}
+    assert await reader.read() == {ALL, SCOUT}
+
+
+async def test_what_was_just_written_to_a_store_that_is_emptied_is_told_again(
+    reader: Reader, valkey: ValkeyServer
+) -> None:
+    await reader.keeper.put_switch(ALL)
+    await reader.read()
+    store, loop = reader.store, asyncio.get_running_loop()
+
+    async def is_emptied_and_read() -> None:
+        async with valkey.client() as client:
+            await client.flushall()
+        await reader.read()
+
+    store.meanwhile = lambda: asyncio.run_coroutine_threadsafe(is_emptied_and_read(), loop).result()
+    await reader.keeper.put_switch(SCOUT)
     assert await reader.read() == {ALL, SCOUT}
 
 

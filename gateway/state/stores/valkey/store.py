@@ -55,6 +55,8 @@ class ValkeyStore:
         self._marking = threading.Lock()
         self.switched = 0
         """How often one was put or lifted here: what was read of the store before may know nothing of it."""
+        self._losses = 0
+        """How often the store had lost something: what was being written then may be lost as well."""
         self.version = NOTHING_READ
         """The latest that was seen of the switches."""
         self.notes_version = NOTHING_READ
@@ -95,6 +97,7 @@ class ValkeyStore:
     def owe_what_holds(self) -> None:
         """The store has lost something."""
         with self._marking:
+            self._losses += 1
             for scope, switch in self.held.items():
                 if scope not in self.unsaved:
                     self.unsaved[scope] = switch
@@ -136,15 +139,18 @@ class ValkeyStore:
         """Nothing is open between two questions."""
 
     def _write(self, how: str, switch: KillSwitch, what: str) -> None:
-        scope, on = str(switch.scope), how == "on"
+        scope, marked = str(switch.scope), self.unsaved if how == "on" else self.unlifted
         told = how, scope, what, self.version, new_era()
+        losses, replies = self._losses, None
         try:
-            self._ask(("EVAL", setting_scripts.SWITCH, 3, *self._keys(*SWITCHES), *told))
-            self.settle(switch, on=on)
+            replies = self._ask(("EVAL", setting_scripts.SWITCH, 3, *self._keys(*SWITCHES), *told))
         finally:
             with self._marking:
-                if (self.unsaved if on else self.unlifted).get(scope) is switch:
+                if marked.get(scope) is switch:
                     self.owed.add(switch)
+                    if replies is not None and self._losses == losses:
+                        del marked[scope]
+                        self.owed.discard(switch)
 
     def _keys(self, *names: str) -> tuple[str, ...]:
         return tuple(map(self.place.key, names))
