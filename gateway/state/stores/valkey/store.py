@@ -8,7 +8,6 @@ import errno
 import json
 import os
 import secrets
-import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from gateway.state.stores import LOG_KEY_BYTES, Saved, StoreError
 from gateway.state.stores.valkey import setting_scripts
 from gateway.state.stores.valkey.link import explained
 from gateway.state.stores.valkey.primary import ASKED_WITHIN, FAILURES, connect, disconnect
+from gateway.state.stores.valkey.unsettled import Unsettled
 from gateway.state.stores.valkey.version import NOTHING_READ, new_era
 from gateway.state.switches import parse_scope
 
@@ -44,19 +44,7 @@ class ValkeyStore:
     def __init__(self, place: Place) -> None:
         self.reach = f"all instances on {place}"
         self.place = place
-        self.unsaved: dict[str, KillSwitch] = {}
-        """Switches by scope that hold here and could not be written yet."""
-        self.unlifted: dict[str, KillSwitch] = {}
-        """Those that were lifted here and may still stand there."""
-        self.owed: set[KillSwitch] = set()
-        """Those of both that the thread could not write. The others it is still to write, and nobody is to overtake it."""
-        self.held: dict[str, KillSwitch] = {}
-        """All by scope that hold here. Touched by the loop only."""
-        self._marking = threading.Lock()
-        self.switched = 0
-        """How often one was put or lifted here: what was read of the store before may know nothing of it."""
-        self._losses = 0
-        """How often the store had lost something: what was being written then may be lost as well."""
+        self.unsettled = Unsettled()
         self.version = NOTHING_READ
         """The latest that was seen of the switches."""
         self.notes_version = NOTHING_READ
@@ -80,36 +68,7 @@ class ValkeyStore:
         return Saved([], [], log_key, (), notes)
 
     def switching(self, switch: KillSwitch, *, on: bool) -> None:
-        scope = str(switch.scope)
-        with self._marking:
-            self.switched += 1
-            if on:
-                self.unlifted.pop(scope, None)
-                self.unsaved[scope] = self.held[scope] = switch
-            else:
-                self.unlifted[scope] = switch
-                for kept in (self.unsaved, self.held):
-                    if scope in kept and kept[scope].since <= switch.since:  # else an earlier one has lapsed, not this
-                        del kept[scope]
-            self.owed.discard(switch)
-            self.owed.intersection_update((*self.unsaved.values(), *self.unlifted.values()))
-
-    def owe_what_holds(self) -> None:
-        """The store has lost something."""
-        with self._marking:
-            self._losses += 1
-            for scope, switch in self.held.items():
-                if scope not in self.unsaved:
-                    self.unsaved[scope] = switch
-                    self.owed.add(switch)
-
-    def settle(self, switch: KillSwitch, *, on: bool) -> None:
-        """The store knows of this one. What was done here to its scope since is still to be written."""
-        scope, marked = str(switch.scope), self.unsaved if on else self.unlifted
-        with self._marking:
-            if marked.get(scope) is switch:
-                del marked[scope]
-                self.owed.discard(switch)
+        self.unsettled.switch(switch, on=on)
 
     def put_switch(self, switch: KillSwitch) -> None:
         self._write("on", switch, written(switch))
@@ -139,18 +98,9 @@ class ValkeyStore:
         """Nothing is open between two questions."""
 
     def _write(self, how: str, switch: KillSwitch, what: str) -> None:
-        scope, marked = str(switch.scope), self.unsaved if how == "on" else self.unlifted
-        told = how, scope, what, self.version, new_era()
-        losses, replies = self._losses, None
-        try:
-            replies = self._ask(("EVAL", setting_scripts.SWITCH, 3, *self._keys(*SWITCHES), *told))
-        finally:
-            with self._marking:
-                if marked.get(scope) is switch:
-                    self.owed.add(switch)
-                    if replies is not None and self._losses == losses:
-                        del marked[scope]
-                        self.owed.discard(switch)
+        told = how, str(switch.scope), what, self.version, new_era()
+        with self.unsettled.writing(switch, on=how == "on"):
+            self._ask(("EVAL", setting_scripts.SWITCH, 3, *self._keys(*SWITCHES), *told))
 
     def _keys(self, *names: str) -> tuple[str, ...]:
         return tuple(map(self.place.key, names))

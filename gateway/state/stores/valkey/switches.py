@@ -37,18 +37,18 @@ class SharedSwitches:
 
     async def read(self, link: Link) -> None:
         """As they stand in the store, which hears of those here that it has not (or no longer). Raises Unreachable."""
-        store = self._store
+        store, unsettled = self._store, self._store.unsettled
         known = store.version
         while True:
             # Being written just now: what is read next may be of before, and all the more where an operator comes while it is read.
-            coming, going, switched = {**store.unsaved}, {**store.unlifted}, store.switched
+            coming, going, switched = {**unsettled.unsaved}, {**unsettled.unlifted}, unsettled.switched
             version, switches = await self._all(link)
             lost = not follows(version, known)
             if lost:  # what holds here goes on holding, everywhere
-                store.owe_what_holds()
-            elif version == store.version and not (store.unsaved or store.unlifted or self._unsure):
+                unsettled.owe_what_holds()
+            elif version == store.version and not (unsettled.unsaved or unsettled.unlifted or self._unsure):
                 return
-            if not store.owed and store.switched == switched:
+            if not unsettled.owed and unsettled.switched == switched:
                 break
             known = await self._tell(link, NOTHING_READ if lost else version)
         store.version, self._unsure = version, bool(coming or going)
@@ -57,20 +57,20 @@ class SharedSwitches:
             for switch in switches
             if (scope := str(switch.scope)) not in going or going[scope].since < switch.since
         }
-        store.held = {**standing, **coming}
-        self._adopt((*store.held.values(),))
+        unsettled.held = {**standing, **coming}
+        self._adopt((*unsettled.held.values(),))
 
     async def _tell(self, link: Link, known: str) -> str:
         """Tells what is owed. The version that has come of the known one."""
-        store = self._store
-        for on, marked in ((True, store.unsaved), (False, store.unlifted)):
+        store, unsettled = self._store, self._store.unsettled
+        for on, marked in ((True, unsettled.unsaved), (False, unsettled.unlifted)):
             for scope, switch in [*marked.items()]:
-                if switch in store.owed:
+                if switch in unsettled.owed:
                     how, what = ("again", written(switch)) if on else ("off", repr(switch.since))
                     version = await link.fetch("SWITCH", SWITCHES, how, scope, what, store.version, new_era())
-                    store.settle(switch, on=on)
+                    unsettled.settle(switch, on=on)
                     if not follows(version, known):  # and what was told before this is lost
-                        store.owe_what_holds()
+                        unsettled.owe_what_holds()
                     known = version
         return known
 
