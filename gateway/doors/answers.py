@@ -13,7 +13,6 @@ from aiohttp.web_request import BaseRequest
 from aiohttp.web_response import Response, StreamResponse
 from multidict import CIMultiDict
 
-from gateway.clock import clock
 from gateway.denial import ANSWERS, Denial, Reason
 from gateway.doors.arrival import Arrival
 from gateway.doors.plain import STATUS_LINES, PlainAnswer, Relayed, RelayedWhole, is_plain
@@ -40,7 +39,7 @@ async def answer(arrival: Arrival, call: OpenCall) -> StreamResponse:
     if reply is None:
         raise AssertionError("an outcome holds a reply or a denial")
     if reply.body and is_plain(arrival.request, reply):
-        return PlainAnswer(reply.status, plain_bytes(arrival, arrival.call_id, outcome, reply, reply.body, clock()))
+        return PlainAnswer(reply.status, plain_bytes(arrival, arrival.call_id, outcome, reply, reply.body, call.now))
     multi = CIMultiDict(outcome_headers(arrival.call_id, outcome))
     multi.extend(relayed(arrival, reply))
     if reply.body is not None:

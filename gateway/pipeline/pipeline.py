@@ -34,13 +34,15 @@ R = TypeVar("R")
 class OpenCall:
     """What a door is handed to answer with: the Outcome, and `pass_on` for a Reply whose body is still arriving."""
 
-    __slots__ = ("_pipeline", "_progress", "_wait", "outcome")
+    __slots__ = ("_pipeline", "_progress", "_wait", "now", "outcome")
 
-    def __init__(self, pipeline: "Pipeline", progress: Progress, wait: Wait | None) -> None:
+    def __init__(self, pipeline: "Pipeline", progress: Progress, wait: Wait | None, now: Moment) -> None:
         self._pipeline = pipeline
         self._progress = progress
         self._wait = wait
         self.outcome = progress.outcome()
+        self.now = now
+        """When it came to this."""
 
     async def pass_on(self, write: Write, end: End) -> None:
         """Streams the reply's body through `write` and its `end`, under the timers and kills of the call. Raises Cut."""
@@ -199,7 +201,7 @@ class Pipeline:
         now = self._clock()
         progress.judge_wait(now.mono)
         progress.remaining = self._counts.ledger.remaining(progress.call.run, plan.budgets, now)
-        return OpenCall(self, progress, wait)
+        return OpenCall(self, progress, wait, now)
 
     async def stream(self, progress: Progress, plan: Plan, wait: Wait, write: Write, end: End) -> None:
         """The body of a reply, piece by piece. Raises Cut."""
