@@ -14,7 +14,7 @@ from gateway.model import Attempt, Door, Moment, Reply, ToolCall, UpstreamError
 from gateway.pipeline import failures
 from gateway.pipeline.begun import Begun
 from gateway.pipeline.health import speaks_against, speaks_for
-from gateway.pipeline.limits import Timer
+from gateway.pipeline.limits import ATTEMPT, Timer
 from gateway.pipeline.progress import Progress
 from gateway.pipeline.retry import TOO_MANY_REQUESTS, Failure, next_wait, retry_after, worth_retrying
 from gateway.policy.snapshot import Plan
@@ -234,6 +234,8 @@ class Attempts:
         if isinstance(came_back, Reply) and came_back.status < 400:
             return None
         body, now, left = progress.call.body, self._clock(), progress.limits.left
+        if isinstance(came_back, failures.TimedOut) and progress.timer is not ATTEMPT:
+            return None  # a timer may fire a fraction of a millisecond early: nothing is begun in what is left then
         if isinstance(came_back, UpstreamError):
             failure = Failure(came_back.sent, came_back.kind)
         else:

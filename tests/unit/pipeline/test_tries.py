@@ -1,6 +1,7 @@
 """What is told of a call's attempts: when each began, how long it took, and so what was waited before it."""
 
 import asyncio
+from dataclasses import replace
 
 from gateway.denial import Denial, Reason
 from gateway.model import Attempt, KillSwitch, Moment, Record, Reply, Source, ToolCall, Try, UpstreamError
@@ -16,8 +17,14 @@ from tests.unit.made_up import CALL, PLAN
 BEGAN = Moment(START, 0.0)
 
 
-async def told(*ends: tuple[float, int | str], plan: Plan = PLAN, counts: Counts | None = None) -> Record:
-    """The record of a call whose attempts take so many seconds and end so."""
+async def told(
+    *ends: tuple[float, int | str],
+    plan: Plan = PLAN,
+    counts: Counts | None = None,
+    early: float = 0.0,
+    dice: float = 0.5,
+) -> Record:
+    """The record of a call whose attempts take so many seconds and end so. `early`: by so many seconds timers fire too soon."""
     loop, coming, counts = asyncio.get_running_loop(), iter(ends), counts or Counts(10)
 
     async def send(attempt: Attempt, _plan: Plan, _call: ToolCall) -> Reply:
@@ -28,12 +35,12 @@ async def told(*ends: tuple[float, int | str], plan: Plan = PLAN, counts: Counts
         return Reply(end, (), b"")
 
     def clock() -> Moment:
-        return Moment(loop.time(), 0.0)
+        return Moment(loop.time() - early, 0.0)
 
     call = CALL._replace(started=BEGAN)
     progress = Progress(call, plan, "policy", Limits(START + 25))
     wait = counts.in_flight.enter(call, plan.effect)
-    result = await Attempts(send, counts, clock, lambda: 0.5).perform(progress, plan, wait)
+    result = await Attempts(send, counts, clock, lambda: dice).perform(progress, plan, wait)
     progress.fail(result) if isinstance(result, Denial) else progress.take(result)
     return progress.record(clock())
 
@@ -62,6 +69,13 @@ async def test_a_call_that_is_stopped_while_it_waits_ends_behind_its_last_attemp
     asyncio.get_running_loop().call_later(0.05, counts.switches.put, switch)
     record = await told((0.03, 503), counts=counts)
     assert (record.reason, record.attempts, rounded(record)) == (Reason.KILL_SWITCH, 1, [Try(0, 30)])
+
+
+@in_fake_time
+async def test_nothing_is_begun_in_what_a_timer_left_of_the_deadline() -> None:
+    patient = replace(PLAN, timeout=60.0, deadline=25.0)
+    record = await told((30, 200), (0, 200), plan=patient, early=0.0009, dice=0.0)
+    assert (record.reason, record.attempts, record.errors) == (Reason.TOOL_TIMEOUT, 1, ("timeout",))
 
 
 @in_fake_time
