@@ -97,10 +97,9 @@ export function say(text) {
   silence = setTimeout(() => ($("said").textContent = ""), 8000);
 }
 
-/** Opens a dialog; resolves when it is closed, and the focus is back where it was. */
+/** Opens a dialog; resolves when it is closed. The browser gives the focus back at once, and whoever did it in the event that comes later would
+ * take it from the next key. */
 export function open(dialog) {
-  const before = document.activeElement;
   dialog.showModal();
-  return new Promise((resolve) =>
-    dialog.addEventListener("close", () => { before?.isConnected && before.focus(); resolve(); }, { once: true }));
+  return new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
 }
