@@ -3,10 +3,12 @@
 import asyncio
 import gc
 import shutil
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
+from typing import NamedTuple
 
 import pytest
 
@@ -18,12 +20,7 @@ from tests.unit.policy.test_golden import ENVIRON, OWN, cases, expected
 
 GOOD = "tools: {allowlist: [search.read]}\nkill_switch: {disable_tools: [notes.write]}\n"
 MOST_STALL = 0.5
-"""Seconds. The promise is 0.05; a busy machine keeps the loop itself waiting, and what this is to catch took many seconds."""
-
-
-def unserved() -> float:
-    """Seconds for which this thread was ready to run and other processes had the processors."""
-    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+"""Seconds. The promise is 0.05, and what this is to catch took many seconds."""
 
 
 def several(count: int, item: str, between: str = ", ") -> str:
@@ -119,16 +116,48 @@ async def test_every_kind_of_bad_file_leaves_the_old_policy_in_force(reloader: R
         assert reloader.source.snapshot.plan("default", "search.read").allowed
 
 
-async def largest_stall(source: PolicySource) -> float:
-    """Seconds for which nothing else ran on the loop while it reloaded, other processes' work left out."""
-    reloading = asyncio.create_task(source.reload())
-    largest, last = 0.0, perf_counter() - unserved()
+class Stall(NamedTuple):
+    """The longest that nothing else ran on the loop while it reloaded."""
+
+    work: float
+    """Seconds of this process: what other processes take from it does not count."""
+    stood: float
+    """Seconds by the clock."""
+    of: float
+    """Seconds that it all took."""
+
+    @property
+    def bearable(self) -> bool:
+        """A busy machine may have the loop stand still for a part of the time, but not for most of it, as whoever blocks it does."""
+        return self.work < MOST_STALL and (self.stood < MOST_STALL or self.stood < self.of / 2)
+
+
+async def largest_stall(reload: Coroutine[object, object, object]) -> Stall:
+    began = last = perf_counter()
+    worked, work, stood = process_time(), 0.0, 0.0
+    reloading = asyncio.create_task(reload)
     while not reloading.done():
         await asyncio.sleep(0.001)
-        now = perf_counter() - unserved()
-        largest, last = max(largest, now - last), now
+        now, used = perf_counter(), process_time()
+        work, stood = max(work, used - worked), max(stood, now - last)
+        last, worked = now, used
     await reloading
-    return largest
+    return Stall(work, stood, last - began)
+
+
+async def busily() -> None:
+    until = process_time() + 2 * MOST_STALL
+    while process_time() < until:
+        pass
+
+
+async def asleep() -> None:
+    time.sleep(2 * MOST_STALL)  # noqa: ASYNC251  as it must not be
+
+
+@pytest.mark.parametrize("blocking", [busily, asleep])
+async def test_whoever_holds_up_the_loop_is_seen(blocking: Callable[[], Coroutine[object, object, None]]) -> None:
+    assert not (await largest_stall(blocking())).bearable
 
 
 @pytest.mark.parametrize("huge", HUGE.values(), ids=HUGE.keys())
@@ -137,11 +166,11 @@ async def test_a_file_made_to_take_long_is_refused_without_holding_up_the_loop(
 ) -> None:
     before = reloader.source.snapshot
     (reloader.folder / "policy.yaml").write_text(huge())
-    stall = await largest_stall(reloader.source)
+    stall = await largest_stall(reloader.source.reload())
     assert 1 <= len(reloader.source.problems) <= MOST_LINES + 1
     assert max(map(len, reloader.source.problems)) < 500
     assert reloader.source.snapshot is before
-    assert stall < MOST_STALL
+    assert stall.bearable, stall
 
 
 async def test_a_policy_that_is_replaced_goes_at_once(reloader: Reloader) -> None:
