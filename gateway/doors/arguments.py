@@ -50,8 +50,8 @@ def read_strictly(body: bytes) -> object:
     keeps one, and integers over 64 bits become doubles: where that may be so, the document is read again, slowly.
     """
     try:
-        found = loads(body)
-        plain = dumps(found, option=OPT_SORT_KEYS)
+        found = _loads(body)
+        plain = _dumps(found, option=_SORTED)
         if _taken_exactly(body, found, plain):
             return found
         return json.loads(body, object_pairs_hook=_unique)
@@ -100,7 +100,7 @@ def comparable(body: bytes) -> bytes:
 def written(document: object) -> bytes:
     """The canonical form of a document that `read_strictly` read."""
     try:
-        return dumps(document, option=OPT_SORT_KEYS)
+        return _dumps(document, option=_SORTED)
     except TypeError:  # an integer of more than 64 bits
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -156,7 +156,7 @@ def _canonical_by_hand(body: bytes) -> bytes:
     """The same form, slowly. Raises ValueError, ArithmeticError, RecursionError."""
     document = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_exact)
     try:
-        return dumps(document, option=OPT_SORT_KEYS)
+        return _dumps(document, option=_SORTED)
     except TypeError:  # an integer of more than 64 bits
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
