@@ -125,7 +125,7 @@ async def test_no_reading_overtakes_what_is_still_to_be_written(reader: Reader) 
     ):
         await asyncio.to_thread(write, switch)
         assert await reader.read() == {ALL, later}
-    assert reader.store.unsettled.unsaved == reader.store.unsettled.unlifted == {}
+    assert reader.store.unwritten.unsaved == reader.store.unwritten.unlifted == {}
 
 
 async def test_a_store_that_is_emptied_while_it_is_read_and_told_hears_everything(
@@ -177,4 +177,4 @@ async def test_the_end_of_an_earlier_one_ends_no_later_one_that_could_not_be_wri
     reader.store.place = place
     await reader.keeper.delete_switch(earlier)
     assert await reader.read() == {later}
-    assert reader.store.unsettled.unsaved == {}
+    assert reader.store.unwritten.unsaved == {}

@@ -92,7 +92,7 @@ async def is_heard(kill: KillSwitch, heard: asyncio.Queue[tuple[KillSwitch, ...]
     await answers(topology.client(), "PUBSUB", "NUMSUB", channel, holds=f"{channel}', 1")
     store.switching(kill, on=True)
     async with asyncio.timeout(PATIENCE):
-        while store.unsettled.unsaved:
+        while store.unwritten.unsaved:
             with suppress(StoreError):  # a Sentinel on a busy machine takes a primary for dead now and then
                 await asyncio.to_thread(store.put_switch, kill)
         while kill not in await heard.get():

@@ -21,7 +21,7 @@ from gateway.state.stores import LOG_KEY_BYTES, Saved, StoreError
 from gateway.state.stores.valkey import setting_scripts
 from gateway.state.stores.valkey.link import explained
 from gateway.state.stores.valkey.primary import ASKED_WITHIN, FAILURES, connect, disconnect
-from gateway.state.stores.valkey.unsettled import Unsettled
+from gateway.state.stores.valkey.unwritten import Unwritten
 from gateway.state.stores.valkey.version import NOTHING_READ, new_era
 from gateway.state.switches import parse_scope
 
@@ -44,7 +44,7 @@ class ValkeyStore:
     def __init__(self, place: Place) -> None:
         self.reach = f"all instances on {place}"
         self.place = place
-        self.unsettled = Unsettled()
+        self.unwritten = Unwritten()
         self.version = NOTHING_READ
         """The latest that was seen of the switches."""
         self.notes_version = NOTHING_READ
@@ -68,7 +68,7 @@ class ValkeyStore:
         return Saved([], [], log_key, (), notes)
 
     def switching(self, switch: KillSwitch, *, on: bool) -> None:
-        self.unsettled.switch(switch, on=on)
+        self.unwritten.switch(switch, on=on)
 
     def put_switch(self, switch: KillSwitch) -> None:
         self._write("on", switch, written(switch))
@@ -99,7 +99,7 @@ class ValkeyStore:
 
     def _write(self, how: str, switch: KillSwitch, what: str) -> None:
         told = how, str(switch.scope), what, self.version, new_era()
-        with self.unsettled.writing(switch, on=how == "on"):
+        with self.unwritten.writing(switch, on=how == "on"):
             self._ask(("EVAL", setting_scripts.SWITCH, 3, *self._keys(*SWITCHES), *told))
 
     def _keys(self, *names: str) -> tuple[str, ...]:

@@ -37,18 +37,18 @@ class SharedSwitches:
 
     async def read(self, link: Link) -> None:
         """As they stand in the store, which hears of those here that it has not (or no longer). Raises Unreachable."""
-        store, unsettled = self._store, self._store.unsettled
+        store, unwritten = self._store, self._store.unwritten
         known = store.version
         while True:
             # Being written just now: what is read next may be of before, and all the more where an operator comes while it is read.
-            coming, going, switched = {**unsettled.unsaved}, {**unsettled.unlifted}, unsettled.switched
+            coming, going, switched = {**unwritten.unsaved}, {**unwritten.unlifted}, unwritten.switched
             version, switches = await self._all(link)
             lost = not follows(version, known)
             if lost:  # what holds here goes on holding, everywhere
-                unsettled.owe_what_holds()
-            elif version == store.version and not (unsettled.unsaved or unsettled.unlifted or self._unsure):
+                unwritten.owe_what_holds()
+            elif version == store.version and not (unwritten.unsaved or unwritten.unlifted or self._unsure):
                 return
-            if not unsettled.owed and unsettled.switched == switched:
+            if not unwritten.owed and unwritten.switched == switched:
                 break
             known = await self._tell(link, NOTHING_READ if lost else version)
         store.version, self._unsure = version, bool(coming or going)
@@ -57,20 +57,20 @@ class SharedSwitches:
             for switch in switches
             if (scope := str(switch.scope)) not in going or going[scope].since < switch.since
         }
-        unsettled.held = {**standing, **coming}
-        self._adopt((*unsettled.held.values(),))
+        unwritten.held = {**standing, **coming}
+        self._adopt((*unwritten.held.values(),))
 
     async def _tell(self, link: Link, known: str) -> str:
         """Tells what is owed. The version that has come of the known one."""
-        store, unsettled = self._store, self._store.unsettled
-        for on, marked in ((True, unsettled.unsaved), (False, unsettled.unlifted)):
+        store, unwritten = self._store, self._store.unwritten
+        for on, marked in ((True, unwritten.unsaved), (False, unwritten.unlifted)):
             for scope, switch in [*marked.items()]:
-                if switch in unsettled.owed:
+                if switch in unwritten.owed:
                     how, what = ("again", written(switch)) if on else ("off", repr(switch.since))
                     version = await link.fetch("SWITCH", SWITCHES, how, scope, what, store.version, new_era())
-                    unsettled.settle(switch, on=on)
+                    unwritten.stored(switch, on=on)
                     if not follows(version, known):  # and what was told before this is lost
-                        unsettled.owe_what_holds()
+                        unwritten.owe_what_holds()
                     known = version
         return known
 

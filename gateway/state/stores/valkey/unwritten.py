@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from gateway.model import KillSwitch
 
 
-class Unsettled:
+class Unwritten:
     """Touched by the loop, and by the keeper's thread while it writes."""
 
     def __init__(self) -> None:
@@ -51,14 +51,14 @@ class Unsettled:
                     self.unsaved[scope] = switch
                     self.owed.add(switch)
 
-    def settle(self, switch: KillSwitch, *, on: bool) -> None:
+    def stored(self, switch: KillSwitch, *, on: bool) -> None:
         """The store knows of this one. What was done here to its scope since is still to be written."""
         with self._lock:
-            self._settle(switch, self._marked(on=on))
+            self._stored(switch, self._marked(on=on))
 
     @contextmanager
     def writing(self, switch: KillSwitch, *, on: bool) -> Iterator[None]:
-        """Around what the thread writes of it: settled, or owed where that fails or the store has lost something meanwhile."""
+        """Around what the thread writes of it: it is stored, or owed where that fails or the store has lost something meanwhile."""
         marked, losses, done = self._marked(on=on), self._losses, False
         try:
             yield
@@ -66,14 +66,14 @@ class Unsettled:
         finally:
             with self._lock:
                 if done and self._losses == losses:
-                    self._settle(switch, marked)
+                    self._stored(switch, marked)
                 elif marked.get(str(switch.scope)) is switch:
                     self.owed.add(switch)
 
     def _marked(self, *, on: bool) -> dict[str, KillSwitch]:
         return self.unsaved if on else self.unlifted
 
-    def _settle(self, switch: KillSwitch, marked: dict[str, KillSwitch]) -> None:
+    def _stored(self, switch: KillSwitch, marked: dict[str, KillSwitch]) -> None:
         if marked.get(str(switch.scope)) is switch:
             del marked[str(switch.scope)]
             self.owed.discard(switch)
